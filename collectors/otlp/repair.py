@@ -1,0 +1,159 @@
+"""What is done to the rare span that cannot be stored as it came. Works on decoded messages, in place.
+
+- ids of the wrong length, or all zero: the span is left out (it can never succeed);
+- a begin in the far past or future (see `max_past_days`, `max_future_s`): the time of arrival is taken, the time given is kept as an attribute;
+- values over the limit are cut, attributes over the limit are dropped; both leave a mark;
+- byte strings, key-value lists and nested arrays become JSON text, which is how they are stored.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any, Final
+
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+from monitor import semconv
+
+TRUNCATION_MARK: Final = "…[truncated]"
+
+
+@dataclass(kw_only=True)
+class Repaired:
+    changed: bool = False
+    rejected: Counter[str] = field(default_factory=Counter)
+    repaired: Counter[str] = field(default_factory=Counter)
+
+
+def repair_traces(
+    request: ExportTraceServiceRequest,
+    *,
+    max_attributes: int,
+    max_attribute_bytes: int,
+    earliest_ns: int,
+    latest_ns: int,
+    now_ns: int,
+) -> Repaired:
+    """Repair all spans of a request; says what was done."""
+    done = Repaired()
+    limits = (max_attributes, max_attribute_bytes)
+    for resource_spans in request.resource_spans:
+        _repair_attributes(resource_spans.resource.attributes, limits, done)
+        for scope_spans in resource_spans.scope_spans:
+            _drop_invalid(scope_spans.spans, done)
+            for span in scope_spans.spans:
+                # Before the clamp, whose mark must not fall to the limit.
+                _repair_attributes(span.attributes, limits, done)
+                for part in (*span.events, *span.links):
+                    _repair_attributes(part.attributes, limits, done)
+                if not earliest_ns <= span.start_time_unix_nano <= latest_ns:
+                    _clamp(span, now_ns)
+                    done.repaired["time_clamped"] += 1
+                    done.changed = True
+    return done
+
+
+def _drop_invalid(spans: Any, done: Repaired) -> None:
+    reasons = [invalid_reason(span.trace_id, span.span_id) for span in spans]
+    if not any(reasons):
+        return
+    done.rejected.update(reason for reason in reasons if reason)
+    done.changed = True
+    kept = [span for span, reason in zip(spans, reasons, strict=True) if not reason]
+    copies = []
+    for span in kept:
+        copy = Span()
+        copy.CopyFrom(span)
+        copies.append(copy)
+    del spans[:]
+    spans.extend(copies)
+
+
+def invalid_reason(trace_id: bytes, span_id: bytes) -> str | None:
+    """Why a span with these ids can never be stored, or None."""
+    if len(trace_id) != 16 or not any(trace_id):
+        return "invalid_trace_id"
+    if len(span_id) != 8 or not any(span_id):
+        return "invalid_span_id"
+    return None
+
+
+def _clamp(span: Span, now_ns: int) -> None:
+    given = span.start_time_unix_nano
+    duration = span.end_time_unix_nano - given
+    # A duration that makes sense is kept, even where the clock does not.
+    sane = given > 0 and 0 <= duration <= 3600 * 10**9
+    span.start_time_unix_nano = now_ns
+    span.end_time_unix_nano = now_ns + (duration if sane else 0)
+    _set(span.attributes, semconv.TIME_CLAMPED, str(given))
+
+
+def _set(attributes: Any, key: str, text: str) -> None:
+    attribute = attributes.add()
+    attribute.key = key
+    attribute.value.string_value = text
+
+
+def _repair_attributes(attributes: Any, limits: tuple[int, int], done: Repaired) -> None:
+    max_attributes, max_bytes = limits
+    surplus = len(attributes) - max_attributes
+    if surplus > 0:
+        del attributes[max_attributes:]
+        _set(attributes, semconv.TRUNCATED, f"attributes: {surplus} dropped")
+        done.repaired["attributes_dropped"] += surplus
+        done.changed = True
+    for attribute in attributes:
+        _repair_value(attribute, max_bytes, done)
+
+
+def _repair_value(attribute: KeyValue, max_bytes: int, done: Repaired) -> None:
+    value = attribute.value
+    arm = value.WhichOneof("value")
+    if arm in ("kvlist_value", "bytes_value") or (arm == "array_value" and _is_deep(value.array_value.values)):
+        text = _plain(value)
+        value.string_value = text if isinstance(text, str) else _json(text)
+        done.changed = True
+        arm = "string_value"
+    if arm == "array_value" and value.ByteSize() > max_bytes:
+        text = _json(_plain(value))
+        if len(text.encode()) > max_bytes:
+            value.string_value = text
+            arm = "string_value"
+    if arm == "string_value":
+        encoded = value.string_value.encode()
+        if len(encoded) > max_bytes:
+            value.string_value = encoded[:max_bytes].decode(errors="ignore") + TRUNCATION_MARK
+            done.repaired["truncated"] += 1
+            done.changed = True
+
+
+def _is_deep(items: Iterable[AnyValue]) -> bool:
+    return any(item.WhichOneof("value") in ("array_value", "kvlist_value", "bytes_value") for item in items)
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def _plain(value: AnyValue) -> Any:
+    """An AnyValue as what JSON can hold; byte strings as base64, as the exporters write them."""
+    arm = value.WhichOneof("value")
+    if arm is None:
+        return None
+    if arm == "kvlist_value":
+        return {item.key: _plain(item.value) for item in value.kvlist_value.values}
+    if arm == "array_value":
+        return [_plain(item) for item in value.array_value.values]
+    if arm == "bytes_value":
+        return base64.b64encode(value.bytes_value).decode()
+    plain = getattr(value, arm)
+    if isinstance(plain, float) and not math.isfinite(plain):
+        return str(plain)  # JSON has no NaN or infinity
+    return plain

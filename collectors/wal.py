@@ -1,0 +1,371 @@
+"""The write-ahead log: what is acknowledged is on disk first, in the form that ClickHouse will read.
+
+A segment is a file of length-delimited protobuf messages: each accepted request with its number of spans and a checksum
+behind it, as two fields of the same message that ClickHouse does not know and passes over. So the file that was synced
+before the acknowledgement is, byte for byte, the body of the INSERT.
+
+One thread writes. It takes whatever requests have come in, writes them, syncs once and only then resolves their
+futures (group commit): under load one sync serves many requests. A segment is closed when it is big or old enough, and
+handed on; after a crash what is on disk is cut at the last whole request and handed on first.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+import os
+import queue
+import threading
+import time
+import uuid
+import zlib
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from monitor.errors import Retryable, StoreError
+
+logger = logging.getLogger(__name__)
+
+# Field numbers above the last one that the protocol uses, as fixed32 (tag = number * 8 + 5). A message's last value of
+# a field wins, so a sender cannot set them.
+_SPANS_TAG: Final = b"\xd5\x3e"  # field 1002: spans in this request
+_CRC_TAG: Final = b"\xcd\x3e"  # field 1001: CRC-32 of all that comes before it
+TRAILER_BYTES: Final = len(_SPANS_TAG) + 4 + len(_CRC_TAG) + 4
+SUFFIX: Final = ".segment"
+
+
+class LogFull(Retryable):
+    """The log holds as much as it may; ClickHouse is behind, or away."""
+
+
+class LogBroken(Retryable):
+    """The log could not be written: disk full, or failing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Segment:
+    """A closed segment; `token` is the same after a crash, so that inserting it again changes nothing."""
+
+    path: Path
+    spans: int
+    bytes: int
+
+    @property
+    def token(self) -> str:
+        return self.path.stem
+
+
+@dataclass(frozen=True)
+class _Append:
+    record: bytes
+    spans: int
+    done: Future[None]
+
+
+def encode_record(body: bytes, spans: int) -> bytes:
+    """One length-delimited message: the request, its number of spans, its checksum."""
+    content = body + _SPANS_TAG + spans.to_bytes(4, "little")
+    return _varint(len(content) + 6) + content + _CRC_TAG + zlib.crc32(content).to_bytes(4, "little")
+
+
+def read_records(data: bytes) -> Iterator[tuple[int, int, int]]:
+    """(begin, end, spans) of each whole record from the start; ends at the first that is torn or damaged."""
+    at = 0
+    while at < len(data):
+        length, begin = _read_varint(data, at)
+        end = begin + length
+        if begin == at or end > len(data) or length < TRAILER_BYTES:
+            return
+        content = memoryview(data)[begin : end - 6]
+        crc = data[end - 6 : end]
+        spans = data[end - TRAILER_BYTES : end - 6]
+        if crc[:2] != _CRC_TAG or spans[:2] != _SPANS_TAG or zlib.crc32(content) != int.from_bytes(crc[2:], "little"):
+            return
+        yield at, end, int.from_bytes(spans[2:], "little")
+        at = end
+
+
+class WriteAheadLog:
+    """Durable queue of segments in one folder, which one process may own.
+
+    Parameters
+    ----------
+    folder : Path
+        Made if it is not there; readable by this user alone.
+    segment_spans, segment_bytes, segment_age_s
+        A segment is closed at the first of these.
+    max_bytes : int
+        Most bytes on disk that wait to be stored; beyond it `append` refuses.
+    on_segment : callable
+        Takes each closed segment, from the log's thread, in order.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        segment_spans: int,
+        segment_bytes: int,
+        segment_age_s: float,
+        max_bytes: int,
+        on_segment: Callable[[Segment], None],
+    ) -> None:
+        self._folder = folder
+        self._segment_spans = segment_spans
+        self._segment_bytes = segment_bytes
+        self._segment_age_s = segment_age_s
+        self._max_bytes = max_bytes
+        self._on_segment = on_segment
+        self._queue: queue.SimpleQueue[_Append | None] = queue.SimpleQueue()
+        self._lock = threading.Lock()
+        self._waiting_bytes = 0
+        self._closing = False
+        self._run = uuid.uuid4().hex[:12]
+        self._number = 0
+        self._file: _OpenSegment | None = None
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            probe = folder / f".probe-{self._run}"
+            probe.touch(mode=0o600)
+            probe.unlink()
+        except OSError as error:
+            raise StoreError(
+                f"the write-ahead log folder {folder} cannot be written: {error.strerror}; correct it, or choose another with --data"
+            ) from None
+        self._thread = threading.Thread(target=self._write, name="wal", daemon=True)
+
+    @property
+    def waiting_bytes(self) -> int:
+        """Bytes accepted and not yet deleted by `forget`."""
+        return self._waiting_bytes
+
+    def start(self) -> list[Segment]:
+        """Recover what an earlier run left, hand it on, and begin to accept; returns what was recovered."""
+        recovered = []
+        for path in sorted(self._folder.glob(f"*{SUFFIX}")):
+            segment = _recover(path)
+            if segment is None:
+                continue
+            with self._lock:
+                self._waiting_bytes += segment.bytes
+            recovered.append(segment)
+            self._on_segment(segment)
+        self._thread.start()
+        return recovered
+
+    def append(self, body: bytes, spans: int) -> Future[None]:
+        """Log one accepted request; the future resolves when it is on disk.
+
+        Raises
+        ------
+        LogFull
+            If the log holds as much as it may, or is closing.
+        """
+        record = encode_record(body, spans)
+        with self._lock:
+            if self._closing:
+                raise LogFull("the service is stopping; send again shortly")
+            if self._waiting_bytes + len(record) > self._max_bytes:
+                raise LogFull(
+                    f"the write-ahead log holds its limit of {self._max_bytes} bytes that ClickHouse has not taken yet"
+                )
+            self._waiting_bytes += len(record)
+            done: Future[None] = Future()
+            done.set_running_or_notify_cancel()  # a client that goes away must not cancel what is being written
+            self._queue.put(_Append(record, spans, done))
+        return done
+
+    def forget(self, segment: Segment) -> None:
+        """Delete a segment whose rows are stored."""
+        segment.path.unlink(missing_ok=True)
+        with self._lock:
+            self._waiting_bytes -= segment.bytes
+
+    def close(self) -> None:
+        """Write and hand on all that was accepted; nothing can be appended after."""
+        with self._lock:
+            if self._closing:
+                return
+            self._closing = True
+            self._queue.put(None)
+        self._thread.join()
+
+    # --- the log's thread -----------------------------------------------------------------------------------------
+
+    def _write(self) -> None:
+        open_to_end = True
+        while open_to_end:
+            group, open_to_end = self._next_group()
+            if group:
+                self._commit(group)
+            self._rotate(force=not open_to_end)
+
+    def _next_group(self) -> tuple[list[_Append], bool]:
+        """All that waits, or nothing if the open segment is due before anything comes."""
+        timeout = None if self._file is None else max(0.0, self._file.opened + self._segment_age_s - time.monotonic())
+        group: list[_Append] = []
+        size = 0
+        try:
+            item = self._queue.get(timeout=timeout)
+            while item is not None:
+                group.append(item)
+                size += len(item.record)
+                if size >= self._segment_bytes or len(group) >= _GROUP_MAX:
+                    return group, True
+                item = self._queue.get_nowait()
+        except queue.Empty:
+            return group, True
+        return group, False
+
+    def _commit(self, group: list[_Append]) -> None:
+        try:
+            for part in self._split(group):
+                if self._file is None:
+                    self._file = self._open()
+                self._file.append([item.record for item in part], sum(item.spans for item in part))
+                for item in part:
+                    item.done.set_result(None)
+                self._rotate(force=False)
+        except OSError as error:
+            self._fail(group, error)
+        except Exception as error:  # the thread must live on: without it nothing is ever acknowledged again
+            logger.exception("write-ahead log: unexpected error")
+            self._fail(group, OSError(errno.EIO, str(error)))
+
+    def _split(self, group: list[_Append]) -> Iterator[list[_Append]]:
+        """Parts that each fit the open segment; a request is never split, so a part may exceed it by one."""
+        part: list[_Append] = []
+        spans = self._file.spans if self._file else 0
+        for item in group:
+            part.append(item)
+            spans += item.spans
+            if spans >= self._segment_spans:
+                yield part
+                part, spans = [], 0
+        if part:
+            yield part
+
+    def _fail(self, group: list[_Append], error: OSError) -> None:
+        reason = "disk full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
+        logger.error("write-ahead log %s cannot be written: %s", self._folder, reason)
+        for item in group:
+            if not item.done.done():
+                with self._lock:
+                    self._waiting_bytes -= len(item.record)
+                item.done.set_exception(LogBroken(f"the write-ahead log cannot be written: {reason}"))
+        # After a failed sync nobody knows what the disk holds behind the last good one: cut there, and go on in a new file.
+        if self._file is not None:
+            file, self._file = self._file, None
+            self._hand_on(file)
+
+    def _rotate(self, *, force: bool) -> None:
+        file = self._file
+        if file is None:
+            return
+        full = file.spans >= self._segment_spans or file.bytes >= self._segment_bytes
+        old = time.monotonic() - file.opened >= self._segment_age_s
+        if force or full or old:
+            self._file = None
+            self._hand_on(file)
+
+    def _hand_on(self, file: _OpenSegment) -> None:
+        try:
+            segment = file.close()
+        except OSError as error:
+            logger.error("segment %s cannot be closed: %s", file.path.name, error.strerror)
+            segment = _recover(file.path)
+        if segment is not None:
+            self._on_segment(segment)
+
+    def _open(self) -> _OpenSegment:
+        # The name sorts by age and is unique over runs and machines: it is the deduplication token.
+        self._number += 1
+        name = f"{time.time_ns():020d}-{self._run}-{self._number:08d}{SUFFIX}"
+        file = _OpenSegment(self._folder / name)
+        _sync_folder(self._folder)
+        return file
+
+
+_GROUP_MAX: Final = 4096
+
+
+class _OpenSegment:
+    """The one file that is being written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.opened = time.monotonic()
+        self.spans = 0
+        self.bytes = 0
+        self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+
+    def append(self, records: list[bytes], spans: int) -> None:
+        data = b"".join(records)
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._fd, view) :]
+        os.fdatasync(self._fd)
+        self.spans += spans
+        self.bytes += len(data)
+
+    def close(self) -> Segment | None:
+        """Cut off what was not synced; None if nothing was."""
+        try:
+            os.ftruncate(self._fd, self.bytes)
+        finally:
+            os.close(self._fd)
+        if not self.bytes:
+            self.path.unlink(missing_ok=True)
+            return None
+        return Segment(path=self.path, spans=self.spans, bytes=self.bytes)
+
+
+def _recover(path: Path) -> Segment | None:
+    """Cut a segment at its last whole record; None if nothing is left."""
+    data = path.read_bytes()
+    good, spans = 0, 0
+    for _, end, count in read_records(data):
+        good, spans = end, spans + count
+    if good < len(data):
+        logger.warning("segment %s: %d bytes of an unacknowledged request cut off", path.name, len(data) - good)
+    if not good:
+        path.unlink()
+        return None
+    if good < len(data):
+        with path.open("r+b") as file:
+            file.truncate(good)
+            os.fsync(file.fileno())
+    return Segment(path=path, spans=spans, bytes=good)
+
+
+def _sync_folder(folder: Path) -> None:
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        with contextlib.suppress(OSError):  # some network file systems refuse to sync a folder
+            os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def _varint(value: int) -> bytes:
+    out = bytearray()
+    while value > 0x7F:
+        out.append((value & 0x7F) | 0x80)
+        value >>= 7
+    out.append(value)
+    return bytes(out)
+
+
+def _read_varint(data: bytes, at: int) -> tuple[int, int]:
+    """Value, and where it ends; the end is `at` itself if it is cut off."""
+    value = shift = 0
+    for end in range(at, min(at + 10, len(data))):
+        value |= (data[end] & 0x7F) << shift
+        shift += 7
+        if data[end] < 0x80:
+            return value, end + 1
+    return 0, at

@@ -1,0 +1,173 @@
+"""From closed segments to ClickHouse: insert with the segment's token, then delete the segment.
+
+A failure that may pass is tried again, for as long as it takes; the log's size limit is what holds senders back
+meanwhile. Should ClickHouse say that the bytes themselves are at fault, which the receiver's check makes all but
+impossible, the segment is halved until the bad request is found, and that request alone is set aside.
+"""
+
+from __future__ import annotations
+
+import logging
+import queue
+import random
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Final, Protocol
+
+from collectors.stats import Stats
+from collectors.wal import Segment, read_records
+
+logger = logging.getLogger(__name__)
+
+FIRST_DELAY_S: Final = 0.2
+LONGEST_DELAY_S: Final = 5.0
+
+
+class Inserter(Protocol):
+    """What a writer needs of the store."""
+
+    def insert(self, path: Path, token: str) -> None: ...
+
+    def close(self) -> None: ...
+
+
+class Writer:
+    """A pool of threads that insert segments.
+
+    Parameters
+    ----------
+    open_inserter : callable
+        Makes an inserter for one thread.
+    is_data_error : callable
+        Whether an error of `insert` says that the bytes are at fault.
+    forget : callable
+        Takes each segment whose rows are stored.
+    set_aside : Path
+        Folder for requests that ClickHouse can never take.
+    """
+
+    def __init__(
+        self,
+        *,
+        threads: int,
+        open_inserter: Callable[[], Inserter],
+        is_data_error: Callable[[BaseException], bool],
+        forget: Callable[[Segment], None],
+        set_aside: Path,
+        stats: Stats,
+    ) -> None:
+        self._open_inserter = open_inserter
+        self._is_data_error = is_data_error
+        self._forget = forget
+        self._set_aside = set_aside
+        self._stats = stats
+        self._queue: queue.SimpleQueue[Segment | None] = queue.SimpleQueue()
+        self._stopping = threading.Event()
+        self._last_error: str | None = None
+        self._threads = [
+            threading.Thread(target=self._run, name=f"inserter-{index}", daemon=True) for index in range(threads)
+        ]
+
+    @property
+    def last_error(self) -> str | None:
+        """Why the latest insert failed; None once one succeeded."""
+        return self._last_error
+
+    def submit(self, segment: Segment) -> None:
+        self._queue.put(segment)
+
+    def start(self) -> None:
+        for thread in self._threads:
+            thread.start()
+
+    def close(self, timeout_s: float) -> bool:
+        """Insert what was submitted, give up after `timeout_s`; what is left stays in the log for the next start."""
+        for _ in self._threads:
+            self._queue.put(None)
+        deadline = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(0.0, deadline - time.monotonic()))
+        self._stopping.set()
+        for thread in self._threads:
+            thread.join(LONGEST_DELAY_S)
+        return not any(thread.is_alive() for thread in self._threads)
+
+    def _run(self) -> None:
+        inserter: Inserter | None = None
+        while (segment := self._queue.get()) is not None:
+            inserter = self._store(segment, inserter)
+            if self._stopping.is_set():
+                break
+        if inserter is not None:
+            inserter.close()
+
+    def _store(self, segment: Segment, inserter: Inserter | None) -> Inserter | None:
+        delay_s = FIRST_DELAY_S
+        while not self._stopping.is_set():
+            try:
+                inserter = inserter or self._open_inserter()
+                self._insert(segment, inserter)
+            except Exception as error:
+                self._note_failure(segment, error)
+                self._stopping.wait(delay_s * random.uniform(0.5, 1.0))
+                delay_s = min(delay_s * 2, LONGEST_DELAY_S)
+            else:
+                self._last_error = None
+                self._forget(segment)
+                return inserter
+        return inserter
+
+    def _note_failure(self, segment: Segment, error: Exception) -> None:
+        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
+        if reason != self._last_error:  # said once, not at each attempt
+            logger.warning("segment %s not stored, trying again: %s", segment.token, reason)
+        self._last_error = reason
+        self._stats.retry()
+
+    def _insert(self, segment: Segment, inserter: Inserter) -> None:
+        try:
+            inserter.insert(segment.path, segment.token)
+        except Exception as error:
+            if not self._is_data_error(error):
+                raise
+            logger.error("segment %s holds a request that ClickHouse cannot read: %s", segment.token, error)
+            bad = self._insert_by_halves(segment, inserter)
+            self._stats.store(segment.spans - bad)
+        else:
+            self._stats.store(segment.spans)
+
+    def _insert_by_halves(self, segment: Segment, inserter: Inserter) -> int:
+        """Insert all but the bad requests; returns how many spans those hold."""
+        data = segment.path.read_bytes()
+        records = list(read_records(data))
+        part = segment.path.with_suffix(".part")
+        bad_spans = 0
+        ranges = [(0, len(records))]
+        while ranges:
+            low, high = ranges.pop()
+            part.write_bytes(data[records[low][0] : records[high - 1][1]])
+            try:
+                # The same halves at each attempt, so the same tokens.
+                inserter.insert(part, f"{segment.token}/{low}-{high}")
+            except Exception as error:
+                if not self._is_data_error(error):
+                    raise
+                if high - low > 1:
+                    middle = (low + high) // 2
+                    ranges += [(middle, high), (low, middle)]
+                    continue
+                bad_spans += records[low][2]
+                self._keep_bad(segment, low, part)
+        part.unlink(missing_ok=True)
+        if bad_spans:
+            self._stats.set_aside(bad_spans, "unreadable")
+        return bad_spans
+
+    def _keep_bad(self, segment: Segment, index: int, part: Path) -> None:
+        self._set_aside.mkdir(parents=True, exist_ok=True, mode=0o700)
+        target = self._set_aside / f"{segment.token}-{index}.request"
+        target.write_bytes(part.read_bytes())
+        target.chmod(0o600)
+        logger.error("request set aside as %s", target)

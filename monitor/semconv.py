@@ -1,0 +1,77 @@
+"""Names of attributes, in one place.
+
+`gen_ai.*` names are still marked Development and have left the main semantic-conventions repository, so they are
+held here as our own strings instead of being imported. Names that begin with `monitor.` are ours; they exist only
+where OpenTelemetry has none. Standard library only: serving code imports this.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+# --- OpenTelemetry: resource ------------------------------------------------------------------------------------
+SERVICE_NAME: Final = "service.name"
+SERVICE_VERSION: Final = "service.version"
+DEPLOYMENT_ENVIRONMENT: Final = "deployment.environment.name"
+DEPLOYMENT_ENVIRONMENT_OLD: Final = "deployment.environment"
+HOST_NAME: Final = "host.name"
+K8S_NODE_NAME: Final = "k8s.node.name"
+CLOUD_REGION: Final = "cloud.region"
+
+# --- OpenTelemetry: GenAI ---------------------------------------------------------------------------------------
+OPERATION: Final = "gen_ai.operation.name"
+PROVIDER: Final = "gen_ai.provider.name"
+SYSTEM_OLD: Final = "gen_ai.system"
+REQUEST_MODEL: Final = "gen_ai.request.model"
+RESPONSE_MODEL: Final = "gen_ai.response.model"
+RESPONSE_ID: Final = "gen_ai.response.id"
+FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
+TTFT: Final = "gen_ai.response.time_to_first_chunk"
+STREAM: Final = "gen_ai.request.stream"
+INPUT_TOKENS: Final = "gen_ai.usage.input_tokens"
+OUTPUT_TOKENS: Final = "gen_ai.usage.output_tokens"
+CACHED_TOKENS: Final = "gen_ai.usage.cache_read.input_tokens"
+CACHE_WRITE_TOKENS: Final = "gen_ai.usage.cache_write.input_tokens"
+REASONING_TOKENS: Final = "gen_ai.usage.reasoning.output_tokens"
+CONVERSATION_ID: Final = "gen_ai.conversation.id"
+INPUT_MESSAGES: Final = "gen_ai.input.messages"
+OUTPUT_MESSAGES: Final = "gen_ai.output.messages"
+REQUEST_MAX_TOKENS: Final = "gen_ai.request.max_tokens"
+REQUEST_TEMPERATURE: Final = "gen_ai.request.temperature"
+REQUEST_TOP_P: Final = "gen_ai.request.top_p"
+
+SESSION_ID: Final = "session.id"
+USER_ID: Final = "user.id"
+ERROR_TYPE: Final = "error.type"
+
+# --- vLLM's latency names, which other engines took over --------------------------------------------------------
+ENGINE_TTFT: Final = "gen_ai.latency.time_to_first_token"
+ENGINE_E2E: Final = "gen_ai.latency.e2e"
+QUEUE_TIME: Final = "gen_ai.latency.time_in_queue"
+PREFILL_TIME: Final = "gen_ai.latency.time_in_model_prefill"
+DECODE_TIME: Final = "gen_ai.latency.time_in_model_decode"
+
+# --- Ours -------------------------------------------------------------------------------------------------------
+NODE: Final = "monitor.node"
+DEPLOYMENT: Final = "monitor.deployment"
+PRICING: Final = "monitor.pricing"
+GPU: Final = "monitor.gpu"
+VARIANT: Final = "monitor.variant"
+EXPERIMENT: Final = "monitor.experiment"
+ARM: Final = "monitor.arm"
+CANCELLED: Final = "monitor.cancelled"
+SAMPLE_WEIGHT: Final = "monitor.sample_weight"
+SIMULATED: Final = "monitor.simulated"
+SIMULATED_ARRIVALS: Final = "monitor.simulated_arrivals"
+LARGEST_GAP: Final = "monitor.largest_gap"
+TOKENS_ESTIMATED: Final = "monitor.tokens_estimated"
+EMITTER: Final = "monitor.emitter"
+SEQ: Final = "monitor.seq"
+COHORT_PREFIX: Final = "monitor.cohort."
+
+# Marks that the flattening adds when it had to change what came in.
+TRUNCATED: Final = "monitor.truncated"
+TIME_CLAMPED: Final = "monitor.time_clamped"
+
+DEPLOYMENTS: Final = ("on_premises", "cloud", "hybrid", "edge", "api")
+PRICINGS: Final = ("on_demand", "reserved", "spot", "serverless", "per_token", "owned")

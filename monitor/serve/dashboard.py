@@ -1,0 +1,98 @@
+"""The dashboard as a child process: Streamlit has a runtime of its own, and the store is reached over HTTP."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Final
+
+from monitor.errors import MonitorError
+
+# Read by `dashboards.store`.
+STORE_URL_VARIABLE: Final = "INFERENCE_MONITOR_STORE_URL"
+START_TIMEOUT_S: Final = 30.0
+
+
+class DashboardFailed(MonitorError):
+    """The dashboard did not start."""
+
+
+def start_dashboard(store_url: str, *, host: str, port: int, log: Path) -> subprocess.Popen[bytes]:
+    """Start Streamlit; it writes to `log`, and ends when this process does."""
+    environment = {**os.environ, STORE_URL_VARIABLE: store_url}
+    command = [sys.executable, "-m", "monitor.serve.dashboard", host, str(port)]
+    with log.open("ab") as output:
+        return subprocess.Popen(command, env=environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+
+
+def wait_until_ready(child: subprocess.Popen[bytes], url: str, log: Path) -> None:
+    """Block until the page answers.
+
+    Raises
+    ------
+    DashboardFailed
+        If the child ends, or does not answer in time.
+    """
+    deadline = time.monotonic() + START_TIMEOUT_S
+    while time.monotonic() < deadline:
+        if child.poll() is not None:
+            raise DashboardFailed(f"the dashboard ended with code {child.returncode}; see {log}, or start with --no-dashboard")
+        try:
+            with urllib.request.urlopen(f"{url}/_stcore/health", timeout=2) as answer:
+                if answer.status == 200:
+                    return
+        except (urllib.error.URLError, OSError):
+            pass
+        time.sleep(0.1)
+    raise DashboardFailed(f"the dashboard does not answer at {url}; see {log}, or start with --no-dashboard")
+
+
+def stop_dashboard(child: subprocess.Popen[bytes]) -> None:
+    if child.poll() is not None:
+        return
+    child.terminate()
+    try:
+        child.wait(timeout=5)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.wait()
+
+
+def run_streamlit(host: str, port: int) -> None:
+    """The child: run the app until terminated."""
+    _end_with_parent()
+    import dashboards  # noqa: PLC0415  (only the child needs it)
+
+    app = Path(dashboards.__file__).parent / "app.py"
+    options = {
+        "server.headless": "true",
+        "server.address": host,
+        "server.port": str(port),
+        "server.fileWatcherType": "none",
+        "browser.gatherUsageStats": "false",
+        "client.toolbarMode": "minimal",
+        "client.showErrorDetails": "none",
+        "global.developmentMode": "false",
+    }
+    from streamlit.web import cli  # noqa: PLC0415  (takes a second to import)
+
+    sys.argv = ["streamlit", "run", str(app), *(f"--{key}={value}" for key, value in options.items())]
+    cli.main(prog_name="streamlit")
+
+
+def _end_with_parent() -> None:
+    # However the service ends, the page must not stay behind and show what is no longer true.
+    if sys.platform == "linux":
+        pr_set_pdeathsig = 1
+        ctypes.CDLL(None).prctl(pr_set_pdeathsig, signal.SIGTERM)
+
+
+if __name__ == "__main__":
+    run_streamlit(sys.argv[1], int(sys.argv[2]))

@@ -1,0 +1,194 @@
+"""`monitor up`: store, collectors and dashboard of one machine, wired together in one process and one child."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import subprocess
+from collections.abc import AsyncIterator, Callable, Mapping
+
+import grpc
+import uvicorn
+from starlette.types import ASGIApp
+
+from collectors.otlp.grpc_receiver import make_server
+from collectors.otlp.http_receiver import make_app
+from collectors.pipeline import Pipeline
+from monitor.errors import MonitorError
+from monitor.serve.dashboard import start_dashboard, stop_dashboard, wait_until_ready
+from monitor.serve.ports import address, bind, free_port, port_of
+from monitor.settings import Settings
+from monitor.store.client import Client, connect, server_address
+from monitor.store.endpoint import QueryLimits, build_app
+from monitor.store.owner import Claim
+from monitor.store.prepare import prepare_store
+from monitor.store.reader import with_user
+
+logger = logging.getLogger(__name__)
+
+GRPC_GRACE_S = 2.0
+STORE_ANSWER_S = 5.0
+
+OnReady = Callable[[Mapping[str, str]], None]
+
+
+def run(settings: Settings, *, dashboard: bool, on_ready: OnReady) -> None:
+    """Serve until SIGINT or SIGTERM; `on_ready` is called with the addresses once all of them answer.
+
+    Raises
+    ------
+    MonitorError
+        If something cannot be started; nothing is left running then.
+    """
+    claim = Claim(settings.data)
+    try:
+        asyncio.run(_serve(settings, claim, dashboard=dashboard, on_ready=on_ready))
+    finally:
+        claim.release()
+
+
+async def _serve(settings: Settings, claim: Claim, *, dashboard: bool, on_ready: OnReady) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stop.set)
+    async with contextlib.AsyncExitStack() as stack:
+        addresses = await _start(settings, stack, dashboard=dashboard)
+        claim.announce(addresses)
+        on_ready(addresses)
+        await stop.wait()
+        logger.info("stopping")
+
+
+async def _start(settings: Settings, stack: contextlib.AsyncExitStack, *, dashboard: bool) -> dict[str, str]:
+    """Start everything in order; the stack stops it in the reverse one."""
+    section = settings.collectors
+    host = section.host
+    http_socket = stack.enter_context(bind(host, section.http_port, "OTLP/HTTP", "--http-port"))
+    addresses = {"http": f"http://{address(host, port_of(http_socket))}"}
+    endpoint_socket: socket.socket | None = None
+    if settings.embedded:
+        endpoint_socket = stack.enter_context(
+            bind(host, section.clickhouse_port, "the ClickHouse endpoint", "--clickhouse-port")
+        )
+        addresses["clickhouse"] = f"http://{address(host, port_of(endpoint_socket))}"
+    else:
+        addresses["clickhouse"] = server_address(settings.store_url)
+
+    child: subprocess.Popen[bytes] | None = None
+    log = settings.data / "dashboard.log"
+    if dashboard:
+        port = free_port(host, section.dashboard_port, "the dashboard", "--dashboard-port")
+        addresses["dashboard"] = f"http://{address(host, port)}"
+        reading = with_user(addresses["clickhouse"], settings) if settings.embedded else settings.store_url
+        # Started first: it takes longest, and the engine must not be open when a process is forked off.
+        child = start_dashboard(reading, host=host, port=port, log=log)
+        stack.callback(stop_dashboard, child)
+
+    await asyncio.to_thread(prepare_store, settings)
+    # One handle stays open from here to the end, so that the embedded engine is not closed and opened in between.
+    store = await asyncio.to_thread(connect, settings.store_url)
+    stack.callback(store.close)
+    if endpoint_socket is not None:
+        await stack.enter_async_context(_http_server(_endpoint(settings), endpoint_socket))
+
+    pipeline = Pipeline(settings)
+    stack.push_async_callback(asyncio.to_thread, _close_pipeline, pipeline)
+    await asyncio.to_thread(pipeline.start)
+    tokens = [token.get_secret_value() for token in section.tokens]
+    app = make_app(
+        pipeline,
+        max_message_bytes=section.max_message_bytes,
+        tokens=tokens,
+        ready=lambda: _trouble(pipeline, store),
+    )
+    await stack.enter_async_context(_http_server(app, http_socket))
+    server, grpc_port = make_server(
+        pipeline,
+        host=host,
+        port=section.grpc_port,
+        max_message_bytes=section.max_message_bytes,
+        tokens=tokens,
+    )
+    addresses["grpc"] = address(host, grpc_port)
+    await stack.enter_async_context(_grpc_server(server))
+    if child is not None:
+        await asyncio.to_thread(wait_until_ready, child, addresses["dashboard"], log)
+    return {name: addresses[name] for name in ("grpc", "http", "clickhouse", "dashboard") if name in addresses}
+
+
+def _endpoint(settings: Settings) -> ASGIApp:
+    section = settings.store
+    limits = QueryLimits(
+        max_execution_time_s=section.query_timeout_s, max_memory_bytes=section.query_memory_mib * 1024 * 1024
+    )
+    return build_app(
+        settings.store_url,
+        limits=limits,
+        user=section.clickhouse_user or None,
+        password=section.clickhouse_password.get_secret_value() or None,
+    )
+
+
+async def _trouble(pipeline: Pipeline, store: Client) -> str | None:
+    """Why new spans would not become rows, in words."""
+    if (trouble := pipeline.trouble()) is not None:
+        return trouble
+    try:
+        await asyncio.wait_for(asyncio.to_thread(store.command, "SELECT 1"), STORE_ANSWER_S)
+    except TimeoutError:
+        return f"ClickHouse has not answered for {STORE_ANSWER_S:.0f} s"
+    except Exception as error:
+        return f"ClickHouse does not answer: {str(error).splitlines()[0][:200] if str(error) else type(error).__name__}"
+    return None
+
+
+def _close_pipeline(pipeline: Pipeline) -> None:
+    if not pipeline.close():
+        waiting = pipeline.stats.snapshot().waiting
+        logger.warning("%d spans are not in ClickHouse yet; they stay in the write-ahead log for the next start", waiting)
+
+
+class _Server(uvicorn.Server):
+    """Leaves signals to the service as a whole."""
+
+    @contextlib.contextmanager
+    def capture_signals(self):  # type: ignore[no-untyped-def]  # noqa: ANN201
+        yield
+
+
+@contextlib.asynccontextmanager
+async def _http_server(app: ASGIApp, sock: socket.socket) -> AsyncIterator[None]:
+    config = uvicorn.Config(
+        app,
+        log_config=None,
+        access_log=False,
+        lifespan="on",
+        timeout_keep_alive=75,
+        timeout_graceful_shutdown=2,
+        server_header=False,
+    )
+    server = _Server(config)
+    task = asyncio.create_task(server.serve(sockets=[sock]))
+    while not server.started:
+        if task.done():
+            task.result()
+            raise MonitorError("the HTTP server ended while it was starting; run with --debug to see why")
+        await asyncio.sleep(0.005)
+    try:
+        yield
+    finally:
+        server.should_exit = True
+        await task
+
+
+@contextlib.asynccontextmanager
+async def _grpc_server(server: grpc.aio.Server) -> AsyncIterator[None]:
+    await server.start()
+    try:
+        yield
+    finally:
+        await server.stop(GRPC_GRACE_S)

@@ -1,0 +1,181 @@
+"""The one factory for ClickHouse connections: embedded chDB and a server give the same client.
+
+No other module imports the driver. Facts about chDB that shape this file: one engine (one folder) a process, one
+process a folder, no fork after the folder is open, any number of handles, which run in parallel.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+import clickhouse_connect
+from clickhouse_connect import common
+from clickhouse_connect.driver.client import Client
+from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError, OperationalError
+
+from monitor.errors import BadInput, MonitorError, Retryable, StoreAway, StoreError, StoreLocked
+
+__all__ = ["Client", "connect", "error_code", "explained", "is_embedded", "is_transient", "server_address", "store_path"]
+
+# Times are UTC everywhere; without this, naive datetimes are taken as local time.
+common.set_setting("naive_datetime_insert", "server")
+# A client is shared by threads; with a session, a server would refuse two queries at a time.
+common.set_setting("autogenerate_session_id", False)
+
+DEFAULT_DATABASE = "default"
+
+# ClickHouse error codes: name -> number, as in its ErrorCodes.cpp.
+_UNKNOWN_DATABASE = 81
+_AUTHENTICATION_FAILED = 516
+_PASSWORD_REQUIRED = 194
+_READONLY = 164
+# "Try later": too many parts, memory, time-outs, network, quota, read-only disk, no space, replica trouble.
+_TRANSIENT = frozenset({
+    23, 74, 75, 76, 159, 201, 202, 203, 209, 210, 216, 219, 225, 236, 241, 242, 243, 252, 254, 279, 285, 286, 307, 319,
+    394, 415, 425, 439, 516, 194, 164, 999,
+})  # fmt: skip
+_LOCKED_TEXT = "Error initializing EmbeddedServer"
+
+
+def is_embedded(url: str) -> bool:
+    return url.startswith("chdb:")
+
+
+def store_path(url: str) -> Path:
+    """Folder of an embedded store."""
+    parts = urlsplit(url)
+    if parts.netloc or not parts.path.startswith("/"):
+        raise BadInput(f"store.url `{url}` needs three slashes and an absolute folder: chdb:///absolute/folder")
+    return Path(unquote(parts.path))
+
+
+def server_address(url: str) -> str:
+    """The url without its password, for messages."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    port = f":{parts.port}" if parts.port else ""
+    return f"{parts.scheme}://{host}{port}{parts.path}"
+
+
+def connect(
+    url: str, *, database: str | None = None, settings: Mapping[str, Any] | None = None, timeout_s: float = 300.0
+) -> Client:
+    """Open one client (one handle of the embedded engine, or one server connection pool).
+
+    Parameters
+    ----------
+    url : str
+        `chdb:///absolute/folder` or `http(s)://user:password@host:port/database`.
+    database : str, optional
+        Database instead of the one in the url.
+    settings : mapping, optional
+        ClickHouse settings of this client.
+    timeout_s : float
+        Longest wait for a server's answer, in seconds.
+
+    Raises
+    ------
+    StoreLocked
+        If another process has the embedded folder open.
+    StoreAway
+        If the server does not answer.
+    StoreError
+        If it refuses: wrong password, unknown database, folder not writable.
+    """
+    if is_embedded(url):
+        return _connect_embedded(store_path(url), database, settings)
+    return _connect_server(url, database, settings, timeout_s)
+
+
+def _connect_embedded(path: Path, database: str | None, settings: Mapping[str, Any] | None) -> Client:
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise StoreError(f"cannot make the store folder {path}: {error.strerror}; choose another with --data") from None
+    if not os.access(path, os.W_OK):
+        raise StoreError(f"the store folder {path} is not writable by this user; correct its owner, or choose another with --data")
+    try:
+        return clickhouse_connect.get_client(
+            interface="chdb", path=str(path), database=database or DEFAULT_DATABASE, settings=dict(settings or {})
+        )
+    except ClickHouseError as error:
+        if _LOCKED_TEXT in str(error):
+            raise StoreLocked(
+                f"the store folder {path} cannot be opened: another process has it open, or its disk is full;"
+                " stop that process, or choose another folder with --data"
+            ) from None
+        raise StoreError(f"the store folder {path} cannot be opened: {_first_line(error)}") from None
+
+
+def _connect_server(url: str, database: str | None, settings: Mapping[str, Any] | None, timeout_s: float) -> Client:
+    parts = urlsplit(url)
+    address = server_address(url)
+    try:
+        return clickhouse_connect.get_client(
+            host=parts.hostname or "localhost",
+            port=parts.port or (8443 if parts.scheme == "https" else 8123),
+            secure=parts.scheme == "https",
+            username=unquote(parts.username) if parts.username else "default",
+            password=unquote(parts.password) if parts.password else "",
+            database=database or parts.path.strip("/") or DEFAULT_DATABASE,
+            settings=dict(settings or {}),
+            connect_timeout=10,
+            send_receive_timeout=int(timeout_s),
+            client_name="inference-monitor",
+            query_retries=0,
+        )
+    except ClickHouseError as error:
+        raise _explain_server(error, address) from None
+
+
+def _explain_server(error: ClickHouseError, address: str) -> MonitorError:
+    code = error_code(error)
+    if code in (_AUTHENTICATION_FAILED, _PASSWORD_REQUIRED):
+        return StoreError(f"ClickHouse at {address} refused the user or password of store.url; correct them")
+    if code == _UNKNOWN_DATABASE:
+        return StoreError(f"ClickHouse at {address} has no such database; run `monitor migrate`, which makes it")
+    if code is None or isinstance(error, OperationalError):
+        return StoreAway(f"ClickHouse at {address} does not answer ({_first_line(error)}); is it running, and is store.url right?")
+    return (StoreAway if is_transient(error) else StoreError)(f"ClickHouse at {address} refused: {_first_line(error)}")
+
+
+def error_code(error: BaseException) -> int | None:
+    """ClickHouse's error number, or None if the error is not from ClickHouse itself."""
+    code = getattr(error, "code", None)
+    return code if isinstance(code, int) and code > 0 else None
+
+
+def is_transient(error: BaseException) -> bool:
+    """Whether the same statement may succeed later: the store is away, full, busy, or locked against us for now."""
+    if isinstance(error, Retryable):
+        return True
+    code = error_code(error)
+    if code is not None:
+        return code in _TRANSIENT
+    # No code: the connection broke, or the engine is going down.
+    return isinstance(error, (OperationalError, OSError)) or (
+        isinstance(error, DatabaseError) and "Error executing HTTP request" in str(error)
+    )
+
+
+@contextlib.contextmanager
+def explained(address: str) -> Iterator[None]:
+    """Turn the driver's errors into ours, in one sentence, inside a `with`."""
+    try:
+        yield
+    except ClickHouseError as error:
+        if error_code(error) == _READONLY:
+            raise BadInput(f"only reading is allowed here: {_first_line(error)}") from error
+        raise _explain_server(error, address) from error
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    text = text.split(" (for url ")[0].split("(version ")[0].strip()
+    return text[:300]
+

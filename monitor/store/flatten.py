@@ -1,0 +1,207 @@
+"""OTLP trace requests to rows of `otel_traces`, as one INSERT that ClickHouse itself parses.
+
+A write-ahead segment is a run of length-delimited protobuf messages, each an accepted
+`ExportTraceServiceRequest`. That is what the input format `Protobuf` reads, so a
+span never becomes a Python object: this module only writes the statement.
+
+Choices that the measurements in `docs/performance.md` speak for:
+
+- The protobuf schema leaves out what `otel_traces` has no column for, and the recursion of `AnyValue`. What is rare
+  (nested arrays, key-value lists, byte strings, over-long values, impossible times) is repaired by the receiver before
+  it is logged (`collectors.otlp.repair`), so that this statement, which every span passes, need not look for it.
+- Values reach a lambda as parallel arrays of their subcolumns, not as an array of tuples; concatenating the arms of
+  the `oneof` (all but one are empty) is faster than choosing among them.
+- Keys are `LowCardinality`, so that a test on the key runs once for each distinct key of a block.
+- Privacy is part of the statement, not of a view: it is a setting of the collector that inserts, and a salt must not
+  stand in a table definition that every reader may see.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from monitor.settings import Settings
+
+TRACES_SCHEMA: Final = """syntax = "proto3";
+message Request { repeated ResourceSpans resource_spans = 1; }
+message ResourceSpans { Resource resource = 1; repeated ScopeSpans scope_spans = 2; }
+message Resource { repeated KeyValue attributes = 1; }
+message ScopeSpans { Scope scope = 1; repeated Span spans = 2; }
+message Scope { string name = 1; string version = 2; }
+message KeyValue { string key = 1; AnyValue value = 2; }
+message AnyValue { oneof value {
+  string string_value = 1; bool bool_value = 2; int64 int_value = 3; double double_value = 4; ArrayValue array_value = 5;
+} }
+message ArrayValue { repeated Item values = 1; }
+message Item { oneof value { string string_value = 1; bool bool_value = 2; int64 int_value = 3; double double_value = 4; } }
+message Span {
+  bytes trace_id = 1; bytes span_id = 2; string trace_state = 3; bytes parent_span_id = 4; string name = 5; int32 kind = 6;
+  fixed64 start_time_unix_nano = 7; fixed64 end_time_unix_nano = 8; repeated KeyValue attributes = 9;
+  repeated Event events = 11; repeated Link links = 13; Status status = 15;
+}
+message Event { fixed64 time_unix_nano = 1; string name = 2; repeated KeyValue attributes = 3; }
+message Link { bytes trace_id = 1; bytes span_id = 2; string trace_state = 3; repeated KeyValue attributes = 4; }
+message Status { string message = 2; int32 code = 3; }
+"""
+
+_SCALARS = "string_value String, bool_value Nullable(Bool), int_value Nullable(Int64), double_value Nullable(Float64)"
+_VALUE = f"Tuple({_SCALARS}, array_value Tuple(values Array(Tuple({_SCALARS}))))"
+_ATTRIBUTES = f"Array(Tuple(key LowCardinality(String), value {_VALUE}))"
+_EVENT = f"Tuple(time_unix_nano UInt64, name String, attributes {_ATTRIBUTES})"
+_LINK = f"Tuple(trace_id String, span_id String, trace_state String, attributes {_ATTRIBUTES})"
+_SPAN = (
+    "Tuple(trace_id String, span_id String, trace_state String, parent_span_id String, name String, kind Int32,"
+    f" start_time_unix_nano UInt64, end_time_unix_nano UInt64, attributes {_ATTRIBUTES}, events Array({_EVENT}),"
+    f" links Array({_LINK}), status Tuple(message String, code Int32))"
+)
+TRACES_STRUCTURE: Final = (
+    f"resource_spans Array(Tuple(resource Tuple(attributes {_ATTRIBUTES}),"
+    f" scope_spans Array(Tuple(scope Tuple(name String, version String), spans Array({_SPAN})))))"
+)
+
+TRACES_COLUMNS: Final = (
+    "Timestamp", "TraceId", "SpanId", "ParentSpanId", "TraceState", "SpanName", "SpanKind", "ServiceName",
+    "ResourceAttributes", "ScopeName", "ScopeVersion", "SpanAttributes", "Duration", "StatusCode", "StatusMessage",
+    "Events.Timestamp", "Events.Name", "Events.Attributes",
+    "Links.TraceId", "Links.SpanId", "Links.TraceState", "Links.Attributes",
+)  # fmt: skip
+
+# Attributes that hold what users and models said. Roles and finish reasons among them are no content.
+CONTENT_KEYS: Final = (
+    r"^(gen_ai\.(prompt|completion)(\.\d+\.(content|tool_calls.*|reasoning.*))?"
+    r"|gen_ai\.(input|output)\.messages|gen_ai\.system_instructions|gen_ai\.tool\.(call\.(arguments|result)|definitions)"
+    r"|gen_ai\.retrieval\.(query\.text|documents)"
+    r"|gen_ai\.(system|user|assistant|tool)\.message\.content|gen_ai\.choice\.message.*"
+    r"|llm\.(input|output)_messages\..*(content|text|arguments|url|contents\..*)|llm\.(prompts|completions|prompt_template\.variables).*"
+    r"|llm\.[a-z_]+\.(messages|prompt|input|response|choices|content)"
+    r"|(input|output)\.value|embedding\.embeddings\..*\.text|retrieval\.documents\..*\.content|reranker\..*\.content"
+    r"|ai\.prompt.*|ai\.response\.(text|object|toolCalls|reasoning)|ai\.value.*|ai\.toolCall\.(args|result)"
+    r"|traceloop\.entity\.(input|output)|langfuse\.(observation|trace)\.(input|output)|mlflow\.span(Inputs|Outputs)"
+    r"|tool\.parameters|exception\.prompt)$"
+)
+# On events of these names, the bare attributes `content`, `message` and `body` are content too.
+CONTENT_EVENT_KEYS: Final = r"^(content|message|body|tool_calls|arguments)$"
+USER_KEYS: Final = (
+    "user.id", "enduser.id", "user.email", "user.name", "user.full_name", "langfuse.user.id", "litellm.end_user.id",
+    "metadata.user_api_key_end_user_id", "traceloop.association.properties.user_id", "mlflow.trace.user", "gen_ai.user",
+    "llm.user", "gen_ai.request.user",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class FlattenOptions:
+    """What one collector keeps of a span; see `monitor.settings` for each."""
+
+    capture_content: bool
+    user_salt: str | None
+    redact: tuple[str, ...]
+    model_by_service: tuple[tuple[str, str], ...]
+
+    @classmethod
+    def from_settings(cls, settings: Settings) -> FlattenOptions:
+        privacy = settings.privacy
+        return cls(
+            capture_content=privacy.capture_content,
+            user_salt=privacy.salt.get_secret_value() if privacy.hash_user_ids else None,
+            redact=tuple(privacy.redact),
+            model_by_service=tuple(sorted(settings.models.by_service.items())),
+        )
+
+
+def literal(text: str) -> str:
+    """A ClickHouse string literal."""
+    escaped = text.replace("\\", "\\\\").replace("'", "\\'").replace("\n", "\\n").replace("\0", "\\0")
+    return f"'{escaped}'"
+
+
+def literals(texts: Any) -> str:
+    return ", ".join(literal(text) for text in texts)
+
+
+def insert_traces(source: str, options: FlattenOptions) -> str:
+    """The INSERT … SELECT for one segment; `source` is the FROM clause that yields `TRACES_STRUCTURE`."""
+    columns = ", ".join(f"`{column}`" for column in TRACES_COLUMNS)
+    return f"INSERT INTO otel_traces ({columns}) {select_traces(source, options)}"
+
+
+def select_traces(source: str, options: FlattenOptions) -> str:
+    span_attributes = _attribute_map("s.attributes", options)
+    event_attributes = _attribute_map("e.attributes", options, event=True)
+    link_attributes = _attribute_map("l.attributes", options)
+    service = "resource_attributes['service.name']"
+    return f"""
+SELECT
+    fromUnixTimestamp64Nano(toInt64(s.start_time_unix_nano)) AS Timestamp,
+    lower(hex(s.trace_id)) AS TraceId,
+    lower(hex(s.span_id)) AS SpanId,
+    if(length(s.parent_span_id) != 8 OR s.parent_span_id = unhex('0000000000000000'), '', lower(hex(s.parent_span_id))) AS ParentSpanId,
+    s.trace_state AS TraceState,
+    s.name AS SpanName,
+    transform(s.kind, [1, 2, 3, 4, 5], ['Internal', 'Server', 'Client', 'Producer', 'Consumer'], 'Unspecified') AS SpanKind,
+    {service} AS ServiceName,
+    resource_attributes AS ResourceAttributes,
+    scope.name AS ScopeName,
+    scope.version AS ScopeVersion,
+    {span_attributes} AS SpanAttributes,
+    if(s.end_time_unix_nano > s.start_time_unix_nano, s.end_time_unix_nano - s.start_time_unix_nano, 0) AS Duration,
+    transform(s.status.code, [1, 2], ['Ok', 'Error'], 'Unset') AS StatusCode,
+    s.status.message AS StatusMessage,
+    arrayMap(t -> fromUnixTimestamp64Nano(toInt64(t)), s.events.time_unix_nano) AS `Events.Timestamp`,
+    s.events.name AS `Events.Name`,
+    arrayMap(e -> {event_attributes}, s.events) AS `Events.Attributes`,
+    arrayMap(t -> lower(hex(t)), s.links.trace_id) AS `Links.TraceId`,
+    arrayMap(t -> lower(hex(t)), s.links.span_id) AS `Links.SpanId`,
+    s.links.trace_state AS `Links.TraceState`,
+    arrayMap(l -> {link_attributes}, s.links) AS `Links.Attributes`
+FROM (
+    SELECT resource_attributes, scope_spans.scope AS scope, arrayJoin(scope_spans.spans) AS s FROM (
+        SELECT {_resource_map(options)} AS resource_attributes, arrayJoin(resource_spans.scope_spans) AS scope_spans
+        FROM (SELECT arrayJoin(resource_spans) AS resource_spans FROM {source})
+    )
+)""".strip()
+
+
+def _resource_map(options: FlattenOptions) -> str:
+    plain = _attribute_map("resource_spans.resource.attributes", options)
+    if not options.model_by_service:
+        return plain
+    # An engine that sends no model name: the operator's map says what the service serves.
+    services, models = zip(*options.model_by_service, strict=True)
+    model = f"transform(({plain})['service.name'], [{literals(services)}], [{literals(models)}], '')"
+    return f"mapConcat({plain}, map('monitor.model', {model}))"
+
+
+def _attribute_map(attributes: str, options: FlattenOptions, *, event: bool = False) -> str:
+    """SQL that turns an array of key-value tuples into `Map(LowCardinality(String), String)`."""
+    arms = ", ".join(
+        f"{attributes}.value.{arm}"
+        for arm in ("string_value", "int_value", "double_value", "bool_value", "array_value.values")
+    )
+    value = _private(_value_text(), options, event=event)
+    return f"mapFromArrays({attributes}.key, arrayMap((k, s, n, d, b, a) -> {value}, {attributes}.key, {arms}))"
+
+
+def _value_text() -> str:
+    # All arms but one are empty, so the concatenation is the value.
+    scalars = "{0}, ifNull(toString({1}), ''), ifNull(toString({2}), ''), ifNull(toString({3}), '')"
+    item = (
+        "if(i.int_value IS NULL AND i.double_value IS NULL AND i.bool_value IS NULL, toJSONString(i.string_value),"
+        f" concat({scalars.format('i.string_value', 'i.int_value', 'i.double_value', 'i.bool_value')}))"
+    )
+    array = f"if(notEmpty(a), concat('[', arrayStringConcat(arrayMap(i -> {item}, a), ','), ']'), '')"
+    return f"concat({scalars.format('s', 'n', 'd', 'b')}, {array})"
+
+
+def _private(text: str, options: FlattenOptions, *, event: bool) -> str:
+    for pattern in options.redact:
+        text = f"replaceRegexpAll({text}, {literal(pattern)}, '[redacted]')"
+    if options.user_salt is not None:
+        hashed = f"lower(hex(SHA256(concat({literal(options.user_salt)}, s))))"
+        text = f"if(k IN ({literals(USER_KEYS)}) AND notEmpty(s), {hashed}, {text})"
+    if not options.capture_content:
+        content = f"match(k, {literal(CONTENT_KEYS)})"
+        if event:
+            content = f"({content} OR match(k, {literal(CONTENT_EVENT_KEYS)}))"
+        text = f"if({content}, '', {text})"
+    return text

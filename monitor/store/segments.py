@@ -1,0 +1,62 @@
+"""Inserting one write-ahead segment: the same for the embedded engine, which reads the file, and a server, which gets it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from monitor.errors import BadInput
+from monitor.store.client import Client, error_code, is_embedded
+from monitor.store.flatten import TRACES_SCHEMA, TRACES_STRUCTURE, FlattenOptions, insert_traces, literal
+
+# What ClickHouse says when the bytes are not what the schema wants; anything else is not the data's fault.
+_DATA_ERRORS: Final = frozenset({6, 25, 26, 27, 32, 33, 38, 41, 53, 69, 70, 72, 117, 128, 131, 321, 407, 436, 444, 636})
+
+_SETTINGS: Final[dict[str, Any]] = {
+    "format_schema_source": "string",
+    "format_schema": TRACES_SCHEMA,
+    "format_schema_message_name": "Request",
+    # The token must mean the same rows in the same blocks each time: one reader, one order, nothing queued.
+    "async_insert": 0,
+    "max_insert_threads": 1,
+    "deduplicate_insert_select": "force_enable",
+    "deduplicate_blocks_in_dependent_materialized_views": 1,
+    # One block where memory allows: a segment is far below the row limit.
+    "min_insert_block_size_rows": 1_048_449,
+    "min_insert_block_size_bytes": 0,
+    # Back-filled history may span more days than the default allows in one insert.
+    "max_partitions_per_insert_block": 0,
+    "throw_on_max_partitions_per_insert_block": 0,
+}
+
+
+class SegmentInserter:
+    """Inserts segments through one client; not for use by several threads at once."""
+
+    def __init__(self, client: Client, url: str, options: FlattenOptions) -> None:
+        self._client = client
+        self._embedded = is_embedded(url)
+        self._options = options
+        self._over_http = insert_traces(f"input({literal(TRACES_STRUCTURE)})", options) + " FORMAT Protobuf"
+
+    def insert(self, path: Path, token: str) -> None:
+        """Insert all requests of a segment, once for each token however often it is called.
+
+        Raises
+        ------
+        ClickHouse's errors; `is_data_error` tells whether the segment itself is at fault.
+        """
+        settings = {**_SETTINGS, "insert_deduplication_token": token}
+        if self._embedded:
+            source = f"file({literal(str(path.resolve()))}, Protobuf, {literal(TRACES_STRUCTURE)})"
+            self._client.command(insert_traces(source, self._options), settings=settings)
+        else:
+            self._client.command(self._over_http, data=path.read_bytes(), settings=settings)
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def is_data_error(error: BaseException) -> bool:
+    """Whether ClickHouse could not read the bytes, so that the same bytes will fail again."""
+    return isinstance(error, BadInput) or error_code(error) in _DATA_ERRORS
