@@ -2,3 +2,7 @@
 
 `import monitor` gives the SDK and nothing heavier than opentelemetry-sdk.
 """
+
+from monitor.sdk import Call, Stats, flush, inference, init, shutdown, stats
+
+__all__ = ["Call", "Stats", "flush", "inference", "init", "shutdown", "stats"]

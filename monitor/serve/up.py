@@ -93,7 +93,7 @@ async def _start(settings: Settings, stack: contextlib.AsyncExitStack, *, dashbo
     store = await asyncio.to_thread(connect, settings.store_url)
     stack.callback(store.close)
     if endpoint_socket is not None:
-        await stack.enter_async_context(_http_server(_endpoint(settings), endpoint_socket))
+        await stack.enter_async_context(http_server(embedded_endpoint(settings), endpoint_socket))
 
     pipeline = Pipeline(settings)
     stack.push_async_callback(asyncio.to_thread, _close_pipeline, pipeline)
@@ -105,7 +105,7 @@ async def _start(settings: Settings, stack: contextlib.AsyncExitStack, *, dashbo
         tokens=tokens,
         ready=lambda: _trouble(pipeline, store),
     )
-    await stack.enter_async_context(_http_server(app, http_socket))
+    await stack.enter_async_context(http_server(app, http_socket))
     server, grpc_port = make_server(
         pipeline,
         host=host,
@@ -120,7 +120,7 @@ async def _start(settings: Settings, stack: contextlib.AsyncExitStack, *, dashbo
     return {name: addresses[name] for name in ("grpc", "http", "clickhouse", "dashboard") if name in addresses}
 
 
-def _endpoint(settings: Settings) -> ASGIApp:
+def embedded_endpoint(settings: Settings) -> ASGIApp:
     section = settings.store
     limits = QueryLimits(
         max_execution_time_s=section.query_timeout_s, max_memory_bytes=section.query_memory_mib * 1024 * 1024
@@ -161,7 +161,7 @@ class _Server(uvicorn.Server):
 
 
 @contextlib.asynccontextmanager
-async def _http_server(app: ASGIApp, sock: socket.socket) -> AsyncIterator[None]:
+async def http_server(app: ASGIApp, sock: socket.socket) -> AsyncIterator[None]:
     config = uvicorn.Config(
         app,
         log_config=None,

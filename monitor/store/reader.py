@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import quote, urlsplit
 
-from monitor.errors import StoreAway
+from monitor.errors import BadInput, StoreAway
 from monitor.settings import Settings
-from monitor.store.client import Client, connect
+from monitor.store.client import Client, connect, is_embedded, store_path
 from monitor.store.owner import find_owner
 
 
@@ -42,3 +42,22 @@ def with_user(address: str, settings: Settings) -> str:
 def open_reader(settings: Settings, **client_settings: Any) -> Client:
     """A client for reading queries of ours; see `reader_url` for where it leads."""
     return connect(reader_url(settings), settings=client_settings, timeout_s=settings.store.query_timeout_s + 10)
+
+
+def open_existing(settings: Settings, **client_settings: Any) -> Client:
+    """Like `open_reader`, for a store that must already be there.
+
+    Raises
+    ------
+    BadInput
+        If the data folder holds no store: reading must not make one.
+    """
+    refuse_missing(settings)
+    return open_reader(settings, **client_settings)
+
+
+def refuse_missing(settings: Settings) -> None:
+    if is_embedded(settings.store_url) and not store_path(settings.store_url).exists():
+        raise BadInput(
+            f"there is no store in the data folder {settings.data}; name the right one with --data, or make one with `monitor up`"
+        )

@@ -1,0 +1,1 @@
+"""Replay of recorded workloads as real OTLP traffic, and the traffic of the demo."""

@@ -1,0 +1,68 @@
+"""Commands that serve: `up`, `demo`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from monitor.cli import app
+from monitor.cli.common import ClickHousePort, Config, DashboardPort, Data, GrpcPort, Host, HttpPort, NoDashboard
+
+
+def _ready_line(addresses: Mapping[str, str]) -> str:
+    return " ".join(["ready", *(f"{name}={address}" for name, address in addresses.items())])
+
+
+@app.command()
+def up(
+    data: Data = None,
+    config: Config = None,
+    host: Host = None,
+    grpc_port: GrpcPort = None,
+    http_port: HttpPort = None,
+    clickhouse_port: ClickHousePort = None,
+    dashboard_port: DashboardPort = None,
+    no_dashboard: NoDashboard = False,
+) -> None:
+    """Run everything on this machine: store, OTLP collectors, dashboard.
+
+    When all is ready one line `ready` is printed with the addresses. Ctrl-C stops cleanly; nothing is lost.
+    """
+    from monitor.serve.up import run
+    from monitor.settings import load_settings
+
+    settings = load_settings(
+        config, data, host=host, grpc_port=grpc_port, http_port=http_port, clickhouse_port=clickhouse_port,
+        dashboard_port=dashboard_port,
+    )  # fmt: skip
+    run(settings, dashboard=not no_dashboard, on_ready=lambda addresses: print(_ready_line(addresses), flush=True))
+
+
+@app.command()
+def demo(
+    data: Annotated[
+        Path, typer.Option("--data", help="Data folder of the demo; what an earlier demo left in it is removed.")
+    ] = Path("demo-data"),
+    config: Config = None,
+    grpc_port: GrpcPort = None,
+    http_port: HttpPort = None,
+    clickhouse_port: ClickHousePort = None,
+    dashboard_port: DashboardPort = None,
+    no_dashboard: NoDashboard = False,
+) -> None:
+    """Run everything, filled with an hour of a real workload and live traffic after it.
+
+    The arrivals and sizes are those of a production conversation service (Azure LLM inference trace 2023);
+    latencies, nodes, users and incidents are simulated, and marked so. Ctrl-C stops it.
+    """
+    from monitor.serve.demo import run_demo
+    from monitor.settings import load_settings
+
+    settings = load_settings(
+        config, data, grpc_port=grpc_port, http_port=http_port, clickhouse_port=clickhouse_port,
+        dashboard_port=dashboard_port,
+    )  # fmt: skip
+    run_demo(settings, dashboard=not no_dashboard, say=lambda line: print(line, flush=True), ready_line=_ready_line)

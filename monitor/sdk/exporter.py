@@ -1,0 +1,89 @@
+"""The OTLP exporter and the silencing of its log.
+
+The exporter is made on first use, in the worker's thread: a gRPC channel opened before `fork` is broken in
+the child, and servers that load the application before they fork (gunicorn --preload) would have opened one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import threading
+from collections.abc import Callable
+from typing import Any, Final
+
+from opentelemetry.sdk.trace.export import SpanExporter
+
+from monitor.errors import ConfigError
+from monitor.sdk.config import GRPC, Config
+
+_MODULES: Final = {
+    "grpc": "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
+    "http/protobuf": "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+}
+_NOISY: Final = (
+    "opentelemetry.exporter.otlp.proto.grpc.exporter",
+    "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
+    "opentelemetry.exporter.otlp.proto.http.trace_exporter",
+    "opentelemetry.exporter.otlp.common.http",
+)
+
+
+def exporter_factory(config: Config) -> Callable[[], SpanExporter]:
+    """Import the exporter now, at start-up where time is cheap, and return what makes one later."""
+    if config.exporter is not None:
+        given = config.exporter
+        return lambda: given
+    try:
+        module = importlib.import_module(_MODULES[config.protocol])
+    except ImportError as error:
+        raise ConfigError(
+            f"monitor.init: protocol {config.protocol} needs opentelemetry-exporter-otlp ({error}); "
+            "install it with: pip install opentelemetry-exporter-otlp"
+        ) from error
+    # Left out means: the exporter reads OTEL_EXPORTER_OTLP_* itself, by the letter of the specification.
+    arguments: dict[str, Any] = {}
+    if config.endpoint is not None:
+        arguments["endpoint"] = config.endpoint
+    if config.endpoint is not None and config.protocol == GRPC:
+        arguments["insecure"] = config.endpoint.startswith("http://")
+    if config.headers:
+        arguments["headers"] = dict(config.headers)
+
+    def make() -> SpanExporter:
+        exporter: SpanExporter = module.OTLPSpanExporter(**arguments)
+        return exporter
+
+    return make
+
+
+class WorkerLog(logging.Filter):
+    """Keeps what the exporter logs in our worker's thread to itself and remembers the last reason.
+
+    The stock exporters write a line for every retry. The same loggers serve the user's own exporters, so only
+    records from our thread are held back.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.last_reason = ""
+        self._thread: int | None = None
+
+    def watch(self) -> None:
+        """Hold back records of the calling thread from now on."""
+        self._thread = threading.get_ident()
+        for name in _NOISY:
+            logging.getLogger(name).addFilter(self)
+
+    def release(self) -> None:
+        """Undo `watch`."""
+        self._thread = None
+        for name in _NOISY:
+            logging.getLogger(name).removeFilter(self)
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        """Swallow the record if it is ours."""
+        if self._thread != threading.get_ident():
+            return True
+        self.last_reason = record.getMessage()
+        return False

@@ -1,0 +1,255 @@
+"""`init`, `flush`, `shutdown`, `stats`: the one running instance of the SDK in a process."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.sdk.trace.export import SpanExporter
+from opentelemetry.trace import Span, SpanKind
+from opentelemetry.util.types import AnyValue
+
+from monitor.errors import ConfigError
+from monitor.sdk.config import EXIT_TIMEOUT_S, Config, build_config
+from monitor.sdk.guard import forget, log, once, swallow
+from monitor.sdk.pipeline import Counts
+from monitor.sdk.processor import SCOPE
+from monitor.sdk.provider import Installed, install, make_runtime
+from monitor.sdk.runtime import Runtime
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stats:
+    """Where calls and spans went. `offered = dropped + exported + failed + waiting` at any time.
+
+    `started`, `ended`, `open` and `unsampled` count calls. The rest counts spans, which include those of
+    others when the SDK has joined an existing TracerProvider; `last_seq` is the number the latest inference
+    span got.
+    """
+
+    emitter: str
+    started: int
+    ended: int
+    open: int
+    unsampled: int
+    last_seq: int
+    offered: int
+    dropped: int
+    exported: int
+    failed: int
+    waiting: int
+
+
+def init(
+    service: str | None = None,
+    *,
+    endpoint: str | None = None,
+    protocol: str | None = None,
+    headers: Mapping[str, str] | None = None,
+    node: str | None = None,
+    deployment: str | None = None,
+    pricing: str | None = None,
+    gpu: str | None = None,
+    region: str | None = None,
+    environment: str | None = None,
+    variant: str | None = None,
+    release: str | None = None,
+    resource_attributes: Mapping[str, AnyValue] | None = None,
+    capture_content: bool | None = None,
+    queue_size: int | None = None,
+    batch_size: int | None = None,
+    interval_s: float | None = None,
+    exit_timeout_s: float = EXIT_TIMEOUT_S,
+    exporter: SpanExporter | None = None,
+) -> None:
+    """Start to send inference spans. Arguments win over `OTEL_*` variables, those over defaults.
+
+    An OpenTelemetry SDK that is already set up is joined, not replaced. A second call with the same arguments
+    does nothing; with others it warns and changes nothing: call `shutdown` first.
+
+    Parameters
+    ----------
+    service, environment, region, release, node, gpu
+        Names of what is running, by which every KPI can be split.
+    deployment : {"on_premises", "cloud", "hybrid", "edge", "api"}
+        How the model is hosted.
+    pricing : {"on_demand", "reserved", "spot", "serverless", "per_token", "owned"}
+        How it is paid for.
+    variant
+        Build of the model, such as `fp16` or `int4-awq`.
+    endpoint, protocol, headers
+        Collector: `http://host:4317` for `grpc` (the default), `http://host:4318` for `http/protobuf`.
+    resource_attributes
+        Any further attributes of this process.
+    capture_content
+        Send prompts, completions and the messages of errors, which may quote them. Off by default.
+    queue_size, batch_size
+        Spans held at most, and sent at once at most. The oldest span is dropped, and counted, when the queue
+        is full.
+    interval_s
+        Longest wait of a span before it is sent.
+    exit_timeout_s
+        Longest time to wait for the endpoint when the process ends.
+    exporter
+        Send by this exporter instead of OTLP.
+
+    Raises
+    ------
+    ConfigError
+        If an argument is wrong. Nothing else is ever raised, then or later.
+    """
+    config = build_config(
+        service=service,
+        endpoint=endpoint,
+        protocol=protocol,
+        headers=headers,
+        node=node,
+        deployment=deployment,
+        pricing=pricing,
+        gpu=gpu,
+        region=region,
+        environment=environment,
+        variant=variant,
+        release=release,
+        resource_attributes=resource_attributes,
+        capture_content=capture_content,
+        queue_size=queue_size,
+        batch_size=batch_size,
+        interval_s=interval_s,
+        exit_timeout_s=exit_timeout_s,
+        exporter=exporter,
+    )
+    with _state.lock:
+        if _state.config is not None and _state.installed is not None and _state.installed.processor.is_open:
+            _warn_if_other(_state.config, config)
+        else:
+            _start(config)
+
+
+def flush(timeout_s: float = 5.0) -> bool:
+    """Send what has ended so far; True when all of it was delivered in time."""
+    installed = _state.installed
+    return True if installed is None else installed.processor.force_flush(int(timeout_s * 1000))
+
+
+def shutdown(timeout_s: float | None = None) -> None:
+    """End open calls as cancelled, send the rest, stop. Happens by itself when the process ends."""
+    with _state.lock:
+        config, installed, runtime = _state.config, _state.installed, _state.runtime
+        if config is None or installed is None:
+            return
+        _state.config, _state.runtime = None, _idle
+    try:
+        for call in runtime.open_calls.all():
+            call.abandon()
+        installed.processor.close(config.exit_timeout_s if timeout_s is None else timeout_s)
+    except Exception:
+        swallow("shutting down")
+
+
+def stats() -> Stats:
+    """Loss accounting of this process; after `shutdown` that of the run that ended."""
+    installed = _state.installed
+    counts = Counts() if installed is None else installed.processor.counts()
+    started, ended, still_open, unsampled = _state.counted.open_calls.counts()
+    return Stats(
+        emitter="" if installed is None else installed.processor.emitter,
+        started=started,
+        ended=ended,
+        open=still_open,
+        unsampled=unsampled,
+        last_seq=counts.last_seq,
+        offered=counts.offered,
+        dropped=counts.dropped,
+        exported=counts.exported,
+        failed=counts.failed,
+        waiting=counts.waiting,
+    )
+
+
+def current_runtime() -> Runtime:
+    """Return the runtime for a new call; without `init` its spans go wherever OpenTelemetry sends them."""
+    runtime = _state.runtime
+    if runtime is _idle:
+        once(
+            "idle", logging.WARNING, "monitor: inference() without a running monitor.init(): nothing is sent."
+        )
+    return runtime
+
+
+class _IdleStarter:
+    """Spans while the SDK is not running: by the user's own OpenTelemetry if there is one, else none."""
+
+    def start(
+        self, name: str, kind: SpanKind, attributes: dict[str, Any], context: Context, start_ns: int
+    ) -> Span:
+        return trace.get_tracer(SCOPE).start_span(name, context, kind, attributes, start_time=start_ns)
+
+
+_idle = Runtime(_IdleStarter())
+
+
+class _State:
+    """All that changes, in one place."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.config: Config | None = None
+        # Outlives `shutdown`, because OpenTelemetry has no way to detach a processor or to replace a
+        # provider.
+        self.installed: Installed | None = None
+        self.runtime = _idle
+        self.counted = _idle
+        self.hooked = False
+
+
+_state = _State()
+
+
+def _start(config: Config) -> None:
+    forget()
+    try:
+        installed = install(config, _state.installed)
+        installed.processor.open(config)
+        runtime = make_runtime(installed, capture_content=config.capture_content)
+    except ConfigError:
+        raise
+    except Exception:
+        swallow("starting; monitoring stays off")
+        return
+    _state.config, _state.installed = config, installed
+    _state.runtime = _state.counted = runtime
+    if not _state.hooked:
+        _state.hooked = True
+        # After the provider's own hook, hence run before it: open calls must end while there is somewhere to
+        # go.
+        atexit.register(shutdown)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_after_fork)
+
+
+def _after_fork() -> None:
+    try:
+        _state.lock = threading.RLock()
+        _state.runtime.open_calls.reset()
+        if _state.installed is not None:
+            _state.installed.processor.after_fork()
+    except Exception:
+        swallow("restarting after fork")
+
+
+def _warn_if_other(old: Config, new: Config) -> None:
+    differing = old.differs_in(new)
+    if differing:
+        log.warning(
+            "monitor.init was called again with another %s; the first call stays in force. "
+            "Call monitor.shutdown() before changing settings.",
+            ", ".join(differing),
+        )

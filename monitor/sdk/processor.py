@@ -1,0 +1,161 @@
+"""Our span processor: takes ended spans from OpenTelemetry and from the fast path, feeds the pipeline."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Mapping
+from typing import Final
+
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, SynchronousMultiSpanProcessor
+from opentelemetry.util.types import AnyValue
+
+from monitor import semconv
+from monitor.sdk.config import Config, detected_resource
+from monitor.sdk.exporter import exporter_factory
+from monitor.sdk.guard import swallow
+from monitor.sdk.pipeline import Counts, Item, Pipeline
+from monitor.sdk.span import CallSpan, SentSpan
+
+SCOPE: Final = "monitor.sdk"
+SCHEMA_URL: Final = "https://opentelemetry.io/schemas/gen-ai/1.42.0"
+
+
+class Processors(SynchronousMultiSpanProcessor):
+    """The provider's list of processors, which also knows whether ours is alone in it."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._count = 0
+
+    def add_span_processor(self, span_processor: SpanProcessor) -> None:
+        """Add one, possibly by the user, possibly long after `init`."""
+        super().add_span_processor(span_processor)
+        self._count += 1
+
+    @property
+    def alone(self) -> bool:
+        """Whether nobody but us listens."""
+        return self._count == 1
+
+
+class MonitorProcessor(SpanProcessor):
+    """Stays attached to its provider for ever; `open` and `close` start and stop what is behind it."""
+
+    def __init__(self) -> None:
+        self._pipeline: Pipeline | None = None
+        self._last_counts = Counts()
+        self._config: Config | None = None
+        self._said: Mapping[str, AnyValue] = {}
+        self._exit_timeout_s = 0.0
+        self.emitter = _new_emitter()
+        self._resources: dict[int, tuple[Resource, Resource]] = {}
+
+    def open(self, config: Config) -> None:
+        """Begin to send."""
+        self._config = config
+        self._said = config.resource
+        self._exit_timeout_s = config.exit_timeout_s
+        # A new run numbers from 1 again, so it is a new emitter.
+        self.emitter = _new_emitter()
+        self._resources = {}
+        if "otlp" not in config.export:
+            return
+        self._pipeline = Pipeline(
+            exporter_factory(config),
+            self._prepare,
+            queue_size=config.queue_size,
+            batch_size=config.batch_size,
+            interval_s=config.interval_s,
+            target=config.target,
+        )
+
+    def close(self, timeout_s: float) -> None:
+        """Send the rest within the time given, then stop."""
+        pipeline = self._pipeline
+        self._config = None
+        if pipeline is not None:
+            pipeline.shutdown(timeout_s)
+            self._last_counts = pipeline.counts()
+            self._pipeline = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether spans are being sent (or thrown away because the environment says so)."""
+        return self._config is not None
+
+    def after_fork(self) -> None:
+        """Become an emitter of one's own in a forked child."""
+        self.emitter = _new_emitter()
+        self._resources = {}
+        if self._pipeline is not None:
+            self._pipeline.after_fork()
+
+    def counts(self) -> Counts:
+        """Counts of the running pipeline, or the final ones of the last."""
+        pipeline = self._pipeline
+        return self._last_counts if pipeline is None else pipeline.counts()
+
+    def offer_call(self, span: CallSpan) -> None:
+        """Take the span of a call from the fast path."""
+        pipeline = self._pipeline
+        if pipeline is not None:
+            pipeline.offer(span, numbered=True)
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Take a span from opentelemetry-sdk: one of ours, or any other of this provider."""
+        try:
+            pipeline = self._pipeline
+            if pipeline is None or span.context is None or not span.context.trace_flags.sampled:
+                return
+            scope = span.instrumentation_scope
+            pipeline.offer(span, numbered=scope is not None and scope.name == SCOPE)
+        except Exception:
+            swallow("queueing a span")
+
+    def force_flush(self, timeout_millis: int = 30000) -> bool:
+        """Send what is queued."""
+        pipeline = self._pipeline
+        return True if pipeline is None else pipeline.flush(timeout_millis / 1000)
+
+    def shutdown(self) -> None:
+        """Called by the provider when it is shut down."""
+        self.close(self._exit_timeout_s)
+
+    def _prepare(self, item: Item) -> ReadableSpan:
+        seq, span = item
+        resource = self._resource_for(span.resource)
+        if isinstance(span, CallSpan):
+            return span.readable(resource, seq)
+        return SentSpan(span, resource, seq)
+
+    def _resource_for(self, found: Resource) -> Resource:
+        """Merge our attributes over the provider's, once per resource object."""
+        known = self._resources.get(id(found))
+        # The first of the pair keeps the object alive, so that its id cannot be taken over by another.
+        if known is None or known[0] is not found:
+            merged = {**detected_resource(), **(found.attributes or {}), **self._said}
+            merged[semconv.EMITTER] = self.emitter
+            known = (found, SentResource(merged, found.schema_url))
+            kept = {} if len(self._resources) > 8 else self._resources
+            self._resources = {**kept, id(found): known}
+        return known[1]
+
+
+class SentResource(Resource):
+    """A resource that computes its hash once: the encoder asks with every span, and it is a JSON dump."""
+
+    def __hash__(self) -> int:
+        """Hash of the content."""
+        if not hasattr(self, "_hash"):
+            self._hash = super().__hash__()
+        return self._hash
+
+    def __eq__(self, other: object) -> bool:
+        """Equal content."""
+        return self is other or super().__eq__(other)
+
+
+def _new_emitter() -> str:
+    # From the operating system, not from `random`: forked children share the state of the latter.
+    return secrets.token_hex(8)

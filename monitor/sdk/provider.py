@@ -1,0 +1,121 @@
+"""Joins the process's TracerProvider, or makes one where there is none."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, entry_points, version
+from typing import cast
+
+from opentelemetry import trace
+from opentelemetry.sdk.resources import Resource
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExporter
+from opentelemetry.sdk.trace.id_generator import IdGenerator
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+
+from monitor.sdk.config import Config, detected_resource
+from monitor.sdk.guard import once
+from monitor.sdk.processor import SCHEMA_URL, SCOPE, MonitorProcessor, Processors
+from monitor.sdk.runtime import Runtime
+from monitor.sdk.starter import FastStarter, PlainStarter
+
+
+@dataclass(frozen=True, kw_only=True)
+class Own:
+    """What is known only of a provider of our own making."""
+
+    provider: TracerProvider
+    processors: Processors
+    limits: SpanLimits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Installed:
+    """A provider with our processor attached."""
+
+    provider: trace.TracerProvider
+    processor: MonitorProcessor
+    own: Own | None
+
+
+def install(config: Config, before: Installed | None) -> Installed:
+    """Attach our processor to the process's provider, unless it is there from an earlier `init`."""
+    provider = trace.get_tracer_provider()
+    if before is not None and (before.own is not None or before.provider is provider):
+        return before
+    processor = MonitorProcessor()
+    if hasattr(provider, "add_span_processor"):
+        cast(TracerProvider, provider).add_span_processor(processor)
+        return Installed(provider=provider, processor=processor, own=None)
+    own = _make(config, processor)
+    if isinstance(provider, trace.ProxyTracerProvider):
+        trace.set_tracer_provider(own.provider)
+    else:
+        once(
+            "foreign provider",
+            logging.WARNING,
+            f"monitor: the TracerProvider in place ({type(provider).__name__}) takes no span processors; "
+            "inference spans are sent by a provider of their own.",
+        )
+    return Installed(provider=own.provider, processor=processor, own=own)
+
+
+def make_runtime(installed: Installed, *, capture_content: bool) -> Runtime:
+    """Return what starts spans with this provider."""
+    plain = PlainStarter(installed.provider.get_tracer(SCOPE, _version(), SCHEMA_URL))
+    runtime = Runtime(plain, capture_content=capture_content)
+    if installed.own is not None and not _needs_sdk_spans():
+        own = installed.own
+        scope = InstrumentationScope(SCOPE, _version(), SCHEMA_URL)
+        runtime.use_fast(FastStarter(own.provider, own.limits, scope, installed.processor), own.processors)
+    return runtime
+
+
+def _make(config: Config, processor: MonitorProcessor) -> Own:
+    limits = SpanLimits()
+    processors = Processors()
+    provider = TracerProvider(
+        resource=Resource.create({**detected_resource(), **_said_by_env(), **config.resource}),
+        active_span_processor=processors,
+        id_generator=_id_generator(),
+        span_limits=limits,
+    )
+    provider.add_span_processor(processor)
+    if "console" in config.export:
+        provider.add_span_processor(BatchSpanProcessor(ConsoleSpanExporter()))
+    return Own(provider=provider, processors=processors, limits=limits)
+
+
+def _said_by_env() -> dict[str, str]:
+    """A host name the user gave in OTEL_RESOURCE_ATTRIBUTES must win over the one we detect."""
+    found = Resource.create().attributes or {}
+    return {key: str(found[key]) for key in detected_resource() if key in found}
+
+
+def _needs_sdk_spans() -> bool:
+    """Whether switches are on that only the SDK's own spans obey."""
+    switches = ("OTEL_SDK_DISABLED", "OTEL_PYTHON_SDK_INTERNAL_METRICS_ENABLED")
+    return any(os.environ.get(name, "").strip().lower() == "true" for name in switches)
+
+
+def _id_generator() -> IdGenerator | None:
+    name = os.environ.get("OTEL_PYTHON_ID_GENERATOR", "").strip()
+    if not name or name == "random":
+        return None
+    for entry in entry_points(group="opentelemetry_id_generator", name=name):
+        return cast(IdGenerator, entry.load()())
+    once(
+        "ids",
+        logging.WARNING,
+        f"monitor: OTEL_PYTHON_ID_GENERATOR={name!r} is not installed; random ids are used.",
+    )
+    return None
+
+
+def _version() -> str:
+    try:
+        return version("inference-monitor")
+    except PackageNotFoundError:
+        return ""

@@ -1,0 +1,136 @@
+"""What `monitor check` looks at, one small function each."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, Literal
+
+from monitor.errors import MonitorError
+from monitor.serve.ports import bind
+from monitor.settings import Settings, load_settings
+from monitor.store.client import Client, server_address
+from monitor.store.migrate import applied_versions, pending
+from monitor.store.owner import Owner, find_owner
+from monitor.store.reader import open_reader
+
+LEAST_FREE_BYTES: Final = 2 * 1024**3
+MOST_CLOCK_DIFFERENCE_S: Final = 2.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckResult:
+    name: str
+    state: Literal["ok", "warning", "failed"]
+    text: str
+
+
+def run_checks(config: Path | None, data: Path | None) -> Iterator[CheckResult]:
+    """All checks, in the order in which one explains the next."""
+    try:
+        settings = load_settings(config, data)
+    except MonitorError as error:
+        yield CheckResult(name="configuration", state="failed", text=str(error))
+        return
+    yield CheckResult(name="configuration", state="ok", text="every key is known, every value possible")
+    yield _disk(settings)
+    owner = find_owner(settings.data)
+    yield from _service(settings, owner)
+    yield from _store(settings)
+
+
+def _disk(settings: Settings) -> CheckResult:
+    folder = settings.data
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    free = shutil.disk_usage(folder).free
+    text = f"{free / 1024**3:.1f} GiB free for {settings.data}"
+    if free < LEAST_FREE_BYTES:
+        return CheckResult(name="disk", state="failed", text=f"{text}; at least {LEAST_FREE_BYTES / 1024**3:.0f} GiB are wanted")
+    return CheckResult(name="disk", state="ok", text=text)
+
+
+def _service(settings: Settings, owner: Owner | None) -> Iterator[CheckResult]:
+    if owner is None:
+        yield CheckResult(name="service", state="warning", text=f"none runs on {settings.data}; start one with `monitor up`")
+        yield from _ports(settings)
+        return
+    where = " ".join(f"{name}={address}" for name, address in owner.addresses.items())
+    yield CheckResult(name="service", state="ok", text=f"process {owner.pid}: {where}")
+    trouble = _readiness(f"{owner.addresses['http']}/readyz")
+    yield CheckResult(name="ingest", state="failed" if trouble else "ok", text=trouble or "spans are taken and stored")
+
+
+def _ports(settings: Settings) -> Iterator[CheckResult]:
+    section = settings.collectors
+    wanted = [
+        (section.grpc_port, "OTLP/gRPC", "--grpc-port"),
+        (section.http_port, "OTLP/HTTP", "--http-port"),
+        (section.dashboard_port, "the dashboard", "--dashboard-port"),
+    ]
+    if settings.embedded:
+        wanted.append((section.clickhouse_port, "the ClickHouse endpoint", "--clickhouse-port"))
+    for port, purpose, option in wanted:
+        try:
+            bind(section.host, port, purpose, option).close()
+        except MonitorError as error:
+            yield CheckResult(name="port", state="failed", text=str(error))
+
+
+def _readiness(url: str) -> str | None:
+    try:
+        with urllib.request.urlopen(url, timeout=10) as answer:
+            answer.read()
+    except urllib.error.HTTPError as error:
+        try:
+            return str(json.loads(error.read())["trouble"])
+        except (ValueError, KeyError, TypeError):
+            return f"{url} answers {error.code}"
+    except (OSError, ValueError) as error:
+        return f"{url} does not answer: {error}"
+    return None
+
+
+def _store(settings: Settings) -> Iterator[CheckResult]:
+    address = str(settings.data) if settings.embedded else server_address(settings.store_url)
+    if settings.embedded and not (settings.data / "store").exists() and not settings.store.url:
+        yield CheckResult(name="store", state="warning", text=f"{address} has none yet; `monitor up` makes it")
+        return
+    try:
+        client = open_reader(settings)
+    except MonitorError as error:
+        yield CheckResult(name="store", state="failed", text=str(error))
+        return
+    try:
+        yield CheckResult(name="store", state="ok", text=f"ClickHouse {client.server_version} at {address}")
+        yield _schema(client)
+        yield _clock(client)
+    finally:
+        client.close()
+
+
+def _schema(client: Client) -> CheckResult:
+    try:
+        missing = pending(client)
+    except MonitorError as error:
+        return CheckResult(name="schema", state="failed", text=str(error))
+    if missing:
+        names = ", ".join(f"{migration.version:04d} {migration.name}" for migration in missing)
+        return CheckResult(name="schema", state="failed", text=f"lacks {names}; run `monitor migrate`")
+    newest = max(applied_versions(client), default=0)
+    return CheckResult(name="schema", state="ok", text=f"version {newest}, up to date")
+
+
+def _clock(client: Client) -> CheckResult:
+    asked = time.time()
+    theirs = float(str(client.command("SELECT toUnixTimestamp64Milli(now64(3))"))) / 1000
+    difference = theirs - (asked + time.time()) / 2
+    text = f"ClickHouse's clock is {difference:+.2f} s from this one"
+    state: Literal["ok", "failed"] = "ok" if abs(difference) <= MOST_CLOCK_DIFFERENCE_S else "failed"
+    return CheckResult(name="clock", state=state, text=text if state == "ok" else f"{text}; set both by NTP")

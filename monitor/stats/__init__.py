@@ -1,0 +1,1 @@
+"""Pure numbers: numbers in, numbers out; no store, no clock, no files."""
