@@ -87,9 +87,7 @@ def check_where(where: Where) -> dict[str, tuple[str, ...]]:
 
 def where_sql(where: Mapping[str, tuple[str, ...]]) -> tuple[str, dict[str, list[str]]]:
     """SQL condition and its parameters; the values reach the server apart from the text."""
-    texts = [
-        f"{dimension_sql(key) if key in DIMENSIONS else key} IN {{where_{key}:Array(String)}}" for key in where
-    ]
+    texts = [f"{dimension_sql(key) if key in DIMENSIONS else key} IN {{where_{key}:Array(String)}}" for key in where]
     return " AND ".join(texts) or "1", {f"where_{key}": list(values) for key, values in where.items()}
 
 

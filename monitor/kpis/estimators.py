@@ -122,7 +122,9 @@ class Total:
 
     @property
     def interval(self) -> str:
-        return "None where every call is stored; for sampled calls normal, with the Horvitz-Thompson variance Σw(w − 1)x²"
+        return (
+            "none where every call is stored; for sampled calls normal, with the Horvitz-Thompson variance Σw(w − 1)x²"
+        )
 
     @property
     def ingredients(self) -> Mapping[str, str]:
@@ -153,7 +155,7 @@ class Rate:
     @property
     def interval(self) -> str:
         return (
-            "Garwood's for the expectation behind the count, as if calls arrived independently (bursts make the truth"
+            "Garwood's, for the expectation behind the count, as if calls arrived independently (bursts make the truth"
             " wider); for sums, scaled to the calls' sizes"
         )
 
@@ -249,7 +251,7 @@ class Quantile:
     @property
     def interval(self) -> str:
         return (
-            "Between two order statistics with exact binomial ranks, whatever the distribution; an end that would need"
+            "between two order statistics with exact binomial ranks, whatever the distribution; an end that would need"
             " more calls is left open; for sampled calls Woodruff's"
         )
 
@@ -295,11 +297,11 @@ class Completeness:
 
     @property
     def method(self) -> str:
-        return "exact"
+        return "census"
 
     @property
     def interval(self) -> str:
-        return "None: it is a count of all, not a sample"
+        return "none: it is a count of all, not a sample"
 
     @property
     def ingredients(self) -> Mapping[str, str]:

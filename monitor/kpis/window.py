@@ -58,7 +58,9 @@ class Window:
                 raise BadInput(f"the window's {name} {moment.isoformat()} has no time zone; give one, such as Z")
             object.__setattr__(self, name, moment.astimezone(UTC))
         if self.end <= self.start:
-            raise BadInput(f"the window must end after its start {self.start.isoformat()}, not at {self.end.isoformat()}")
+            raise BadInput(
+                f"the window must end after its start {self.start.isoformat()}, not at {self.end.isoformat()}"
+            )
 
     @classmethod
     def last(cls, duration: str | timedelta, *, now: datetime | None = None) -> Window:

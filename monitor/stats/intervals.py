@@ -401,9 +401,7 @@ def weighted_quantile(values: Floats, weights: Floats, p: float) -> float:
     return float(x[k] + into_gap * (following - x[k]))
 
 
-def weighted_quantile_interval(
-    values: Floats, weights: Floats, p: float, *, level: float = LEVEL
-) -> Interval:
+def weighted_quantile_interval(values: Floats, weights: Floats, p: float, *, level: float = LEVEL) -> Interval:
     """Woodruff's interval of a weighted quantile, from the variance of the weighted share below it.
 
     With equal weights the normal approximation of `quantile_interval`.
@@ -534,9 +532,7 @@ def total_interval(total: float, variance: float, *, at_least: float = 0.0, leve
     return Interval(min(total, max(at_least, total - half)), total + half)
 
 
-def _arrays(
-    values: Floats, weights: Floats | None
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _arrays(values: Floats, weights: Floats | None) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
     x = np.asarray(values, dtype=np.float64)
     w = np.ones_like(x) if weights is None else np.asarray(weights, dtype=np.float64)
     if x.ndim != 1 or x.shape != w.shape:

@@ -61,11 +61,10 @@ class Engine:
             self._base = base_settings(limits)
             with _Handle(self._path) as handle:
                 handle.set(self._base)
-                self._policy = SettingsPolicy(
-                    limits, dict(handle.rows("SELECT name, value FROM system.settings"))
-                )
+                current = dict(handle.rows("SELECT name, value FROM system.settings"))
+                self._policy = SettingsPolicy(limits, current | {"readonly": "1"})
                 formats = handle.rows("SELECT name, content_type FROM system.formats WHERE is_output")
-                self._content_types = {name: content_type for name, content_type in formats}
+                self._content_types: dict[str, str] = {row[0]: row[1] for row in formats}
                 functions = handle.rows("SELECT name FROM system.table_functions")
                 self.version, self.timezone = handle.rows("SELECT version(), timezone()")[0]
             self._catalogue = Catalogue.of((row[0] for row in functions), self._content_types)

@@ -25,13 +25,14 @@ class Served:
     ports: dict[str, int]
     folder: Path
     pid: int
+    http: httpx2.Client
 
     def url(self, name: str = "open") -> str:
         return f"http://127.0.0.1:{self.ports[name]}/"
 
     def ask(self, sql: str, *, on: str = "open", **params: str) -> httpx2.Response:
         """POST one query, without anything between us and the wire."""
-        return httpx2.post(self.url(on), params=params, content=sql.encode(), timeout=60)
+        return self.http.post(self.url(on), params=params, content=sql.encode())
 
     def value(self, sql: str, **params: str) -> str:
         answer = self.ask(sql, **params)
@@ -56,7 +57,8 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     assert process.stdout is not None
     word, _, ports = process.stdout.readline().partition(" ")
     assert word == "ready", (folder / "service.log").read_text()
-    yield Served(ports=json.loads(ports), folder=folder, pid=process.pid)
+    with httpx2.Client(timeout=60) as http:
+        yield Served(ports=json.loads(ports), folder=folder, pid=process.pid, http=http)
     # End of input asks it to stop; a clean stop closes all handles and so leaves no lock and no error.
     output, _ = process.communicate(timeout=30)
     assert output.strip() == "closed"

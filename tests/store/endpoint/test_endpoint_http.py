@@ -22,19 +22,19 @@ if TYPE_CHECKING:
 
 @pytest.mark.parametrize("path", ["", "ping", "replicas_status"])
 def test_health(served: Served, path: str) -> None:
-    answer = httpx2.get(served.url() + path)
+    answer = served.http.get(served.url() + path)
     assert (answer.status_code, answer.text) == (200, "Ok.\n")
-    assert httpx2.get(served.url("guarded") + "ping").text == "Ok.\n"
+    assert served.http.get(served.url("guarded") + "ping").text == "Ok.\n"
 
 
 def test_unknown_path(served: Served) -> None:
-    answer = httpx2.get(served.url() + "nope")
+    answer = served.http.get(served.url() + "nope")
     assert answer.status_code == 404
     assert "There is no handle /nope" in answer.text
 
 
 def test_head_has_no_body(served: Served) -> None:
-    answer = httpx2.head(served.url(), params={"query": "SELECT 1"})
+    answer = served.http.head(served.url(), params={"query": "SELECT 1"})
     assert (answer.status_code, answer.content) == (200, b"")
 
 
@@ -82,7 +82,7 @@ def test_query_id_cannot_break_headers(served: Served) -> None:
 )
 def test_formats(served: Served, by: dict[str, dict[str, str]], name: str, text: str) -> None:
     sql = "SELECT 1 AS x, 'a' AS y" + str(by.get("sql", ""))
-    answer = httpx2.post(served.url(), content=sql, params=by.get("params"), headers=by.get("headers"))
+    answer = served.http.post(served.url(), content=sql, params=by.get("params"), headers=by.get("headers"))
     assert (answer.status_code, answer.text) == (200, text)
     assert answer.headers["X-ClickHouse-Format"] == name
 
@@ -119,19 +119,21 @@ def test_parameters_of_the_url(served: Served) -> None:
 
 def test_multipart_parameters(served: Served) -> None:
     parts = {"query": (None, "SELECT {a:String}, {b:UInt8}"), "param_a": (None, "x"), "param_b": (None, "7")}
-    answer = httpx2.post(served.url(), files=parts)
+    answer = served.http.post(served.url(), files=parts)
     assert (answer.status_code, answer.text) == (200, "x\t7\n")
-    answer = httpx2.post(served.url(), params={"query": "SELECT * FROM t"}, files={"t": ("t.tsv", b"1\n")})
+    answer = served.http.post(served.url(), params={"query": "SELECT * FROM t"}, files={"t": ("t.tsv", b"1\n")})
     assert answer.status_code == 501
     assert answer.headers["X-ClickHouse-Exception-Code"] == "48"
     for content_type in ("multipart/form-data", "multipart/form-data; boundary=x"):
-        answer = httpx2.post(served.url(), content=b"no form at all", headers={"Content-Type": content_type})
+        answer = served.http.post(served.url(), content=b"no form at all", headers={"Content-Type": content_type})
         assert answer.status_code == 400
 
 
 def test_database(served: Served) -> None:
     assert served.value("SELECT count() FROM calls", database="shop") == "1000"
-    answer = httpx2.post(served.url(), content="SELECT currentDatabase()", headers={"X-ClickHouse-Database": "shop"})
+    answer = served.http.post(
+        served.url(), content="SELECT currentDatabase()", headers={"X-ClickHouse-Database": "shop"}
+    )
     assert answer.text == "shop\n"
     assert served.ask("SELECT 1", database="nope").status_code == 404
     assert served.ask("SELECT 1", database="a`b\\").status_code == 404
@@ -141,7 +143,7 @@ def test_database(served: Served) -> None:
 @pytest.mark.parametrize(
     ("params", "status", "code"),
     [
-        pytest.param({"query": "SELECT 1 +"}, 400, 62, id="syntax"),
+        pytest.param({"query": "SELECT (1"}, 400, 62, id="syntax"),
         pytest.param({"query": "SELECT 1; SELECT 2"}, 400, 62, id="two statements"),
         pytest.param({"query": "SELECT 1 FROM nope"}, 404, 60, id="table"),
         pytest.param({"query": "SELECT 1", "default_format": "Nope"}, 404, 73, id="format"),
@@ -154,7 +156,7 @@ def test_database(served: Served) -> None:
     ],
 )
 def test_errors(served: Served, params: dict[str, str], status: int, code: int | None) -> None:
-    answer = httpx2.get(served.url(), params=params)
+    answer = served.http.get(served.url(), params=params)
     assert answer.status_code == status, answer.text
     if code is None:
         assert "X-ClickHouse-Exception-Code" not in answer.headers
@@ -187,8 +189,11 @@ def test_error_after_the_first_bytes(served: Served, hold_back: str) -> None:
 def test_compressed_answers(served: Served, encoding: str) -> None:
     sql = "SELECT number FROM numbers(100000)"
     plain = served.ask(sql).content
-    with httpx2.stream(
-        "POST", served.url(), params={"query": sql, "enable_http_compression": "1"}, headers={"Accept-Encoding": encoding}
+    with served.http.stream(
+        "POST",
+        served.url(),
+        params={"query": sql, "enable_http_compression": "1"},
+        headers={"Accept-Encoding": encoding},
     ) as answer:
         packed = b"".join(answer.iter_raw())
         assert answer.headers["Content-Encoding"] == encoding
@@ -198,11 +203,11 @@ def test_compressed_answers(served: Served, encoding: str) -> None:
 
 
 def test_compression_only_if_asked_for(served: Served) -> None:
-    answer = httpx2.get(served.url(), params={"query": "SELECT 1"}, headers={"Accept-Encoding": "gzip"})
+    answer = served.http.get(served.url(), params={"query": "SELECT 1"}, headers={"Accept-Encoding": "gzip"})
     assert "Content-Encoding" not in answer.headers
     params = {"query": "SELECT 1", "enable_http_compression": "1"}
     for accept in ("br", "gzip;q=0", "identity", ""):
-        answer = httpx2.get(served.url(), params=params, headers={"Accept-Encoding": accept})
+        answer = served.http.get(served.url(), params=params, headers={"Accept-Encoding": accept})
         assert "Content-Encoding" not in answer.headers, accept
 
 
@@ -214,19 +219,19 @@ def test_compressed_requests(served: Served, encoding: str, pack: object) -> Non
     assert callable(pack)
     body = pack(b"SELECT 'packed'")
     headers = {"Content-Encoding": encoding}
-    assert httpx2.post(served.url(), content=body, headers=headers).text == "packed\n"
-    assert httpx2.post(served.url(), content=pack(b"SELECT ") + pack(b"1"), headers=headers).text == "1\n"
-    assert httpx2.post(served.url(), content=body[:-3], headers=headers).status_code == 400
-    assert httpx2.post(served.url(), content=b"SELECT 1", headers=headers).status_code == 400
+    assert served.http.post(served.url(), content=body, headers=headers).text == "packed\n"
+    assert served.http.post(served.url(), content=pack(b"SELECT ") + pack(b"1"), headers=headers).text == "1\n"
+    assert served.http.post(served.url(), content=body[:-3], headers=headers).status_code == 400
+    assert served.http.post(served.url(), content=b"SELECT 1", headers=headers).status_code == 400
     # A small body that unpacks to a large one stops at the limit.
-    bomb = httpx2.post(served.url("narrow"), content=pack(b"SELECT 1" + b" " * 50_000_000), headers=headers)
+    bomb = served.http.post(served.url("narrow"), content=pack(b"SELECT 1" + b" " * 50_000_000), headers=headers)
     assert bomb.status_code == 413
 
 
 def test_too_long_bodies_and_unknown_encodings(served: Served) -> None:
     assert served.ask("SELECT 1" + " " * 300_000, on="narrow").status_code == 413
     headers = {"Content-Encoding": "br"}
-    assert httpx2.post(served.url(), content=b"SELECT 1", headers=headers).status_code == 400
+    assert served.http.post(served.url(), content=b"SELECT 1", headers=headers).status_code == 400
 
 
 def test_native_compressed_blocks(served: Served) -> None:
@@ -261,7 +266,11 @@ def _basic(user: str, password: str) -> dict[str, str]:
     ("how", "status"),
     [
         pytest.param({"headers": _basic("reader", "pass:wörd")}, 200, id="basic"),
-        pytest.param({"headers": {b"X-ClickHouse-User": b"reader", b"X-ClickHouse-Key": "pass:wörd".encode("latin-1")}}, 200, id="headers"),
+        pytest.param(
+            {"headers": {b"X-ClickHouse-User": b"reader", b"X-ClickHouse-Key": "pass:wörd".encode("latin-1")}},
+            200,
+            id="headers",
+        ),
         pytest.param({"params": {"user": "reader", "password": "pass:wörd"}}, 200, id="parameters"),
         pytest.param({}, 403, id="nobody"),
         pytest.param({"headers": _basic("reader", "pass")}, 403, id="wrong password"),
@@ -269,13 +278,15 @@ def _basic(user: str, password: str) -> dict[str, str]:
         pytest.param({"headers": {"Authorization": "Basic !!!"}}, 403, id="broken basic"),
         pytest.param({"headers": {"Authorization": "Bearer x"}}, 403, id="bearer"),
         pytest.param(
-            {"headers": _basic("reader", "no"), "params": {"user": "reader", "password": "pass:wörd"}}, 403, id="header goes before"
+            {"headers": _basic("reader", "no"), "params": {"user": "reader", "password": "pass:wörd"}},
+            403,
+            id="header goes before",
         ),
     ],
 )
 def test_login(served: Served, how: dict[str, dict[str, str]], status: int) -> None:
     params = {"query": "SELECT 1"} | how.get("params", {})
-    answer = httpx2.get(served.url("guarded"), params=params, headers=how.get("headers"))
+    answer = served.http.get(served.url("guarded"), params=params, headers=how.get("headers"))
     assert answer.status_code == status, answer.text
     if status == 403:
         assert answer.headers["X-ClickHouse-Exception-Code"] == "516"
@@ -284,9 +295,9 @@ def test_login(served: Served, how: dict[str, dict[str, str]], status: int) -> N
 
 def test_settings_of_the_url(served: Served) -> None:
     assert served.value("SELECT getSetting('max_block_size')", max_block_size="1000") == "1000"
-    assert served.value("SELECT 18446744073709551615 FORMAT JSONCompactEachRow", output_format_json_quote_64bit_integers="1") == (
-        '["18446744073709551615"]'
-    )
+    assert served.value(
+        "SELECT 18446744073709551615 FORMAT JSONCompactEachRow", output_format_json_quote_64bit_integers="1"
+    ) == ('["18446744073709551615"]')
     assert served.value("SELECT 1", readonly="1") == served.value("SELECT 1", readonly="2") == "1"
     assert served.value("SELECT getSetting('readonly')", readonly="2") == "1"
     # The value in force already changes nothing, as on a server.
@@ -341,7 +352,7 @@ def test_setting_values_cannot_break_out(served: Served) -> None:
 
 
 def test_binary_queries_are_refused_without_harm(served: Served) -> None:
-    answer = httpx2.post(served.url(), content=b"SELECT '\xff\xfe'")
+    answer = served.http.post(served.url(), content=b"SELECT '\xff\xfe'")
     assert (answer.status_code, answer.headers["X-ClickHouse-Exception-Code"]) == (400, "36")
-    answer = httpx2.post(served.url(), content=b"INSERT INTO shop.file FORMAT RowBinary\n\x01\xff\x00")
+    answer = served.http.post(served.url(), content=b"INSERT INTO shop.file FORMAT RowBinary\n\x01\xff\x00")
     assert answer.headers["X-ClickHouse-Exception-Code"] == "164"

