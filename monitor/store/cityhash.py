@@ -36,9 +36,7 @@ def cityhash128(data: bytes) -> bytes:
     if size >= 16:
         low, high = _hash_seeded(data, 16, size - 16, _word(data, 0)[0] ^ _K3, _word(data, 8)[0])
     elif size >= 8:
-        low, high = _hash_seeded(
-            b"", 0, 0, _word(data, 0)[0] ^ (size * _K0 & _MASK), _word(data, size - 8)[0] ^ _K1
-        )
+        low, high = _hash_seeded(b"", 0, 0, _word(data, 0)[0] ^ (size * _K0 & _MASK), _word(data, size - 8)[0] ^ _K1)
     else:
         low, high = _hash_seeded(data, 0, size, _K0, _K1)
     return struct.pack("<2Q", low, high)

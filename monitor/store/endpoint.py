@@ -192,9 +192,7 @@ class _Gate:
             self._waiting -= 1
 
     def _too_many(self) -> EndpointError:
-        return EndpointError(
-            202, f"Too many simultaneous queries. Maximum: {self._places}, waiting: {self._waiting}."
-        )
+        return EndpointError(202, f"Too many simultaneous queries. Maximum: {self._places}, waiting: {self._waiting}.")
 
 
 async def _ok(_: Request) -> Response:

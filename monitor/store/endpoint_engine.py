@@ -116,9 +116,7 @@ class Engine:
 
     def _judge(self, handle: _Handle, query: ReadQuery) -> Statement:
         try:
-            return judge(
-                query.sql, rewrite=handle.rewrite, catalogue=self._catalogue, parameters=query.parameters
-            )
+            return judge(query.sql, rewrite=handle.rewrite, catalogue=self._catalogue, parameters=query.parameters)
         except Refused as refused:
             raise EndpointError(164, str(refused)) from None
 
@@ -269,9 +267,7 @@ def _asks_for_settings(statement: Statement) -> bool:
     one is judged by itself.
     """
     text = statement.text
-    return text.startswith("SELECT name, value, readonly FROM system.settings") and not set(text) & set(
-        '()[]{}`"'
-    )
+    return text.startswith("SELECT name, value, readonly FROM system.settings") and not set(text) & set('()[]{}`"')
 
 
 def _literal(value: str) -> str:

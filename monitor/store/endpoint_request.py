@@ -92,9 +92,7 @@ async def read_request(request: Request, login: Login, *, max_bytes: int) -> Ask
     if values.get("decompress", "0") not in ("0", "", "false"):
         raise EndpointError(48, "decompress=1 is not supported here; use Content-Encoding.")
     encoding = (
-        chosen_encoding(request.headers.get("accept-encoding", ""))
-        if _on(values, "enable_http_compression")
-        else ""
+        chosen_encoding(request.headers.get("accept-encoding", "")) if _on(values, "enable_http_compression") else ""
     )
     sql = _sql(values.get("query", ""), body)
     return Asked(
@@ -109,13 +107,9 @@ async def read_request(request: Request, login: Login, *, max_bytes: int) -> Ask
 def _query(request: Request, values: Mapping[str, str], sql: str) -> ReadQuery:
     return ReadQuery(
         sql=sql,
-        parameters={
-            name.removeprefix("param_"): value for name, value in values.items() if name.startswith("param_")
-        },
+        parameters={name.removeprefix("param_"): value for name, value in values.items() if name.startswith("param_")},
         settings={
-            name: value
-            for name, value in values.items()
-            if name not in TRANSPORT and not name.startswith("param_")
+            name: value for name, value in values.items() if name not in TRANSPORT and not name.startswith("param_")
         },
         database=values.get("database") or request.headers.get("x-clickhouse-database", ""),
         format=values.get("default_format") or request.headers.get("x-clickhouse-format", ""),
@@ -162,9 +156,7 @@ async def _form_values(request: Request, body: bytes) -> dict[str, str]:
     values = {}
     for name, value in form.multi_items():
         if isinstance(value, UploadFile):
-            raise EndpointError(
-                48, f"External table `{name}`: tables sent with a query are not supported here."
-            )
+            raise EndpointError(48, f"External table `{name}`: tables sent with a query are not supported here.")
         values[name] = value
     await form.close()
     return values

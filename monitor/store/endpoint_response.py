@@ -13,7 +13,9 @@ import secrets
 import threading
 import uuid
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, TypeVar
+from concurrent.futures import Future
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, TypeVar
 
 from starlette.responses import PlainTextResponse, Response
 from starlette.types import Receive, Scope, Send
@@ -22,9 +24,7 @@ from monitor.store.endpoint_encoding import encoder
 from monitor.store.endpoint_engine import Answer, Engine
 from monitor.store.endpoint_errors import EndpointError
 from monitor.store.endpoint_request import Asked
-
-if TYPE_CHECKING:
-    from monitor.store.endpoint import Endpoint
+from monitor.store.endpoint_settings import QueryLimits
 
 __all__ = ["QueryResponse", "error_response"]
 
@@ -40,6 +40,18 @@ _PIECE_BYTES = 256 << 10
 # else.
 _SENDING_GRACE_S = 5.0
 _STOP_AGAIN_S = 0.5
+
+
+class Places(Protocol):
+    """Where queries run: worker threads, and a place to be waited for."""
+
+    limits: QueryLimits
+
+    def place(self, asked: Asked) -> AbstractAsyncContextManager[None]: ...
+
+    def work(self, task: Callable[[], object]) -> Future[object]: ...
+
+    async def finish(self, close: Callable[[], None]) -> None: ...
 
 
 class _Gone(Exception):
@@ -64,7 +76,7 @@ def error_response(error: EndpointError, version: str, query_id: str = "") -> Re
 class QueryResponse(Response):
     """The answer to one query."""
 
-    def __init__(self, endpoint: Endpoint, engine: Engine, asked: Asked) -> None:
+    def __init__(self, endpoint: Places, engine: Engine, asked: Asked) -> None:
         super().__init__()
         assert asked.query is not None
         self._endpoint, self._engine, self._asked, self._query = endpoint, engine, asked, asked.query
@@ -84,9 +96,7 @@ class QueryResponse(Response):
             gone.cancel()
 
     async def _answer(self, gone: asyncio.Task[None], send: Send) -> None:
-        deadline = (
-            asyncio.get_running_loop().time() + self._endpoint.limits.max_execution_time_s + _SENDING_GRACE_S
-        )
+        deadline = asyncio.get_running_loop().time() + self._endpoint.limits.max_execution_time_s + _SENDING_GRACE_S
         output = await self._unless_gone(gone, self._start)
         try:
             try:
@@ -148,10 +158,7 @@ class QueryResponse(Response):
             headers["Content-Encoding"] = self._asked.encoding
         if length is not None:
             headers["Content-Length"] = str(length)
-        raw = [
-            (name.lower().encode(), value.encode("latin-1", errors="replace"))
-            for name, value in headers.items()
-        ]
+        raw = [(name.lower().encode(), value.encode("latin-1", errors="replace")) for name, value in headers.items()]
         return {"type": "http.response.start", "status": 200, "headers": raw}
 
     async def _unless_gone(self, gone: asyncio.Task[None], task: Callable[[], _T]) -> _T:

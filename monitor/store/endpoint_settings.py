@@ -84,9 +84,7 @@ _PLAIN = frozenset({
 
 # Of the settings of output formats, these name files, addresses or secrets (`output_format_schema` writes a
 # file).
-_SHAPE = re.compile(
-    r"^(?:output_format_|format_)(?!schema|template_|avro_schema_registry|display_secrets)[a-z0-9_]+$"
-)
+_SHAPE = re.compile(r"^(?:output_format_|format_)(?!schema|template_|avro_schema_registry|display_secrets)[a-z0-9_]+$")
 
 
 class SettingsPolicy:

@@ -173,9 +173,7 @@ def tokens(text: str) -> list[Token]:
             depth -= 1
         if kind != "space":
             value = _unquoted(piece) if kind in ("string", "name") else piece
-            found.append(
-                Token(kind=kind, text=piece, value=value, start=position, end=match.end(), depth=depth)
-            )
+            found.append(Token(kind=kind, text=piece, value=value, start=position, end=match.end(), depth=depth))
         if kind == "symbol" and piece in "([{":
             depth += 1
         position = match.end()
