@@ -55,21 +55,23 @@ def kpi(
     config: Config = None,
 ) -> None:
     """Print KPI values with unit, 95 % interval and sample size."""
-    from monitor.kpis import Window, evaluate, parse_where, select_names
-    from monitor.kpis.render import render_json, render_table
+    from monitor.kpis import Window, evaluate, parse_where, resolve
+    from monitor.kpis.render import to_json, to_table
     from monitor.settings import load_settings
     from monitor.store.reader import open_existing
 
+    chosen = [each.name for each in resolve(names or ())]
+    window = Window.last(since)
     client = open_existing(load_settings(config, data))
     try:
         values = evaluate(
-            client,
-            select_names(names or ()),
-            window=Window.last(since),
-            by=tuple(by or ()),
-            where=parse_where(where or ()),
-            intervals=intervals,
+            client, chosen, window=window, by=tuple(by or ()), where=parse_where(where or ()), intervals=intervals
         )
     finally:
         client.close()
-    print(render_json(values) if json else render_table(values), end="\n" if json else "")
+    if json:
+        print(to_json(values))
+    else:
+        from rich.console import Console
+
+        Console().print(to_table(values))

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import threading
 from collections.abc import Iterator
+from typing import Final
 
 from monitor.errors import BadInput
 from monitor.serve.ports import bind, port_of
@@ -13,6 +15,10 @@ from monitor.serve.up import embedded_endpoint, http_server
 from monitor.settings import Settings
 from monitor.store.client import connect, explained, is_embedded, server_address
 from monitor.store.reader import reader_url, refuse_missing, with_user
+
+
+# A statement may end with a format of its own.
+_OWN_FORMAT: Final = re.compile(r"\bFORMAT\s+\w+\s*$", re.IGNORECASE)
 
 
 def run_query(settings: Settings, sql: str, engine_format: str) -> bytes:
@@ -32,7 +38,7 @@ def run_query(settings: Settings, sql: str, engine_format: str) -> bytes:
         client = connect(url, settings=read_only, timeout_s=settings.store.query_timeout_s + 10)
         try:
             with explained(server_address(url)):
-                answer = client.raw_query(sql, fmt=engine_format)
+                answer = client.raw_query(sql, fmt=None if _OWN_FORMAT.search(sql) else engine_format)
         finally:
             client.close()
     return bytes(answer)

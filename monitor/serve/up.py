@@ -68,6 +68,8 @@ async def _start(settings: Settings, stack: contextlib.AsyncExitStack, *, dashbo
     section = settings.collectors
     host = section.host
     http_socket = stack.enter_context(bind(host, section.http_port, "OTLP/HTTP", "--http-port"))
+    # gRPC binds its port itself; asking first says at once, and quietly, if it is taken.
+    grpc_port = free_port(host, section.grpc_port, "OTLP/gRPC", "--grpc-port")
     addresses = {"http": f"http://{address(host, port_of(http_socket))}"}
     endpoint_socket: socket.socket | None = None
     if settings.embedded:
@@ -109,7 +111,7 @@ async def _start(settings: Settings, stack: contextlib.AsyncExitStack, *, dashbo
     server, grpc_port = make_server(
         pipeline,
         host=host,
-        port=section.grpc_port,
+        port=grpc_port,
         max_message_bytes=section.max_message_bytes,
         tokens=tokens,
     )
