@@ -61,15 +61,30 @@ class Segment:
 
 @dataclass(frozen=True)
 class _Append:
-    record: bytes
+    """One record, in pieces so that the request is never copied."""
+
+    prefix: bytes
+    body: bytes
+    trailer: bytes
     spans: int
     done: Future[None]
+
+    @property
+    def size(self) -> int:
+        return len(self.prefix) + len(self.body) + len(self.trailer)
 
 
 def encode_record(body: bytes, spans: int) -> bytes:
     """One length-delimited message: the request, its number of spans, its checksum."""
-    content = body + _SPANS_TAG + spans.to_bytes(4, "little")
-    return _varint(len(content) + 6) + content + _CRC_TAG + zlib.crc32(content).to_bytes(4, "little")
+    prefix, trailer = _around(body, spans)
+    return prefix + body + trailer
+
+
+def _around(body: bytes, spans: int) -> tuple[bytes, bytes]:
+    """What stands before and behind a request in the log."""
+    count = _SPANS_TAG + spans.to_bytes(4, "little")
+    crc = zlib.crc32(count, zlib.crc32(body))
+    return _varint(len(body) + TRAILER_BYTES), count + _CRC_TAG + crc.to_bytes(4, "little")
 
 
 def read_records(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -165,18 +180,19 @@ class WriteAheadLog:
         LogFull
             If the log holds as much as it may, or is closing.
         """
-        record = encode_record(body, spans)
+        prefix, trailer = _around(body, spans)
+        done: Future[None] = Future()
+        item = _Append(prefix, body, trailer, spans, done)
         with self._lock:
             if self._closing:
                 raise LogFull("the service is stopping; send again shortly")
-            if self._waiting_bytes + len(record) > self._max_bytes:
+            if self._waiting_bytes + item.size > self._max_bytes:
                 raise LogFull(
                     f"the write-ahead log holds its limit of {self._max_bytes} bytes that ClickHouse has not taken yet"
                 )
-            self._waiting_bytes += len(record)
-            done: Future[None] = Future()
+            self._waiting_bytes += item.size
             done.set_running_or_notify_cancel()  # a client that goes away must not cancel what is being written
-            self._queue.put(_Append(record, spans, done))
+            self._queue.put(item)
         return done
 
     def forget(self, segment: Segment) -> None:
@@ -213,7 +229,7 @@ class WriteAheadLog:
             item = self._queue.get(timeout=timeout)
             while item is not None:
                 group.append(item)
-                size += len(item.record)
+                size += item.size
                 if size >= self._segment_bytes or len(group) >= _GROUP_MAX:
                     return group, True
                 item = self._queue.get_nowait()
@@ -226,7 +242,7 @@ class WriteAheadLog:
             for part in self._split(group):
                 if self._file is None:
                     self._file = self._open()
-                self._file.append([item.record for item in part], sum(item.spans for item in part))
+                self._file.append(part)
                 for item in part:
                     item.done.set_result(None)
                 self._rotate(force=False)
@@ -255,7 +271,7 @@ class WriteAheadLog:
         for item in group:
             if not item.done.done():
                 with self._lock:
-                    self._waiting_bytes -= len(item.record)
+                    self._waiting_bytes -= item.size
                 item.done.set_exception(LogBroken(f"the write-ahead log cannot be written: {reason}"))
         # After a failed sync nobody knows what the disk holds behind the last good one: cut there, and go on in a new file.
         if self._file is not None:
@@ -291,6 +307,7 @@ class WriteAheadLog:
 
 
 _GROUP_MAX: Final = 4096
+_PIECES_MAX: Final = 1024  # most that the system takes in one call (IOV_MAX)
 
 
 class _OpenSegment:
@@ -303,14 +320,20 @@ class _OpenSegment:
         self.bytes = 0
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
-    def append(self, records: list[bytes], spans: int) -> None:
-        data = b"".join(records)
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._fd, view) :]
+    def append(self, items: list[_Append]) -> None:
+        """Write and sync these; what was not synced when an error is raised is cut off by `close`."""
+        pieces = [memoryview(piece) for item in items for piece in (item.prefix, item.body, item.trailer)]
+        at = 0
+        while at < len(pieces):
+            written = os.writev(self._fd, pieces[at : at + _PIECES_MAX])
+            while written and written >= len(pieces[at]):
+                written -= len(pieces[at])
+                at += 1
+            if written:  # the disk took a part of a piece only
+                pieces[at] = pieces[at][written:]
         os.fdatasync(self._fd)
-        self.spans += spans
-        self.bytes += len(data)
+        self.spans += sum(item.spans for item in items)
+        self.bytes += sum(item.size for item in items)
 
     def close(self) -> Segment | None:
         """Cut off what was not synced; None if nothing was."""

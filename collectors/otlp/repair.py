@@ -51,8 +51,10 @@ def repair_traces(
             for span in scope_spans.spans:
                 # Before the clamp, whose mark must not fall to the limit.
                 _repair_attributes(span.attributes, limits, done)
-                for part in (*span.events, *span.links):
-                    _repair_attributes(part.attributes, limits, done)
+                for event in span.events:
+                    _repair_attributes(event.attributes, limits, done)
+                for link in span.links:
+                    _repair_attributes(link.attributes, limits, done)
                 if not earliest_ns <= span.start_time_unix_nano <= latest_ns:
                     _clamp(span, now_ns)
                     done.repaired["time_clamped"] += 1

@@ -107,7 +107,7 @@ class Estimator(Protocol):
         """Name -> SQL aggregate over the source's rows."""
 
     def estimate(self, row: Row, *, seconds: float) -> Estimate:
-        """Estimate from one group's ingredients, over a window of so many seconds."""
+        """Estimate from one group's ingredients, of at least one row, over a window of so many seconds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,8 +192,6 @@ class Share:
 
     def estimate(self, row: Row, *, seconds: float) -> Estimate:
         n = row["calls__n"]
-        if n == 0:
-            return Estimate(value=None, method=self.method, note="no call in this window")
         hits, weight = row[f"{self.hit.name}__w"], row["calls__w"]
         # Two sums of floats in different orders: a share of all must not come out as 1.0000000000000002.
         share = min(1.0, hits / weight)
@@ -309,8 +307,7 @@ class Completeness:
 
     def estimate(self, row: Row, *, seconds: float) -> Estimate:
         stored, sent = int(row["seq__stored"]), int(row["seq__sent"])
-        if sent == 0:
-            return Estimate(value=None, method=self.method, note="no call in this window was numbered by the SDK")
+        # Never 0: a group is there because a numbered call is.
         lost = sent - stored
         return Estimate(
             value=stored / sent, n=sent, method=self.method, note=f"{lost} of {sent} calls are missing" if lost else ""
@@ -324,15 +321,13 @@ def _total(row: Row, of: Measure) -> tuple[float | None, int, str]:
     if not of.missing:
         # A count of calls: each of them was looked at.
         return total, calls, ""
-    if calls and not known:
+    if not known:
         return None, 0, _none_of(row, of)
     unknown = calls - known
     return total, known, f"{unknown} of {calls} calls did not say; they are not in it" if unknown else ""
 
 
 def _none_of(row: Row, of: Measure) -> str:
-    if not row["calls__n"]:
-        return "no call in this window"
     return f"none of {row['calls__n']} calls {of.missing}"
 
 

@@ -137,11 +137,11 @@ def _woodruff(key: str, level: float, s: str, sw: str, above: str) -> dict[str, 
     variance = f"({below} * {(1 - level) ** 2!r} + ({squares}[-1] - {below}) * {level**2!r})"
     low, high = f"({level!r} - {key}_half)", f"({level!r} + {key}_half)"
     rank_low = f"arrayFirstIndex(c -> c >= {low} * {total}, {above})"
-    rank_high = f"(arrayFirstIndex(c -> c >= {high} * {total}, {above}) + 1)"
+    rank_high = f"arrayFirstIndex(c -> c >= {high} * {total} + {total} / length({s}), {above})"
     return {
         f"{key}_half": f"{_Z!r} * sqrt({variance}) / {total}",
         f"{key}_low": f"if({low} > 0, {s}[{rank_low}], nan)",
-        f"{key}_high": f"if({high} < 1 AND {rank_high} <= length({s}), {s}[{rank_high}], nan)",
+        f"{key}_high": f"if({rank_high} > 0, {s}[{rank_high}], nan)",
     }
 
 

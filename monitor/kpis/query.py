@@ -245,7 +245,7 @@ def _value(kpi: Kpi, row: Row, question: Question, window: Window, *, intervals:
 
 def _estimate(kpi: Kpi, row: Row, seconds: float) -> Estimate:
     if not row["calls__n"]:
-        note = "" if kpi.empty is not None else "no call in this window"
+        note = "" if kpi.empty is not None else SOURCES[kpi.source].nothing
         return Estimate(value=kpi.empty, method=kpi.estimator.method, note=note)
     return kpi.estimator.estimate(row, seconds=seconds)
 

@@ -53,8 +53,8 @@ class Source:
 
     Parameters
     ----------
-    name, rows : str
-        Name, and what a row is, for people.
+    name, rows, nothing : str
+        Name, what a row is, and what to say when there is none, for people.
     dimensions, where_keys : tuple of str
         What its rows can be split by and filtered on; a KPI that is asked for more has no value, and says so.
     population : mapping
@@ -65,6 +65,7 @@ class Source:
 
     name: str
     rows: str
+    nothing: str
     dimensions: tuple[str, ...]
     where_keys: tuple[str, ...]
     population: Mapping[str, str]
@@ -109,6 +110,7 @@ SOURCES: Final[Mapping[str, Source]] = {
         Source(
             name="calls",
             rows="calls: one row for each model call, however many parties reported it",
+            nothing="no call in this window",
             dimensions=DIMENSIONS,
             where_keys=WHERE_KEYS,
             population=POPULATION,
@@ -117,6 +119,7 @@ SOURCES: Final[Mapping[str, Source]] = {
         Source(
             name="numbered",
             rows="calls that the SDK numbered (`emitter`, `seq`)",
+            nothing="no call in this window was numbered by the SDK",
             dimensions=DIMENSIONS,
             where_keys=WHERE_KEYS,
             population={"calls__n": "sum(reports)"},

@@ -429,14 +429,14 @@ def weighted_quantile_interval(values: Floats, weights: Floats, p: float, *, lev
     x, w = _arrays(values, weights)
     order = np.argsort(x, kind="stable")
     x, w = x[order], w[order]
-    share_above = np.cumsum(w) / w.sum()
-    error = math.sqrt(float((w**2 * ((x <= point) - p) ** 2).sum())) / float(w.sum())
-    half = _z(level) * error
-    low = int(np.searchsorted(share_above, p - half, side="left"))
-    high = int(np.searchsorted(share_above, p + half, side="left")) + 1
+    above, total = np.cumsum(w), float(w.sum())
+    half = _z(level) * math.sqrt(float((w**2 * ((x <= point) - p) ** 2).sum())) / total
+    low = int(np.searchsorted(above, (p - half) * total, side="left"))
+    # One rank (of average weight) further out, as the exact upper rank is; so ties in any order give one answer.
+    high = int(np.searchsorted(above, (p + half) * total + total / len(x), side="left"))
     return Interval(
         float(x[low]) if p - half > 0 else None,
-        float(x[high]) if p + half < 1 and high < len(x) else None,
+        float(x[high]) if high < len(x) else None,
     )
 
 

@@ -11,7 +11,7 @@ Choices that the measurements in `docs/performance.md` speak for:
   it is logged (`collectors.otlp.repair`), so that this statement, which every span passes, need not look for it.
 - Values reach a lambda as parallel arrays of their subcolumns, not as an array of tuples; concatenating the arms of
   the `oneof` (all but one are empty) is faster than choosing among them.
-- Keys are `LowCardinality`, so that a test on the key runs once for each distinct key of a block.
+- Keys are plain strings until they are written: building a dictionary while parsing costs more than testing each key.
 - Privacy is part of the statement, not of a view: it is a setting of the collector that inserts, and a salt must not
   stand in a table definition that every reader may see.
 """
@@ -47,7 +47,7 @@ message Status { string message = 2; int32 code = 3; }
 
 _SCALARS = "string_value String, bool_value Nullable(Bool), int_value Nullable(Int64), double_value Nullable(Float64)"
 _VALUE = f"Tuple({_SCALARS}, array_value Tuple(values Array(Tuple({_SCALARS}))))"
-_ATTRIBUTES = f"Array(Tuple(key LowCardinality(String), value {_VALUE}))"
+_ATTRIBUTES = f"Array(Tuple(key String, value {_VALUE}))"
 _EVENT = f"Tuple(time_unix_nano UInt64, name String, attributes {_ATTRIBUTES})"
 _LINK = f"Tuple(trace_id String, span_id String, trace_state String, attributes {_ATTRIBUTES})"
 _SPAN = (

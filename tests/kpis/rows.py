@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ def random_calls(n: int, *, seed: int, weights: tuple[float, ...] = (1.0,)) -> p
             "role": "client",
             "node": g.choice(["gpu-1", "gpu-2", "gpu-3"], n, p=[0.6, 0.3, 0.1]),
             "model": g.choice(["llama", "qwen"], n),
-            "stream": g.choice([True, False, None], n),
+            "stream": [(True, False, None)[i] for i in g.integers(0, 3, n)],
             "user_id": g.choice(["u1", "u2"], n),
             "input_tokens": np.where(g.random(n) < 0.1, np.nan, g.integers(0, 3000, n)),
             "output_tokens": np.where(g.random(n) < 0.1, np.nan, output),
@@ -44,7 +45,9 @@ def random_calls(n: int, *, seed: int, weights: tuple[float, ...] = (1.0,)) -> p
             "emitter": g.choice(["e1", "e2", ""], n),
         }
     )
-    calls.loc[0, ["sample_weight", "error_type", "cancelled"]] = [min(weights), "", False]
+    calls.loc[0, "sample_weight"] = min(weights)
+    calls.loc[0, "error_type"] = ""
+    calls.loc[0, "cancelled"] = False
     calls["seq"] = calls.groupby("emitter").cumcount() + 1
     calls.loc[calls["emitter"] == "", "seq"] = 0
     return calls
@@ -52,9 +55,12 @@ def random_calls(n: int, *, seed: int, weights: tuple[float, ...] = (1.0,)) -> p
 
 def store(client: Client, calls: pd.DataFrame) -> None:
     """Write them."""
-    plain = calls.astype(object).where(calls.notna(), None)
-    for column in ("input_tokens", "output_tokens"):
-        if column in plain:
-            plain[column] = [None if value is None else int(value) for value in plain[column]]
-    plain["timestamp"] = [moment.to_pydatetime() for moment in calls["timestamp"]]
-    client.insert("inferences", plain.values.tolist(), column_names=list(plain.columns))
+    names = list(calls.columns)
+    whole = [names.index(name) for name in ("input_tokens", "output_tokens") if name in names]
+    rows: list[list[Any]] = [
+        [None if pd.isna(value) else value for value in row] for row in calls.itertuples(index=False, name=None)
+    ]
+    for row in rows:
+        for i in whole:
+            row[i] = None if row[i] is None else int(row[i])
+    client.insert("inferences", rows, column_names=names)

@@ -1,0 +1,103 @@
+"""Questions to the store, each bounded, and its answer kept for some seconds and shared by all viewers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import pandas as pd
+import streamlit as st
+
+from dashboards import traces_query
+from dashboards.distribution import Histogram, read_histogram
+from dashboards.store import reading, store_url
+from monitor.kpis import KpiValue, Window, evaluate, series
+
+# Of (key, values) pairs: hashable, unlike a dict.
+Where = tuple[tuple[str, tuple[str, ...]], ...]
+
+FRESH_S: Final = 10
+ENTRIES_MAX: Final = 200
+LINES_MAX: Final = 8
+ROWS_MAX: Final = 200
+
+
+@dataclass(frozen=True, kw_only=True)
+class Arrivals:
+    """What is in the store at all: when the newest call and span began; None if there is none."""
+
+    newest_call: datetime | None
+    newest_span: datetime | None
+
+
+def values(
+    names: tuple[str, ...], window: Window, *, by: tuple[str, ...] = (), where: Where = (), intervals: bool = True
+) -> list[KpiValue]:
+    """`monitor.kpis.evaluate`, kept for some seconds."""
+    return _values(store_url(), names, window.start, window.end, by, where, intervals)
+
+
+def lines(
+    names: tuple[str, ...], window: Window, *, step_s: int, by: tuple[str, ...] = (), where: Where = ()
+) -> pd.DataFrame:
+    """`monitor.kpis.series`, kept for some seconds; of groups, only as many as can be told apart by colour."""
+    return _lines(store_url(), names, window.start, window.end, step_s, by, where)
+
+
+def histogram(measure: str, window: Window, *, by: str = "", where: Where = ()) -> Histogram:
+    """How a latency is distributed."""
+    return _histogram(store_url(), measure, window.start, window.end, by, where)
+
+
+def arrivals() -> Arrivals:
+    """When the newest call and span began."""
+    return _arrivals(store_url())
+
+
+def options(window: Window, dimensions: tuple[str, ...]) -> dict[str, list[str]]:
+    """The values that each dimension has, for filters."""
+    return _options(store_url(), window.start, window.end, dimensions)
+
+
+@st.cache_data(ttl=FRESH_S, max_entries=ENTRIES_MAX, show_spinner=False)
+def _values(
+    url: str, names: tuple[str, ...], start: datetime, end: datetime, by: tuple[str, ...], where: Where, intervals: bool
+) -> list[KpiValue]:
+    with reading() as client:
+        window = Window(start, end)
+        return evaluate(
+            client, names, window=window, by=by, where=dict(where), intervals=intervals, groups_max=ROWS_MAX
+        )
+
+
+@st.cache_data(ttl=FRESH_S, max_entries=ENTRIES_MAX, show_spinner=False)
+def _lines(
+    url: str, names: tuple[str, ...], start: datetime, end: datetime, step_s: int, by: tuple[str, ...], where: Where
+) -> pd.DataFrame:
+    with reading() as client:
+        window = Window(start, end)
+        return series(client, names, window=window, step_s=step_s, by=by, where=dict(where), groups_max=LINES_MAX)
+
+
+@st.cache_data(ttl=FRESH_S, max_entries=ENTRIES_MAX, show_spinner=False)
+def _histogram(url: str, measure: str, start: datetime, end: datetime, by: str, where: Where) -> Histogram:
+    with reading() as client:
+        return read_histogram(client, measure, Window(start, end), by=by, where=dict(where), groups_max=LINES_MAX)
+
+
+@st.cache_data(ttl=2, max_entries=4, show_spinner=False)
+def _arrivals(url: str) -> Arrivals:
+    with reading() as client:
+        call, span = traces_query.newest(client)
+        return Arrivals(newest_call=_utc(call), newest_span=_utc(span))
+
+
+@st.cache_data(ttl=30, max_entries=ENTRIES_MAX, show_spinner=False)
+def _options(url: str, start: datetime, end: datetime, dimensions: tuple[str, ...]) -> dict[str, list[str]]:
+    with reading() as client:
+        return traces_query.dimension_values(client, Window(start, end), dimensions)
+
+
+def _utc(ns: int | None) -> datetime | None:
+    return None if ns is None else datetime.fromtimestamp(ns / 1e9, UTC)

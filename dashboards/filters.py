@@ -1,0 +1,195 @@
+"""The filter bar. All of its state is in the address, so a copied link shows the same view to somebody else."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Final
+from urllib.parse import urlencode
+from zoneinfo import ZoneInfo
+
+import streamlit as st
+
+from dashboards import data, timerange
+from dashboards.data import Where
+from dashboards.wording import DIMENSION_LABELS, UNKNOWN, group_text
+from monitor.errors import BadInput
+from monitor.kpis import Window
+
+FILTERS: Final = (
+    "service", "model", "node", "variant", "release", "region", "environment", "provider", "deployment", "experiment",
+    "arm",
+)  # fmt: skip
+REFRESH_S: Final = {"15m": 5, "1h": 10, "6h": 30, "24h": 60, "7d": 300}
+# Values that were there before the window are still worth filtering on.
+OPTIONS_REACH: Final = timedelta(days=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What a page is to show: the time, the filter, and in which zone times are said."""
+
+    range: str
+    custom: Window | None
+    where: Where
+    zone: ZoneInfo
+    live: bool
+
+    def window(self, *, now: datetime | None = None) -> Window:
+        """The stretch of time as of now."""
+        return self.custom or timerange.last(self.range, now=now or datetime.now(UTC))
+
+    @property
+    def refresh_s(self) -> int | None:
+        """Seconds between looks at the store; None if what is shown cannot change, or should not."""
+        return REFRESH_S[self.range] if self.live and self.custom is None else None
+
+    @property
+    def range_words(self) -> str:
+        return timerange.NAMES[self.range]
+
+    def query(self, **more: str) -> str:
+        """The view, and more, as the query part of a link."""
+        pairs: list[tuple[str, str]] = []
+        if self.custom is not None:
+            ends = (timerange.write_moment(self.custom.start), timerange.write_moment(self.custom.end))
+            pairs += [("range", timerange.CUSTOM), ("start", ends[0]), ("end", ends[1])]
+        elif self.range != timerange.DEFAULT:
+            pairs.append(("range", self.range))
+        pairs += [(key, group_text(value)) for key, values in self.where if key not in more for value in values]
+        pairs += [(key, group_text(value)) for key, value in more.items()]
+        return urlencode(pairs)
+
+
+def filter_bar() -> View:
+    """Draw the bar and return what it says."""
+    zone = timerange.zone_of(st.context.timezone)
+    with st.container(horizontal=True, vertical_alignment="center", key="filter-bar"):
+        chosen = st.segmented_control(
+            "Time range",
+            [*timerange.RANGES, timerange.CUSTOM],
+            default=timerange.DEFAULT,
+            format_func=lambda name: "Custom" if name == timerange.CUSTOM else name,
+            key="range",
+            bind="query-params",
+            required=True,
+            label_visibility="collapsed",
+        )
+        name = chosen or timerange.DEFAULT
+        filters_place = st.container(width="content")
+        live = st.toggle(
+            "Live",
+            value=True,
+            key="live",
+            bind="query-params",
+            disabled=name == timerange.CUSTOM,
+            help="Look at the store again every few seconds.",
+        )
+    custom = _custom_range(zone) if name == timerange.CUSTOM else None
+    view = View(range=name, custom=custom, where=(), zone=zone, live=live)
+    with filters_place:
+        where = _filters(view.window())
+    view = View(range=name, custom=custom, where=where, zone=zone, live=live)
+    _say(view)
+    return view
+
+
+def _custom_range(zone: ZoneInfo) -> Window:
+    """Two moments, chosen in the viewer's zone and kept in the address in UTC."""
+    try:
+        given = (st.query_params.get("start"), st.query_params.get("end"))
+        fallback = timerange.last(timerange.DEFAULT, now=datetime.now(UTC))
+        start = timerange.read_moment(given[0]) if given[0] else fallback.start
+        end = timerange.read_moment(given[1]) if given[1] else fallback.end
+    except BadInput as error:
+        st.warning(f"The time in the address cannot be read: {error}. The last hour is shown instead.")
+        start, end = fallback.start, fallback.end
+    with st.container(horizontal=True, vertical_alignment="bottom", key="custom-range"):
+        for word, key, moment in (("From", "start", start), ("To", "end", end)):
+            widget = f"{key}-input"
+            st.session_state.setdefault(widget, moment.astimezone(zone).replace(tzinfo=None))
+            st.datetime_input(
+                f"{word} ({zone.key})",
+                key=widget,
+                step=timedelta(minutes=1),
+                width=240,
+                on_change=_keep_moment,
+                args=(key, widget, zone.key),
+            )
+    try:
+        window = Window(start, end)
+    except BadInput:
+        st.warning("The time range must end after it starts. The last hour is shown instead.")
+        return fallback
+    if not (given[0] and given[1]):
+        # From here on the range stands still, and the address says so.
+        st.query_params["start"] = timerange.write_moment(start)
+        st.query_params["end"] = timerange.write_moment(end)
+    return window
+
+
+def _keep_moment(key: str, widget: str, zone: str) -> None:
+    chosen = st.session_state.get(widget)
+    if isinstance(chosen, datetime):
+        st.query_params[key] = timerange.write_moment(chosen.replace(tzinfo=ZoneInfo(zone)))
+
+
+def _filters(window: Window) -> Where:
+    wide = Window(min(window.start, window.end - OPTIONS_REACH), window.end)
+    # Steps of a minute: options need not be asked for again with every look.
+    minute = timedelta(minutes=1)
+    end = datetime.fromtimestamp(-(-wide.end.timestamp() // 60) * 60, UTC)
+    known = data.options(Window(end - (wide.end - wide.start) - minute, end), FILTERS)
+    given = {name: _given(name) for name in FILTERS}
+    active = sum(bool(values) for values in given.values())
+    where: dict[str, tuple[str, ...]] = {}
+    with st.popover(f"Filters · {active}" if active else "Filters", icon=":material/filter_alt:"):
+        st.caption("Values of one filter add up; several filters must all hold.")
+        columns = st.columns(2)
+        shown = [name for name in FILTERS if given[name] or set(known[name]) - {""}]
+        for place, name in enumerate(shown):
+            # A value in the address stays, also when no call has it in this window.
+            with columns[place % 2]:
+                chosen = st.multiselect(
+                    DIMENSION_LABELS[name],
+                    list(dict.fromkeys([*known[name], *given[name]])),
+                    format_func=group_text,
+                    key=name,
+                    bind="query-params",
+                    placeholder="any",
+                )
+            if chosen:
+                where[name] = tuple(chosen)
+        if not shown:
+            st.caption("No calls yet, so there is nothing to filter on.")
+        if active:
+            st.button("Clear all filters", on_click=_clear, icon=":material/filter_alt_off:")
+    return tuple(where.items())
+
+
+def _given(name: str) -> list[str]:
+    """What is chosen already: by hand, or else in the address."""
+    if name in st.session_state:
+        return list(st.session_state[name])
+    return ["" if value == UNKNOWN else value for value in st.query_params.get_all(name)]
+
+
+def _clear() -> None:
+    for name in FILTERS:
+        if name in st.session_state:
+            st.session_state[name] = []
+
+
+def _say(view: View) -> None:
+    """In words: which time, in whose zone, and what is filtered."""
+    chips = [
+        f":blue-badge[{DIMENSION_LABELS[key].lower()}: {' or '.join(_plain(group_text(value)) for value in values)}]"
+        for key, values in view.where
+    ]
+    words = timerange.window_words(view.window(), view.zone)
+    st.caption(" ".join([words, *(["· only", *chips] if chips else [])]))
+
+
+def _plain(text: str) -> str:
+    """The text with whatever Markdown would take for its own made harmless."""
+    return "".join(f"\\{sign}" if sign in "\\`*_{}[]()<>#+-.!|$:~" else sign for sign in text)

@@ -1,0 +1,172 @@
+"""Numbers as people read them: three digits that count, and a unit that keeps them short."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from monitor.kpis import REGISTRY, KpiValue
+
+NOTHING: Final = "—"
+
+LABELS: Final = {
+    "traffic.requests": "Requests",
+    "traffic.request_rate": "Request rate",
+    "traffic.input_tokens": "Input tokens",
+    "traffic.output_tokens": "Output tokens",
+    "traffic.token_rate": "Output token rate",
+    "traffic.errors": "Errors",
+    "traffic.error_rate": "Error rate",
+    "traffic.cancelled_rate": "Cancelled",
+    "traffic.completeness": "Completeness",
+}
+MEASURES: Final = {
+    "ttft": "TTFT",
+    "tpot": "TPOT",
+    "e2e": "End to end",
+    "queue": "Queue",
+    "prefill": "Prefill",
+    "decode": "Decode",
+}
+DIMENSION_LABELS: Final = {
+    "service": "Service", "model": "Model", "node": "Node", "variant": "Variant", "release": "Release",
+    "region": "Region", "environment": "Environment", "provider": "Provider", "deployment": "Deployment",
+    "pricing": "Pricing", "gpu": "GPU", "experiment": "Experiment", "arm": "Arm", "operation": "Operation",
+    "finish_reason": "Finish reason", "error_type": "Error type", "dialect": "Dialect",
+}  # fmt: skip
+UNKNOWN: Final = "(unknown)"
+
+
+@dataclass(frozen=True)
+class Scale:
+    """How a unit is written: values are multiplied by `factor` and followed by `suffix`."""
+
+    factor: float
+    suffix: str
+    axis: str  # d3 format
+
+
+def scale_of(unit: str, values: Iterable[float | None]) -> Scale:
+    """The scale that suits the largest of these values."""
+    known = [abs(value) for value in values if value is not None and math.isfinite(value)]
+    largest = max(known, default=0.0)
+    if unit == "1":
+        return Scale(100.0, "%", "~r")
+    if unit == "s":
+        if 0 < largest < 0.001:
+            return Scale(1e6, "µs", "~r")
+        return Scale(1e3, "ms", "~r") if largest < 1 else Scale(1.0, "s", "~r")
+    suffix = {"call": "", "token": "", "call/s": "/s", "token/s": "/s"}.get(unit, unit)
+    for limit, factor, prefix in ((1e9, 1e-9, "G"), (1e6, 1e-6, "M"), (1e5, 1e-3, "k")):
+        if largest >= limit:
+            return Scale(factor, f"{prefix}{suffix}", "~r")
+    return Scale(1.0, suffix, "~r")
+
+
+def label(name: str) -> str:
+    """A KPI's name for people: `latency.ttft.p95` is "TTFT p95"."""
+    if name in LABELS:
+        return LABELS[name]
+    _, measure, statistic = name.split(".")
+    return f"{MEASURES[measure]} {statistic}"
+
+
+def value_text(value: float | None, unit: str) -> str:
+    """`155 ms`, `0.36 %`, `19,366`, `22.4 M`."""
+    if value is None or not math.isfinite(value):
+        return NOTHING
+    if unit in ("call", "token") and abs(value) < 1e6 and value == round(value):
+        return f"{value:,.0f}"
+    scale = scale_of(unit, [value])
+    return _with_suffix(digits(value * scale.factor), scale.suffix)
+
+
+def interval_text(low: float | None, high: float | None, unit: str) -> str:
+    """`153–156 ms`; an open end is said: `≥ 639 ms`. Empty if both ends are open."""
+    if low is None and high is None:
+        return ""
+    if low is None:
+        return f"≤ {value_text(high, unit)}"
+    if high is None:
+        return f"≥ {value_text(low, unit)}"
+    scale = scale_of(unit, [low, high])
+    return _with_suffix(f"{digits(low * scale.factor)}–{digits(high * scale.factor)}", scale.suffix)
+
+
+def evidence_text(value: KpiValue) -> str:
+    """What a number rests on: its interval and n, or why there is none."""
+    if value.value is None:
+        return value.note or "no data"
+    parts = []
+    interval = interval_text(value.low, value.high, value.unit)
+    if interval:
+        parts.append(f"95 %: {interval}")
+    elif value.method != "exact":
+        parts.append("too few for an interval")
+    parts.append(f"n = {value.n:,}")
+    return " · ".join(parts)
+
+
+def change_text(value: KpiValue, before: KpiValue) -> str:
+    """Change since the period before: relative, or in percentage points for shares; empty where there is none."""
+    if value.value is None or before.value is None:
+        return ""
+    if value.unit == "1":
+        points = 100 * (value.value - before.value)
+        return f"{points:+.2f} pp" if abs(points) >= 0.005 else "0 pp"
+    if before.value == 0:
+        return ""
+    ratio = value.value / before.value - 1
+    if abs(ratio) >= 10:
+        return f"{value.value / before.value:+.3g}×"
+    return f"{100 * ratio:+.1f} %" if abs(ratio) >= 0.0005 else "0 %"
+
+
+def differs(value: KpiValue, before: KpiValue) -> bool:
+    """Whether the two intervals lie apart; without intervals, whether the values differ at all."""
+    if value.value is None or before.value is None:
+        return False
+    value_low, value_high = _ends(value)
+    before_low, before_high = _ends(before)
+    return value_low > before_high or value_high < before_low
+
+
+def help_text(name: str) -> str:
+    """What a KPI is, for a tooltip."""
+    kpi = REGISTRY[name]
+    return f"{kpi.meaning}\n\n`{kpi.name}` = {kpi.formula}\n\nInterval: {kpi.estimator.interval}."
+
+
+def group_text(value: str) -> str:
+    return value or UNKNOWN
+
+
+def age_text(seconds: float) -> str:
+    """`3 s`, `4 min`, `2 h`, `5 days`."""
+    for limit, size, unit in ((120, 1, "s"), (7200, 60, "min"), (172800, 3600, "h")):
+        if seconds < limit:
+            return f"{max(0.0, seconds) / size:.0f} {unit}"
+    return f"{seconds / 86400:.0f} days"
+
+
+def digits(value: float) -> str:
+    """Three digits that count; whole numbers in full."""
+    if value == 0:
+        return "0"
+    if abs(value) >= 100:
+        return f"{value:,.0f}"
+    return f"{value:.3g}" if abs(value) >= 0.001 else f"{value:.1e}"
+
+
+def _with_suffix(text: str, suffix: str) -> str:
+    return f"{text} {suffix}" if suffix and not suffix.startswith("/") else f"{text}{suffix}"
+
+
+def _ends(value: KpiValue) -> tuple[float, float]:
+    assert value.value is not None, "only called with a value"
+    if value.low is None and value.high is None:
+        exact = value.method == "exact"
+        return (value.value, value.value) if exact else (-math.inf, math.inf)
+    return (-math.inf if value.low is None else value.low, math.inf if value.high is None else value.high)
