@@ -67,7 +67,9 @@ def main() -> None:
         with tempfile.TemporaryDirectory() as folder:
             rounds.append(_round(Path(folder), requests, options.in_flight))
         print(f"round {number + 1}: {_line(rounds[-1])}", flush=True)
-    print(f"\n{requests * SPANS_PER_REQUEST:,} spans a round, requests of {SPANS_PER_REQUEST}, {options.in_flight} under way")
+    print(
+        f"\n{requests * SPANS_PER_REQUEST:,} spans a round, requests of {SPANS_PER_REQUEST}, {options.in_flight} under way"
+    )
     for label, values in {
         "acknowledged, spans/s": [r.acknowledged for r in rounds],
         "stored and readable, spans/s": [r.stored for r in rounds],

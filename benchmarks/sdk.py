@@ -75,9 +75,7 @@ def measure(make_span: Callable[[], None], flush: Callable[[], object], spans: i
 def bare(encoder: Encoder, spans: int) -> tuple[Callable[[], None], Callable[[], object]]:
     """opentelemetry-sdk, with the attributes set one by one."""
     provider = TracerProvider(resource=Resource.create({"service.name": "bench"}))
-    provider.add_span_processor(
-        BatchSpanProcessor(encoder, max_queue_size=spans * 2, schedule_delay_millis=1000)
-    )
+    provider.add_span_processor(BatchSpanProcessor(encoder, max_queue_size=spans * 2, schedule_delay_millis=1000))
     tracer = provider.get_tracer("bench")
 
     def make_span() -> None:
@@ -141,9 +139,7 @@ def ours(encoder: Encoder, spans: int) -> tuple[Callable[[], None], Callable[[],
 
 def main() -> None:
     """Run and print; exit code 1 if a bar is missed."""
-    parser = argparse.ArgumentParser(
-        description="CPU cost of one inference span against bare opentelemetry-sdk."
-    )
+    parser = argparse.ArgumentParser(description="CPU cost of one inference span against bare opentelemetry-sdk.")
     parser.add_argument("--spans", type=int, default=2000, help="spans in a round")
     parser.add_argument("--rounds", type=int, default=15, help="rounds of each side")
     parser.add_argument("--json", action="store_true", help="print one JSON object")

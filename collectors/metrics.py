@@ -21,7 +21,12 @@ def render_metrics(snapshot: Snapshot, waiting_bytes: int) -> str:
         else:
             lines.extend(f'{PREFIX}_{name}{{{label}="{key}"}} {value}' for key, value in sorted(values.items()))
 
-    add("spans_received_total", "counter", "Spans of accepted requests, and those recovered from the log.", snapshot.received)
+    add(
+        "spans_received_total",
+        "counter",
+        "Spans of accepted requests, and those recovered from the log.",
+        snapshot.received,
+    )
     add("spans_stored_total", "counter", "Spans in ClickHouse.", snapshot.stored)
     add("spans_rejected_total", "counter", "Spans that can never be stored.", snapshot.rejected)
     add("spans_waiting", "gauge", "Spans in the write-ahead log that are not stored yet.", snapshot.waiting)

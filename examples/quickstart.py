@@ -53,9 +53,7 @@ def answer(engine: FakeEngine, prompt: str, user: str) -> Iterator[str]:
 def main() -> None:
     """Make some calls, one of them left by its reader, and tell what was sent."""
     parser = argparse.ArgumentParser(description="Send inference spans of a fake engine to a collector.")
-    parser.add_argument(
-        "endpoint", nargs="?", help="OTLP address; default: OTEL_EXPORTER_OTLP_ENDPOINT, or localhost"
-    )
+    parser.add_argument("endpoint", nargs="?", help="OTLP address; default: OTEL_EXPORTER_OTLP_ENDPOINT, or localhost")
     parser.add_argument("--calls", type=int, default=20, help="how many calls (default 20)")
     parser.add_argument("--pace", type=float, default=1.0, help="1 is lifelike, 0 does not wait at all")
     options = parser.parse_args()

@@ -56,20 +56,23 @@ class CollectorSettings(Section):
     grpc_port: int = Field(4317, ge=0, le=65535, description="OTLP/gRPC port; 0 picks a free one.")
     http_port: int = Field(4318, ge=0, le=65535, description="OTLP/HTTP and API port; 0 picks a free one.")
     clickhouse_port: int = Field(
-        8123, ge=0, le=65535, description="Port of the read-only ClickHouse endpoint (embedded store only); 0 picks a free one."
+        8123,
+        ge=0,
+        le=65535,
+        description="Port of the read-only ClickHouse endpoint (embedded store only); 0 picks a free one.",
     )
     dashboard_port: int = Field(8501, ge=0, le=65535, description="Dashboard port; 0 picks a free one.")
     tokens: list[SecretStr] = Field([], description="Bearer tokens; when any is set, requests without one are refused.")
-    max_message_bytes: int = Field(
-        64 * MIB, ge=1024, description="Largest request, after decompression, in bytes."
-    )
+    max_message_bytes: int = Field(64 * MIB, ge=1024, description="Largest request, after decompression, in bytes.")
     max_wal_bytes: int = Field(
         4096 * MIB,
         ge=MIB,
         description="Most bytes that may wait in the write-ahead log; beyond it requests get a retryable refusal.",
     )
     max_inflight_bytes: int = Field(
-        256 * MIB, ge=MIB, description="Most request bytes in memory at once; beyond it requests get a retryable refusal."
+        256 * MIB,
+        ge=MIB,
+        description="Most request bytes in memory at once; beyond it requests get a retryable refusal.",
     )
     segment_spans: int = Field(
         131_072, ge=1, le=500_000, description="Spans in one write-ahead segment, which is one insert into ClickHouse."
@@ -85,7 +88,9 @@ class CollectorSettings(Section):
         400.0, gt=0, description="A span that says it began longer ago than this is stored with its time of arrival."
     )
     max_future_s: float = Field(
-        3600.0, ge=0, description="A span that says it begins later than this from now is stored with its time of arrival."
+        3600.0,
+        ge=0,
+        description="A span that says it begins later than this from now is stored with its time of arrival.",
     )
 
     @field_validator("tokens")
@@ -98,9 +103,12 @@ class CollectorSettings(Section):
 
 class PrivacySettings(Section):
     capture_content: bool = Field(
-        False, description="Whether prompts and completions may reach a table. Off: they are dropped before anything is stored."
+        False,
+        description="Whether prompts and completions may reach a table. Off: they are dropped before anything is stored.",
     )
-    hash_user_ids: bool = Field(False, description="Whether user ids are replaced by a salted hash before they are stored.")
+    hash_user_ids: bool = Field(
+        False, description="Whether user ids are replaced by a salted hash before they are stored."
+    )
     salt: SecretStr = Field(SecretStr(""), description="Salt of that hash; demanded when `hash_user_ids` is on.")
     redact: list[str] = Field(
         [], description="Regular expressions (RE2); what they match in any attribute value is replaced by `[redacted]`."
@@ -220,7 +228,9 @@ def _read_file(path: Path) -> dict[str, Any]:
     if values is None:
         return {}
     if not isinstance(values, dict):
-        raise ConfigError(f"{path}: the top level must be sections such as `collectors:`, not a {type(values).__name__}")
+        raise ConfigError(
+            f"{path}: the top level must be sections such as `collectors:`, not a {type(values).__name__}"
+        )
     return values
 
 
@@ -290,7 +300,9 @@ def _explain(error: ValidationError, where: str) -> str:
 
 def _check_together(settings: Settings, where: str) -> None:
     if settings.privacy.hash_user_ids and not settings.privacy.salt.get_secret_value():
-        raise ConfigError(f"{where}: `privacy.hash_user_ids` is on, but `privacy.salt` is empty; set it to a long random text")
+        raise ConfigError(
+            f"{where}: `privacy.hash_user_ids` is on, but `privacy.salt` is empty; set it to a long random text"
+        )
     loopback = settings.collectors.host in ("127.0.0.1", "::1", "localhost")
     if not loopback and not settings.collectors.tokens:
         raise ConfigError(

@@ -18,7 +18,9 @@ logger = logging.getLogger(__name__)
 TRACE_SERVICE: Final = "opentelemetry.proto.collector.trace.v1.TraceService"
 
 
-def make_server(pipeline: Pipeline, *, host: str, port: int, max_message_bytes: int, tokens: Sequence[str]) -> tuple[grpc.aio.Server, int]:
+def make_server(
+    pipeline: Pipeline, *, host: str, port: int, max_message_bytes: int, tokens: Sequence[str]
+) -> tuple[grpc.aio.Server, int]:
     """A server bound to its port, not started yet, and the port.
 
     Raises
@@ -49,17 +51,23 @@ def make_server(pipeline: Pipeline, *, host: str, port: int, max_message_bytes: 
             # Ours to answer for, and perhaps passing: the client should keep its data.
             logger.exception("unexpected error while taking a request")
             pipeline.stats.refuse("internal")
-            return await _refuse(context, Refusal(code=grpc.StatusCode.UNAVAILABLE, message="internal error", retry_after_s=1))
+            return await _refuse(
+                context, Refusal(code=grpc.StatusCode.UNAVAILABLE, message="internal error", retry_after_s=1)
+            )
         return success(checked)
 
-    handler = grpc.method_handlers_generic_handler(TRACE_SERVICE, {"Export": grpc.unary_unary_rpc_method_handler(export)})
+    handler = grpc.method_handlers_generic_handler(
+        TRACE_SERVICE, {"Export": grpc.unary_unary_rpc_method_handler(export)}
+    )
     server.add_generic_rpc_handlers((handler,))
     try:
         bound = server.add_insecure_port(f"{_bracketed(host)}:{port}")
     except RuntimeError:
         bound = 0
     if not bound:
-        raise PortBusy(f"port {port} on {host} cannot be listened on for OTLP/gRPC: it is taken; choose another with --grpc-port, or 0 for a free one")
+        raise PortBusy(
+            f"port {port} on {host} cannot be listened on for OTLP/gRPC: it is taken; choose another with --grpc-port, or 0 for a free one"
+        )
     return server, bound
 
 

@@ -56,7 +56,9 @@ def make_app(pipeline: Pipeline, *, max_message_bytes: int, tokens: Sequence[str
         except Exception:
             logger.exception("unexpected error while taking a request")
             pipeline.stats.refuse("internal")
-            return _refused(Refusal(code=grpc.StatusCode.UNAVAILABLE, message="internal error", retry_after_s=RETRY_AFTER_S))
+            return _refused(
+                Refusal(code=grpc.StatusCode.UNAVAILABLE, message="internal error", retry_after_s=RETRY_AFTER_S)
+            )
         return Response(success(checked), media_type=PROTOBUF)
 
     async def healthz(request: Request) -> Response:
@@ -64,7 +66,9 @@ def make_app(pipeline: Pipeline, *, max_message_bytes: int, tokens: Sequence[str
 
     async def readyz(request: Request) -> Response:
         trouble = await ready()
-        return JSONResponse({"status": "ready" if trouble is None else "not ready", "trouble": trouble}, 200 if trouble is None else 503)
+        return JSONResponse(
+            {"status": "ready" if trouble is None else "not ready", "trouble": trouble}, 200 if trouble is None else 503
+        )
 
     async def metrics(request: Request) -> Response:
         text = render_metrics(pipeline.stats.snapshot(), pipeline.waiting_bytes)
@@ -74,7 +78,9 @@ def make_app(pipeline: Pipeline, *, max_message_bytes: int, tokens: Sequence[str
         # Unserved signals and wrong methods, in words.
         status = error.status_code if isinstance(error, HTTPException) else 500
         allowed = {"Allow": "POST"} if status == 405 else {}
-        return PlainTextResponse(f"{status}: {request.method} {request.url.path} is not served here\n", status, headers=allowed)
+        return PlainTextResponse(
+            f"{status}: {request.method} {request.url.path} is not served here\n", status, headers=allowed
+        )
 
     return Starlette(
         routes=[
@@ -95,7 +101,9 @@ def _refuse_early(request: Request, pipeline: Pipeline, tokens: Sequence[str]) -
     if content_type != PROTOBUF:
         pipeline.stats.refuse("content_type")
         came = f"`{content_type}` came" if content_type else "none came"
-        return Refusal(code=grpc.StatusCode.INVALID_ARGUMENT, message=f"Content-Type {PROTOBUF} is wanted, {came}", http_status=415)
+        return Refusal(
+            code=grpc.StatusCode.INVALID_ARGUMENT, message=f"Content-Type {PROTOBUF} is wanted, {came}", http_status=415
+        )
     return None
 
 

@@ -97,9 +97,7 @@ PLACES: Final = (
         pricing="owned",
         engine=Engine(),
     ),
-    Place(
-        name="gpu-3", variant="fp8", region="us-east", deployment="cloud", pricing="on_demand", engine=_FP8
-    ),
+    Place(name="gpu-3", variant="fp8", region="us-east", deployment="cloud", pricing="on_demand", engine=_FP8),
 )
 
 
@@ -160,13 +158,9 @@ def demo_traffic(
     history = _load(hour, endpoint, protocol, headers, stop, on_progress)
     if on_loaded is not None:
         on_loaded(history, hour)
-    with open_sender(
-        endpoint, protocol=protocol, headers=headers, in_flight=2, patience_s=600.0, stop=stop
-    ) as sender:
+    with open_sender(endpoint, protocol=protocol, headers=headers, in_flight=2, patience_s=600.0, stop=stop) as sender:
         encoder = new_encoder(hour.origins, LIVE)
-        for calls in live_calls(
-            trace, scenario, seed=seed, after_ns=int(hour.calls.start_ns[-1]), speed=live_speed
-        ):
+        for calls in live_calls(trace, scenario, seed=seed, after_ns=int(hour.calls.start_ns[-1]), speed=live_speed):
             if stop.is_set():
                 break
             send_live(sender, encoder, calls, batch=512, stop=stop)
@@ -219,9 +213,7 @@ def demo_hour(trace: Workload, scenario: Scenario, *, seed: int, end_ns: int) ->
     return DemoHour(calls=calls, origins=_origins(scenario), incidents=incidents)
 
 
-def live_calls(
-    trace: Workload, scenario: Scenario, *, seed: int, after_ns: int, speed: float
-) -> Iterator[Calls]:
+def live_calls(trace: Workload, scenario: Scenario, *, seed: int, after_ns: int, speed: float) -> Iterator[Calls]:
     """Pass after pass over the trace without end, each one usual gap after the last arrival before it."""
     gap_ns = int(trace.arrival_ns[-1]) // max(len(trace) - 1, 1)
     while True:
@@ -318,9 +310,7 @@ def _parents(docs: Ints, rng: np.random.Generator) -> Parents:
     return Parents(before_ns=before_ns, after_ns=around.after_ns, retrieval_ns=retrieval_ns)
 
 
-def _mishaps(
-    calls: Calls, scenario: Scenario, rng: np.random.Generator
-) -> tuple[tuple[str, ...], tuple[bool, ...]]:
+def _mishaps(calls: Calls, scenario: Scenario, rng: np.random.Generator) -> tuple[tuple[str, ...], tuple[bool, ...]]:
     """Errors and cancellations. They keep the file's tokens: the engine had generated them all the same."""
     at_s = calls.start_ns / NS
     slow_index = [place.name for place in PLACES].index(scenario.slow_node)
@@ -333,9 +323,7 @@ def _mishaps(
     return error, tuple((leaves & ~fails).tolist())
 
 
-def _finish_reasons(
-    error: tuple[str, ...], cancelled: tuple[bool, ...], output_tokens: Ints
-) -> tuple[str, ...]:
+def _finish_reasons(error: tuple[str, ...], cancelled: tuple[bool, ...], output_tokens: Ints) -> tuple[str, ...]:
     limit = int(output_tokens.max())
     return tuple(
         "error" if failed else "" if left else "length" if tokens == limit else "stop"

@@ -50,9 +50,7 @@ def parse_speed(text: str) -> float:
     except ValueError:
         speed = math.nan
     if not speed >= 0:
-        raise BadInput(
-            f"Speed {text!r} is not a speed; wanted max, or a factor over real time such as 1 or 60."
-        )
+        raise BadInput(f"Speed {text!r} is not a speed; wanted max, or a factor over real time such as 1 or 60.")
     return speed or MAX_SPEED
 
 
@@ -175,17 +173,11 @@ def replay(
     return sender.result
 
 
-def _check(
-    factor: float, batch: int, in_flight: int, start: datetime | None, nodes: Sequence[str] | None
-) -> None:
+def _check(factor: float, batch: int, in_flight: int, start: datetime | None, nodes: Sequence[str] | None) -> None:
     if not factor > 0:
-        raise BadInput(
-            f"Speed {factor} is not a speed; wanted max, or a factor over real time such as 1 or 60."
-        )
+        raise BadInput(f"Speed {factor} is not a speed; wanted max, or a factor over real time such as 1 or 60.")
     if batch < 1 or in_flight < 1:
-        raise BadInput(
-            f"Batch {batch} and {in_flight} requests in flight make no replay; both must be at least 1."
-        )
+        raise BadInput(f"Batch {batch} and {in_flight} requests in flight make no replay; both must be at least 1.")
     if start is not None and not math.isinf(factor):
         raise BadInput("A start can be given at speed max only; at any other speed the calls happen now.")
     if nodes is not None and not all(nodes):

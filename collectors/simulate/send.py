@@ -140,9 +140,7 @@ class Sender:
     @property
     def result(self) -> ReplayResult:
         with self._lock:
-            return replace(
-                self._counts, reasons=dict(self._reasons), seconds=time.monotonic() - self._began_s
-            )
+            return replace(self._counts, reasons=dict(self._reasons), seconds=time.monotonic() - self._began_s)
 
     def put(self, batch: Batch) -> None:
         """Hand over one batch; blocks while the queue is full.
@@ -178,9 +176,7 @@ class Sender:
         while (batch := self._queue.get()) is not None:
             try:
                 self._deliver(batch)
-            except (
-                BaseException
-            ) as error:  # a callback failed: the caller must see it, not a thread that has died
+            except BaseException as error:  # a callback failed: the caller must see it, not a thread that has died
                 self._crash = error
                 self._ended.set()
 

@@ -67,9 +67,7 @@ class Engine:
     def __post_init__(self) -> None:
         assert min(self.prefill_tokens_per_s, self.step_base_s) > 0, "an engine must get on"
         assert self.slots >= 1, "an engine needs a place in its batch"
-        assert min(self.prefill_overhead_s, self.step_per_sequence_s, self.jitter) >= 0, (
-            "times cannot be negative"
-        )
+        assert min(self.prefill_overhead_s, self.step_per_sequence_s, self.jitter) >= 0, "times cannot be negative"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,9 +136,7 @@ def serve(
     for index, node in enumerate(nodes):
         mine = np.flatnonzero(where == index)
         if len(mine):
-            columns[:, mine] = _serve_on(
-                node, arrival_ns[mine], input_tokens[mine], output_tokens[mine], noise[mine]
-            )
+            columns[:, mine] = _serve_on(node, arrival_ns[mine], input_tokens[mine], output_tokens[mine], noise[mine])
     queue, prefill, decode, gap = columns
     return Served(node=where, queue_ns=queue, prefill_ns=prefill, decode_ns=decode, largest_gap_ns=gap)
 
@@ -148,8 +144,7 @@ def serve(
 def enough_nodes(workload: Workload, engine: Engine) -> int:
     """Fewest nodes that spend at most `PREFILL_SHARE_MAX` of the time on reading prompts."""
     work_s = (
-        len(workload) * engine.prefill_overhead_s
-        + float(workload.input_tokens.sum()) / engine.prefill_tokens_per_s
+        len(workload) * engine.prefill_overhead_s + float(workload.input_tokens.sum()) / engine.prefill_tokens_per_s
     )
     span_s = max(float(workload.arrival_ns[-1]) / NS, 1.0)
     return max(1, math.ceil(work_s / span_s / PREFILL_SHARE_MAX))

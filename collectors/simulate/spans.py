@@ -95,9 +95,7 @@ class Encoder:
             out.append(_trace(row, ids, templates, self._seq[origin]))
             call_ids.append(ids[:24])
         body = b"".join(self._resource_spans(calls, origin, spans) for origin, spans in by_origin.items())
-        return Batch(
-            body=body, spans=int(calls.spans[picked].sum()), calls=len(picked), call_ids=tuple(call_ids)
-        )
+        return Batch(body=body, spans=int(calls.spans[picked].sum()), calls=len(picked), call_ids=tuple(call_ids))
 
     def _resource_spans(self, calls: Calls, origin: int, spans: list[bytes]) -> bytes:
         templates = self._template(origin, calls.simulated, calls.arrivals_simulated)
@@ -107,9 +105,7 @@ class Encoder:
         key = (origin, simulated, arrivals_simulated)
         if key not in self._templates:
             emitter = f"{self._emitter}-{origin + 1}"
-            self._templates[key] = _make_templates(
-                self._origins[origin], emitter, simulated, arrivals_simulated
-            )
+            self._templates[key] = _make_templates(self._origins[origin], emitter, simulated, arrivals_simulated)
         return self._templates[key]
 
 
@@ -244,9 +240,7 @@ def _trace(row: _Row, ids: bytes, templates: _Templates, seq: int) -> bytes:
         _input(tokens_in),
         _output(tokens_out),
         _number(seq),
-        *(
-            make(value) for make, value in zip(_SECONDS, seconds, strict=True) if value == value
-        ),  # NaN is not sent
+        *(make(value) for make, value in zip(_SECONDS, seconds, strict=True) if value == value),  # NaN is not sent
         _outcome(error, finish, cancelled),
         _who(user, session),
     ]

@@ -108,9 +108,7 @@ class GrpcTransport:
             self._channel = grpc.secure_channel(url.netloc, grpc.ssl_channel_credentials(), options)
         else:
             self._channel = grpc.insecure_channel(url.netloc, options)
-        self._call = self._channel.unary_unary(
-            EXPORT_METHOD, request_serializer=None, response_deserializer=None
-        )
+        self._call = self._channel.unary_unary(EXPORT_METHOD, request_serializer=None, response_deserializer=None)
         self._metadata = tuple(headers.items())
 
     def reachable(self, timeout_s: float) -> bool:
@@ -220,9 +218,7 @@ class HttpTransport:
     def _connect(self, timeout_s: float) -> http.client.HTTPConnection:
         host, port = self._url.hostname or "", self._url.port
         if self._url.scheme == "https":
-            return http.client.HTTPSConnection(
-                host, port, timeout=timeout_s, context=ssl.create_default_context()
-            )
+            return http.client.HTTPSConnection(host, port, timeout=timeout_s, context=ssl.create_default_context())
         return http.client.HTTPConnection(host, port, timeout=timeout_s)
 
 
@@ -231,9 +227,7 @@ def _http_failure(response: http.client.HTTPResponse, content: bytes) -> Answer:
     if message := _status_message(response, content):
         reason = f"{reason}: {message}"[:300]
     if response.status in _HTTP_RETRYABLE:
-        return Answer(
-            verdict="retry", reason=reason, retry_after_s=_retry_after_s(response.getheader("Retry-After"))
-        )
+        return Answer(verdict="retry", reason=reason, retry_after_s=_retry_after_s(response.getheader("Retry-After")))
     return Answer(verdict="closed" if response.status in _HTTP_CLOSED else "refused", reason=reason)
 
 
@@ -267,6 +261,4 @@ def _accepted(content: bytes) -> Answer:
     except DecodeError:
         # The status said success, and a body that cannot be read must not make the same spans go out twice.
         return Answer(verdict="accepted", reason="the answer's body is not an ExportTraceServiceResponse")
-    return Answer(
-        verdict="accepted", reason=partial.error_message, rejected_spans=int(partial.rejected_spans)
-    )
+    return Answer(verdict="accepted", reason=partial.error_message, rejected_spans=int(partial.rejected_spans))

@@ -27,9 +27,7 @@ def key_value(key: str, value: AttributeValue) -> KeyValue:
         return KeyValue(key=key, value=AnyValue(int_value=value))
     if isinstance(value, float):
         return KeyValue(key=key, value=AnyValue(double_value=value))
-    return KeyValue(
-        key=key, value=AnyValue(array_value=ArrayValue(values=[AnyValue(string_value=v) for v in value]))
-    )
+    return KeyValue(key=key, value=AnyValue(array_value=ArrayValue(values=[AnyValue(string_value=v) for v in value])))
 
 
 def key_values(attributes: Mapping[str, AttributeValue]) -> list[KeyValue]:

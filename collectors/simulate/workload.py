@@ -95,8 +95,7 @@ def read_workload(path: Path | str) -> Workload:
     text = _text(path)
     if not text.strip():
         raise BadInput(
-            f"{path} is empty; wanted a CSV with the columns {','.join(CSV_COLUMNS)}, "
-            "or a vLLM benchmark JSON."
+            f"{path} is empty; wanted a CSV with the columns {','.join(CSV_COLUMNS)}, or a vLLM benchmark JSON."
         )
     if path.name.removesuffix(".gz").endswith(".json") or text.lstrip()[0] in "{[":
         return _read_vllm(path, text)
@@ -168,8 +167,7 @@ def _columns(path: Path, header: Sequence[str]) -> list[int]:
         if name not in header:
             found = ",".join(header)
             raise BadInput(
-                f"{path}, line 1: column {name} is missing; wanted {','.join(CSV_COLUMNS)}, "
-                f"found {found[:200]}."
+                f"{path}, line 1: column {name} is missing; wanted {','.join(CSV_COLUMNS)}, found {found[:200]}."
             )
     return [header.index(name) for name in CSV_COLUMNS]
 
@@ -261,15 +259,11 @@ class _VllmRun:
         try:
             self.data: Any = json.loads(text)
         except json.JSONDecodeError as error:
-            raise BadInput(
-                f"{path}, line {error.lineno}, column {error.colno}: not JSON ({error.msg})."
-            ) from error
+            raise BadInput(f"{path}, line {error.lineno}, column {error.colno}: not JSON ({error.msg}).") from error
         except RecursionError:
             raise BadInput(f"{path}: not a vLLM benchmark result, its JSON is nested too deeply.") from None
         if not isinstance(self.data, dict):
-            raise BadInput(
-                f"{path}: wanted one JSON object as vLLM's benchmark saves it, found a {_kind(self.data)}."
-            )
+            raise BadInput(f"{path}: wanted one JSON object as vLLM's benchmark saves it, found a {_kind(self.data)}.")
 
     def refuse(self, what: str) -> NoReturn:
         raise BadInput(f"{self.path}: {what}")
@@ -285,9 +279,7 @@ class _VllmRun:
         if not isinstance(value, list):
             self.refuse(f"{name} is a {_kind(value)}; wanted a list with one entry a request.")
         if like is not None and len(value) != like:
-            self.refuse(
-                f"{name} has {len(value)} entries and input_lens has {like}; wanted one a request in each."
-            )
+            self.refuse(f"{name} has {len(value)} entries and input_lens has {like}; wanted one a request in each.")
         if not value:
             self.refuse(f"{name} is empty; wanted at least one request.")
         return value
@@ -296,9 +288,7 @@ class _VllmRun:
         values = self.listed(name, like)
         for i, value in enumerate(values):
             if type(value) is not int or not 0 <= value <= TOKENS_MAX:
-                self.refuse(
-                    f"{name}[{i}] is {_shown(value)}; wanted a whole number of tokens from 0 to {TOKENS_MAX}."
-                )
+                self.refuse(f"{name}[{i}] is {_shown(value)}; wanted a whole number of tokens from 0 to {TOKENS_MAX}.")
         return values
 
     def numbers(self, name: str, like: int | None = None) -> list[float]:
@@ -315,10 +305,7 @@ class _VllmRun:
         for i, gaps in enumerate(lists):
             if not isinstance(gaps, list):
                 self.refuse(f"{name}[{i}] is a {_kind(gaps)}; wanted a list of the gaps between tokens.")
-        return [
-            [self.seconds(f"{name}[{i}][{j}]", gap) for j, gap in enumerate(gaps)]
-            for i, gaps in enumerate(lists)
-        ]
+        return [[self.seconds(f"{name}[{i}][{j}]", gap) for j, gap in enumerate(gaps)] for i, gaps in enumerate(lists)]
 
     def errors(self, name: str, like: int) -> list[str]:
         if self.data.get(name) is None:
@@ -326,9 +313,7 @@ class _VllmRun:
         values = self.listed(name, like)
         for i, value in enumerate(values):
             if not (value is None or isinstance(value, str)):
-                self.refuse(
-                    f"{name}[{i}] is a {_kind(value)}; wanted text, empty for a request that succeeded."
-                )
+                self.refuse(f"{name}[{i}] is a {_kind(value)}; wanted text, empty for a request that succeeded.")
         return [error_type(value or "") for value in values]
 
     def arrivals(self, count: int) -> tuple[Ints, bool]:

@@ -41,7 +41,7 @@ def options(
 def main() -> None:
     """Entry point of the command."""
     # Each command imports what it needs when it runs: `--help` and a wrong option answer at once.
-    from monitor.cli import commands  # noqa: F401, PLC0415
+    from monitor.cli import commands  # noqa: F401
 
     try:
         app()  # ends by SystemExit, also for wrong usage (2)

@@ -42,9 +42,12 @@ def query(
 @app.command()
 def kpi(
     names: Annotated[
-        list[str] | None, typer.Argument(help="KPIs, such as latency.ttft.p95 or the family traffic; none: all.", show_default=False)
+        list[str] | None,
+        typer.Argument(help="KPIs, such as latency.ttft.p95 or the family traffic; none: all.", show_default=False),
     ] = None,
-    by: Annotated[list[str] | None, typer.Option(help="Split by a dimension; may be repeated.", show_default=False)] = None,
+    by: Annotated[
+        list[str] | None, typer.Option(help="Split by a dimension; may be repeated.", show_default=False)
+    ] = None,
     since: Annotated[str, typer.Option(help="How far back, such as 15m, 1h, 7d.")] = "1h",
     where: Annotated[
         list[str] | None, typer.Option(help="Only where k=v, or k=a,b; may be repeated.", show_default=False)

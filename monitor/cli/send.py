@@ -14,12 +14,16 @@ from monitor.cli import app
 def replay(
     file: Annotated[
         Path,
-        typer.Argument(help="Workload: CSV with TIMESTAMP,ContextTokens,GeneratedTokens, or vLLM benchmark JSON; also gzipped."),
+        typer.Argument(
+            help="Workload: CSV with TIMESTAMP,ContextTokens,GeneratedTokens, or vLLM benchmark JSON; also gzipped."
+        ),
     ],
     endpoint: Annotated[str, typer.Option(help="OTLP receiver, `host:port` or a URL.")] = "http://127.0.0.1:4317",
     speed: Annotated[
         str,
-        typer.Option(help="Factor over real time, such as 1 or 60, as live traffic; `max` back-fills history ending now."),
+        typer.Option(
+            help="Factor over real time, such as 1 or 60, as live traffic; `max` back-fills history ending now."
+        ),
     ] = "max",
     service: Annotated[str, typer.Option(help="service.name of the spans.")] = "replay",
     model: Annotated[str | None, typer.Option(help="Model name, where the file has none.", show_default=False)] = None,

@@ -156,9 +156,7 @@ class Call:
         self._tokens += n
 
     @overload
-    def stream(
-        self, source: AsyncIterable[T], *, tokens: Callable[[T], int] | None = None
-    ) -> AsyncIterator[T]: ...
+    def stream(self, source: AsyncIterable[T], *, tokens: Callable[[T], int] | None = None) -> AsyncIterator[T]: ...
 
     @overload
     def stream(self, source: Iterable[T], *, tokens: Callable[[T], int] | None = None) -> Iterator[T]: ...

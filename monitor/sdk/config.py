@@ -49,9 +49,7 @@ class Config:
         """Where spans go, for messages."""
         if self.exporter is not None:
             return type(self.exporter).__name__
-        said = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get(
-            "OTEL_EXPORTER_OTLP_ENDPOINT"
-        )
+        said = os.environ.get("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT") or os.environ.get("OTEL_EXPORTER_OTLP_ENDPOINT")
         default = "http://localhost:4317" if self.protocol == GRPC else "http://localhost:4318/v1/traces"
         return self.endpoint or said or default
 
@@ -146,9 +144,7 @@ def _mapping(name: str, value: object) -> Mapping[str, Any]:
     if value is None:
         return {}
     if not isinstance(value, Mapping) or not all(isinstance(key, str) and key for key in value):
-        raise ConfigError(
-            f"monitor.init: {name} must be a dict with strings as keys, got {type(value).__name__}."
-        )
+        raise ConfigError(f"monitor.init: {name} must be a dict with strings as keys, got {type(value).__name__}.")
     return value
 
 
@@ -219,11 +215,7 @@ def _capture_from_env() -> bool:
 
 
 def _exporters_from_env() -> Sequence[str]:
-    said = [
-        name.strip().lower()
-        for name in os.environ.get("OTEL_TRACES_EXPORTER", "otlp").split(",")
-        if name.strip()
-    ]
+    said = [name.strip().lower() for name in os.environ.get("OTEL_TRACES_EXPORTER", "otlp").split(",") if name.strip()]
     if "none" in said:
         return ()
     known = tuple(name for name in ("otlp", "console") if name in said)

@@ -30,9 +30,7 @@ def _message(item: str | Mapping[str, Any], role: str) -> dict[str, Any]:
         return {"role": item.get("role", role), "parts": item["parts"], **rest}
     parts = _parts(item.get("content")) + [_tool_call(call) for call in item.get("tool_calls") or ()]
     if item.get("role") == "tool":
-        parts = [
-            {"type": "tool_call_response", "id": item.get("tool_call_id"), "response": item.get("content")}
-        ]
+        parts = [{"type": "tool_call_response", "id": item.get("tool_call_id"), "response": item.get("content")}]
     return {"role": item.get("role", role), "parts": parts, **rest}
 
 

@@ -178,18 +178,14 @@ def current_runtime() -> Runtime:
     """Return the runtime for a new call; without `init` its spans go wherever OpenTelemetry sends them."""
     runtime = _state.runtime
     if runtime is _idle:
-        once(
-            "idle", logging.WARNING, "monitor: inference() without a running monitor.init(): nothing is sent."
-        )
+        once("idle", logging.WARNING, "monitor: inference() without a running monitor.init(): nothing is sent.")
     return runtime
 
 
 class _IdleStarter:
     """Spans while the SDK is not running: by the user's own OpenTelemetry if there is one, else none."""
 
-    def start(
-        self, name: str, kind: SpanKind, attributes: dict[str, Any], context: Context, start_ns: int
-    ) -> Span:
+    def start(self, name: str, kind: SpanKind, attributes: dict[str, Any], context: Context, start_ns: int) -> Span:
         return trace.get_tracer(SCOPE).start_span(name, context, kind, attributes, start_time=start_ns)
 
 

@@ -67,9 +67,7 @@ class Runtime:
         """Take the fast path for as long as nobody else listens."""
         self._fast, self._processors = fast, processors
 
-    def start(
-        self, name: str, kind: SpanKind, attributes: dict[str, Any], context: Context, start_ns: int
-    ) -> Span:
+    def start(self, name: str, kind: SpanKind, attributes: dict[str, Any], context: Context, start_ns: int) -> Span:
         """Start a span."""
         processors = self._processors
         if self._fast is not None and processors is not None and processors.alone:

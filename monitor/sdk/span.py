@@ -91,9 +91,7 @@ class CallSpan(Span):
         limits = self._starter.limits
         if self._events is None:
             self._events = BoundedList(limits.max_events)
-        bounded = BoundedAttributes(
-            limits.max_event_attributes, attributes, True, limits.max_attribute_length
-        )
+        bounded = BoundedAttributes(limits.max_event_attributes, attributes, True, limits.max_attribute_length)
         self._events.append(Event(name, bounded, timestamp))
 
     def add_link(self, context: SpanContext, attributes: Attributes = None) -> None:

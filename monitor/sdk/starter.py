@@ -21,9 +21,7 @@ _RANDOM_TRACE_ID = 2
 class Starter(Protocol):
     """Starts spans."""
 
-    def start(
-        self, name: str, kind: SpanKind, attributes: dict[str, Any], context: Context, start_ns: int
-    ) -> Span:
+    def start(self, name: str, kind: SpanKind, attributes: dict[str, Any], context: Context, start_ns: int) -> Span:
         """Start one as a child of what is current in `context`."""
 
 
@@ -33,9 +31,7 @@ class PlainStarter:
     def __init__(self, tracer: trace.Tracer) -> None:
         self._tracer = tracer
 
-    def start(
-        self, name: str, kind: SpanKind, attributes: dict[str, Any], context: Context, start_ns: int
-    ) -> Span:
+    def start(self, name: str, kind: SpanKind, attributes: dict[str, Any], context: Context, start_ns: int) -> Span:
         """Start a span of that tracer."""
         return self._tracer.start_span(name, context, kind, attributes, start_time=start_ns)
 
@@ -67,9 +63,7 @@ class FastStarter:
         """The provider's resource; it changes after a fork."""
         return self._provider.resource
 
-    def start(
-        self, name: str, kind: SpanKind, attributes: dict[str, Any], context: Context, start_ns: int
-    ) -> Span:
+    def start(self, name: str, kind: SpanKind, attributes: dict[str, Any], context: Context, start_ns: int) -> Span:
         """Start a span, or one that does nothing when the sampler says so."""
         parent: SpanContext | None = trace.get_current_span(context).get_span_context()
         if parent is not None and parent.is_valid:

@@ -52,13 +52,17 @@ def _disk(settings: Settings) -> CheckResult:
     free = shutil.disk_usage(folder).free
     text = f"{free / 1024**3:.1f} GiB free for {settings.data}"
     if free < LEAST_FREE_BYTES:
-        return CheckResult(name="disk", state="failed", text=f"{text}; at least {LEAST_FREE_BYTES / 1024**3:.0f} GiB are wanted")
+        return CheckResult(
+            name="disk", state="failed", text=f"{text}; at least {LEAST_FREE_BYTES / 1024**3:.0f} GiB are wanted"
+        )
     return CheckResult(name="disk", state="ok", text=text)
 
 
 def _service(settings: Settings, owner: Owner | None) -> Iterator[CheckResult]:
     if owner is None:
-        yield CheckResult(name="service", state="warning", text=f"none runs on {settings.data}; start one with `monitor up`")
+        yield CheckResult(
+            name="service", state="warning", text=f"none runs on {settings.data}; start one with `monitor up`"
+        )
         yield from _ports(settings)
         return
     where = " ".join(f"{name}={address}" for name, address in owner.addresses.items())

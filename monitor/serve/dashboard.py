@@ -43,7 +43,9 @@ def wait_until_ready(child: subprocess.Popen[bytes], url: str, log: Path) -> Non
     deadline = time.monotonic() + START_TIMEOUT_S
     while time.monotonic() < deadline:
         if child.poll() is not None:
-            raise DashboardFailed(f"the dashboard ended with code {child.returncode}; see {log}, or start with --no-dashboard")
+            raise DashboardFailed(
+                f"the dashboard ended with code {child.returncode}; see {log}, or start with --no-dashboard"
+            )
         try:
             with urllib.request.urlopen(f"{url}/_stcore/health", timeout=2) as answer:
                 if answer.status == 200:
@@ -68,7 +70,7 @@ def stop_dashboard(child: subprocess.Popen[bytes]) -> None:
 def run_streamlit(host: str, port: int) -> None:
     """The child: run the app until terminated."""
     _end_with_parent()
-    import dashboards  # noqa: PLC0415  (only the child needs it)
+    import dashboards
 
     app = Path(dashboards.__file__).parent / "app.py"
     options = {
@@ -81,7 +83,7 @@ def run_streamlit(host: str, port: int) -> None:
         "client.showErrorDetails": "none",
         "global.developmentMode": "false",
     }
-    from streamlit.web import cli  # noqa: PLC0415  (takes a second to import)
+    from streamlit.web import cli
 
     sys.argv = ["streamlit", "run", str(app), *(f"--{key}={value}" for key, value in options.items())]
     cli.main(prog_name="streamlit")

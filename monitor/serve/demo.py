@@ -30,14 +30,18 @@ def run_demo(
 ) -> None:
     """Serve, load the demo's hour, then keep live traffic flowing until stopped."""
     if not settings.embedded:
-        raise ConfigError("the demo brings a store of its own; remove store.url from the configuration, or use `monitor up`")
+        raise ConfigError(
+            "the demo brings a store of its own; remove store.url from the configuration, or use `monitor up`"
+        )
     _clear(settings.data)
     stop = threading.Event()
     traffic: list[threading.Thread] = []
 
     def on_ready(addresses: Mapping[str, str]) -> None:
         say(ready_line(addresses))
-        thread = threading.Thread(target=_traffic, args=(settings, dict(addresses), stop, say), name="demo", daemon=True)
+        thread = threading.Thread(
+            target=_traffic, args=(settings, dict(addresses), stop, say), name="demo", daemon=True
+        )
         traffic.append(thread)
         thread.start()
 
@@ -53,14 +57,18 @@ def _clear(data: Path) -> None:
     """Begin with an empty folder, so that the totals shown are those of the trace."""
     if data.exists():
         if not (data / MARKER).exists() and any(data.iterdir()):
-            raise ConfigError(f"the folder {data} holds something that is no demo's; give the demo another folder with --data")
+            raise ConfigError(
+                f"the folder {data} holds something that is no demo's; give the demo another folder with --data"
+            )
         Claim(data).release()  # refuses if a demo is running there
         shutil.rmtree(data)
     data.mkdir(parents=True, mode=0o700)
     (data / MARKER).touch()
 
 
-def _traffic(settings: Settings, addresses: Mapping[str, str], stop: threading.Event, say: Callable[[str], None]) -> None:
+def _traffic(
+    settings: Settings, addresses: Mapping[str, str], stop: threading.Event, say: Callable[[str], None]
+) -> None:
     def on_loaded(result: ReplayResult, hour: DemoHour) -> None:
         requests, tokens_in, tokens_out = _settled(settings, result.calls, stop)
         say(

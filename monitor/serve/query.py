@@ -16,7 +16,6 @@ from monitor.settings import Settings
 from monitor.store.client import connect, explained, is_embedded, server_address
 from monitor.store.reader import reader_url, refuse_missing, with_user
 
-
 # A statement may end with a format of its own.
 _OWN_FORMAT: Final = re.compile(r"\bFORMAT\s+\w+\s*$", re.IGNORECASE)
 

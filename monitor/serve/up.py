@@ -151,14 +151,16 @@ async def _trouble(pipeline: Pipeline, store: Client) -> str | None:
 def _close_pipeline(pipeline: Pipeline) -> None:
     if not pipeline.close():
         waiting = pipeline.stats.snapshot().waiting
-        logger.warning("%d spans are not in ClickHouse yet; they stay in the write-ahead log for the next start", waiting)
+        logger.warning(
+            "%d spans are not in ClickHouse yet; they stay in the write-ahead log for the next start", waiting
+        )
 
 
 class _Server(uvicorn.Server):
     """Leaves signals to the service as a whole."""
 
     @contextlib.contextmanager
-    def capture_signals(self):  # type: ignore[no-untyped-def]  # noqa: ANN201
+    def capture_signals(self):  # type: ignore[no-untyped-def]
         yield
 
 

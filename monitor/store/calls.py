@@ -94,7 +94,9 @@ def _pairs_sql(start_ns: int, end_ns: int) -> str:
     start = "toUnixTimestamp64Nano(timestamp)"
     spans = f"{start} AS start_ns, {start} + toInt64(duration_s * 1e9) AS end_ns, {_RANK} AS rank"
     wanted = ", ".join((*_WHERE_IT_RAN, *_STAGES, *_FILLED, *_FILLED_TEXT))
-    carried = ", ".join(f"any(i.{column}) AS {column}" for column in (*_WHERE_IT_RAN, *_STAGES, *_FILLED, *_FILLED_TEXT))
+    carried = ", ".join(
+        f"any(i.{column}) AS {column}" for column in (*_WHERE_IT_RAN, *_STAGES, *_FILLED, *_FILLED_TEXT)
+    )
     inner_rows = f"SELECT trace_id, span_id, parent_span_id, {spans}, duration_s, {wanted} FROM inferences FINAL"
     is_inner = f"role != 'client' AND parent_span_id != '' AND {reach}"
     return f"""(

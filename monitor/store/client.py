@@ -20,7 +20,16 @@ from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError,
 
 from monitor.errors import BadInput, MonitorError, Retryable, StoreAway, StoreError, StoreLocked
 
-__all__ = ["Client", "connect", "error_code", "explained", "is_embedded", "is_transient", "server_address", "store_path"]
+__all__ = [
+    "Client",
+    "connect",
+    "error_code",
+    "explained",
+    "is_embedded",
+    "is_transient",
+    "server_address",
+    "store_path",
+]
 
 # Times are UTC everywhere; without this, naive datetimes are taken as local time.
 common.set_setting("naive_datetime_insert", "server")
@@ -98,7 +107,9 @@ def _connect_embedded(path: Path, database: str | None, settings: Mapping[str, A
     except OSError as error:
         raise StoreError(f"cannot make the store folder {path}: {error.strerror}; choose another with --data") from None
     if not os.access(path, os.W_OK):
-        raise StoreError(f"the store folder {path} is not writable by this user; correct its owner, or choose another with --data")
+        raise StoreError(
+            f"the store folder {path} is not writable by this user; correct its owner, or choose another with --data"
+        )
     try:
         return clickhouse_connect.get_client(
             interface="chdb", path=str(path), database=database or DEFAULT_DATABASE, settings=dict(settings or {})
@@ -140,7 +151,9 @@ def _explain_server(error: ClickHouseError, address: str) -> MonitorError:
     if code == _UNKNOWN_DATABASE:
         return StoreError(f"ClickHouse at {address} has no such database; run `monitor migrate`, which makes it")
     if code is None or isinstance(error, OperationalError):
-        return StoreAway(f"ClickHouse at {address} does not answer ({_first_line(error)}); is it running, and is store.url right?")
+        return StoreAway(
+            f"ClickHouse at {address} does not answer ({_first_line(error)}); is it running, and is store.url right?"
+        )
     return (StoreAway if is_transient(error) else StoreError)(f"ClickHouse at {address} refused: {_first_line(error)}")
 
 
@@ -178,4 +191,3 @@ def _first_line(error: BaseException) -> str:
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
     text = text.split(" (for url ")[0].split("(version ")[0].strip()
     return text[:300]
-

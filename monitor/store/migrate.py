@@ -122,7 +122,9 @@ def apply_retention(client: Client, *, raw_days: int, facts_days: int) -> None:
     }
     for table, (column, days) in wanted.items():
         clause = f"toDate({column}) + toIntervalDay({days})"
-        query = "SELECT create_table_query FROM system.tables WHERE database = currentDatabase() AND name = {table:String}"
+        query = (
+            "SELECT create_table_query FROM system.tables WHERE database = currentDatabase() AND name = {table:String}"
+        )
         present = str(client.query(query, parameters={"table": table}).result_rows[0][0])
         if f"TTL {clause}" not in present:
             # Parts are dropped whole, so there is nothing to rewrite now.

@@ -24,9 +24,7 @@ def prepare_store(settings: Settings) -> list[Migration]:
     try:
         with explained(server_address(url)):
             applied = migrate(client)
-            apply_retention(
-                client, raw_days=settings.retention.raw_days, facts_days=settings.retention.facts_days
-            )
+            apply_retention(client, raw_days=settings.retention.raw_days, facts_days=settings.retention.facts_days)
     finally:
         client.close()
     return applied

@@ -26,7 +26,9 @@ def reader_url(settings: Settings) -> str:
         return settings.store_url
     address = owner.addresses.get("clickhouse")
     if address is None:
-        raise StoreAway(f"process {owner.pid} has the data folder {settings.data} and is still starting; try again shortly")
+        raise StoreAway(
+            f"process {owner.pid} has the data folder {settings.data} and is still starting; try again shortly"
+        )
     return with_user(address, settings)
 
 

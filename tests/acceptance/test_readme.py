@@ -62,7 +62,9 @@ def test_snippets_then_commands_work(service: Service) -> None:
     env = {**environment(), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "160"}
     for snippet in blocks("python"):
         code = _addressed(snippet, service)
-        done = subprocess.run([sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=folder, env=env, capture_output=True, text=True, timeout=60
+        )
         assert done.returncode == 0, done.stderr
         assert "Hello!" in done.stdout
         assert "error" not in done.stderr.lower(), done.stderr
@@ -104,7 +106,9 @@ def test_make_demo_says_what_it_loaded() -> None:
         process.wait(timeout=60)
     text = "".join(said)
     assert "dashboard=http://" in text, text
-    assert "19,366 requests of the Azure LLM inference trace 2023, 22,361,870 tokens in and 4,088,665 tokens out" in text, text
+    assert (
+        "19,366 requests of the Azure LLM inference trace 2023, 22,361,870 tokens in and 4,088,665 tokens out" in text
+    ), text
 
 
 def test_ci_runs_make_test() -> None:

@@ -145,9 +145,7 @@ def python() -> Callable[..., str]:
     import subprocess
     import sys
 
-    def run(
-        script: str, *arguments: str, timeout_s: float = 60, only_out: bool = False, **environment: str
-    ) -> str:
+    def run(script: str, *arguments: str, timeout_s: float = 60, only_out: bool = False, **environment: str) -> str:
         env = {k: v for k, v in os.environ.items() if not k.startswith("OTEL_")}
         done = subprocess.run(
             [sys.executable, "-c", script, *arguments],

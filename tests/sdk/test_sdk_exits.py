@@ -471,9 +471,7 @@ def test_many_tasks_at_once(sent: Any) -> None:
     async def serve(number: int) -> None:
         async with sdk.inference("m", session=str(number)) as call:
             async for _ in call.stream(atokens(number % 5)):
-                assert (
-                    trace.format_span_id(trace.get_current_span().get_span_context().span_id) == call.span_id
-                )
+                assert trace.format_span_id(trace.get_current_span().get_span_context().span_id) == call.span_id
 
     async def main() -> None:
         await asyncio.gather(*(serve(number) for number in range(200)))
@@ -482,6 +480,5 @@ def test_many_tasks_at_once(sent: Any) -> None:
     spans = sent.spans()
     assert all(span.parent is None for span in spans)
     assert {
-        int(span.attributes["session.id"]): span.attributes.get("gen_ai.usage.output_tokens", 0)
-        for span in spans
+        int(span.attributes["session.id"]): span.attributes.get("gen_ai.usage.output_tokens", 0) for span in spans
     } == {number: number % 5 for number in range(200)}

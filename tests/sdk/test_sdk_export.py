@@ -173,9 +173,7 @@ def test_an_exporter_that_raises_does_not_stop_the_worker(caplog: pytest.LogCapt
 
 @pytest.mark.parametrize("protocol", ["grpc", "http/protobuf"])
 def test_endpoint_away(protocol: str, free_port: int, caplog: pytest.LogCaptureFixture) -> None:
-    sdk.init(
-        "svc", endpoint=f"http://127.0.0.1:{free_port}", protocol=protocol, batch_size=50, queue_size=100
-    )
+    sdk.init("svc", endpoint=f"http://127.0.0.1:{free_port}", protocol=protocol, batch_size=50, queue_size=100)
     started = time.perf_counter()
     call(500)
     assert time.perf_counter() - started < 2
@@ -210,9 +208,7 @@ def test_flushed_at_exit(collector: Any, python: Callable[..., str], protocol: s
     assert found["chat open"]["monitor.cancelled"] is True
 
 
-def test_exit_is_quick_and_quiet_when_the_endpoint_is_away(
-    free_port: int, python: Callable[..., str]
-) -> None:
+def test_exit_is_quick_and_quiet_when_the_endpoint_is_away(free_port: int, python: Callable[..., str]) -> None:
     out = python(EXIT, f"http://127.0.0.1:{free_port}", "{'exit_timeout_s': 1.0}")
     took_s = time.time() - float(out.splitlines()[0].split()[1])
     assert took_s < 4
@@ -249,9 +245,7 @@ print(json.dumps(codes))
 
 
 @pytest.mark.parametrize("when", ["before use", "after use"])
-def test_forked_children_are_emitters_of_their_own(
-    collector: Any, python: Callable[..., str], when: str
-) -> None:
+def test_forked_children_are_emitters_of_their_own(collector: Any, python: Callable[..., str], when: str) -> None:
     out = python(FORK, collector.endpoint, when)
     assert json.loads(out.splitlines()[0]) == [0, 0], out
     numbers: dict[str, list[int]] = {}
@@ -282,9 +276,7 @@ assert process.exitcode == 0, process.exitcode
 """
 
 
-def test_children_of_multiprocessing_flush_when_they_leave(
-    collector: Any, python: Callable[..., str]
-) -> None:
+def test_children_of_multiprocessing_flush_when_they_leave(collector: Any, python: Callable[..., str]) -> None:
     python(MULTIPROCESSING, collector.endpoint)
     assert [span.name for _, span, _ in collector.spans()] == ["chat child"]
 

@@ -95,9 +95,7 @@ def test_endpoint_and_protocol(
     assert (found.endpoint, found.protocol) == (endpoint, protocol)
 
 
-def test_numbers_from_the_environment(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_numbers_from_the_environment(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setenv("OTEL_BSP_MAX_QUEUE_SIZE", "100")
     monkeypatch.setenv("OTEL_BSP_SCHEDULE_DELAY", "250")
     monkeypatch.setenv("OTEL_BSP_MAX_EXPORT_BATCH_SIZE", "lots")
@@ -117,16 +115,12 @@ def test_numbers_from_the_environment(
         ("", True, True),
     ],
 )
-def test_content_capture(
-    said: str, argument: bool | None, captured: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_content_capture(said: str, argument: bool | None, captured: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT", said)
     assert config(capture_content=argument).capture_content is captured
 
 
-def test_second_call_with_the_same_arguments_does_nothing(
-    sent: Any, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_second_call_with_the_same_arguments_does_nothing(sent: Any, caplog: pytest.LogCaptureFixture) -> None:
     sent.start()
     with sdk.inference("m"):
         pass
@@ -209,9 +203,7 @@ def test_joins_what_is_there(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(ours.get_finished_spans()) == 2
 
 
-def test_a_provider_that_takes_no_processors(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_provider_that_takes_no_processors(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     ours = InMemorySpanExporter()
     monkeypatch.setattr(trace, "get_tracer_provider", trace.NoOpTracerProvider)
     monkeypatch.setattr(lifecycle._state, "installed", None)
@@ -320,9 +312,7 @@ def test_environment_where_arguments_are_silent(python: Callable[..., str]) -> N
 
 
 def test_sampling_by_the_environment(python: Callable[..., str]) -> None:
-    out = json.loads(
-        python(RESOURCE, "{}", "400", OTEL_TRACES_SAMPLER="traceidratio", OTEL_TRACES_SAMPLER_ARG="0.5")
-    )
+    out = json.loads(python(RESOURCE, "{}", "400", OTEL_TRACES_SAMPLER="traceidratio", OTEL_TRACES_SAMPLER_ARG="0.5"))
     stats, numbers = out["stats"], [span["attributes"]["monitor.seq"] for span in out["spans"]]
     assert 100 < len(numbers) < 300
     assert numbers == list(range(1, len(numbers) + 1))

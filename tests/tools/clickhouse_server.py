@@ -72,7 +72,9 @@ def start(path: Path, port: int | None = None) -> Server:
         except OSError:
             if process.poll() is not None or time.monotonic() > deadline:
                 process.kill()
-                raise RuntimeError(f"no ClickHouse server: {(path.parent / f'{path.name}.log').read_text()[-2000:]}") from None
+                raise RuntimeError(
+                    f"no ClickHouse server: {(path.parent / f'{path.name}.log').read_text()[-2000:]}"
+                ) from None
             time.sleep(0.05)
 
 
@@ -113,14 +115,15 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=3600, help="stop by itself after this long")
     options = parser.parse_args()
     config = _write_config(options.path.parent)
+    # `clickhouse local` ends with its queries, so the last one takes as long as the server shall run.
+    stay = f"SELECT sleepEachRow(1) FROM numbers({options.seconds}) SETTINGS max_block_size = 1 FORMAT Null"
     arguments = [
         "clickhouse",
         f"--config-file={config}",
         f"--path={options.path}",
         f"--http_port={options.http_port}",
         "--listen_host=127.0.0.1",
-        "--query=SYSTEM START LISTEN HTTP; "
-        f"SELECT sleepEachRow(1) FROM numbers({options.seconds}) SETTINGS max_block_size = 1 FORMAT Null",
+        f"--query=SYSTEM START LISTEN HTTP; {stay}",
     ]
     engine = ctypes.CDLL(str(library()))
     engine.query_stable_v2.restype = ctypes.POINTER(_Result)

@@ -88,9 +88,7 @@ class Receiver:
                     for span in scope_spans.spans:
                         times = (span.start_time_unix_nano, span.end_time_unix_nano)
                         attributes = plain(span.attributes)
-                        out.append(
-                            Arrived(span=span, resource=resource, attributes=attributes, times_ns=times)
-                        )
+                        out.append(Arrived(span=span, resource=resource, attributes=attributes, times_ns=times))
         return out
 
     def calls(self) -> list[Arrived]:
@@ -166,9 +164,7 @@ def start_http(receiver: Receiver) -> ThreadingHTTPServer:
             headers = {}
             if refusal.retry_after_s is not None:
                 until = time.time() + refusal.retry_after_s
-                headers["Retry-After"] = (
-                    formatdate(until) if refusal.as_date else f"{refusal.retry_after_s:.0f}"
-                )
+                headers["Retry-After"] = formatdate(until) if refusal.as_date else f"{refusal.retry_after_s:.0f}"
             return self.answer(refusal.status, Status(message="told to refuse").SerializeToString(), headers)
 
         def answer(self, status: int, body: bytes, headers: dict[str, str]) -> None:

@@ -81,12 +81,8 @@ def test_services_releases_users_sessions_and_retrievals(hour: DemoHour) -> None
     assert calls.parents is not None
     origins = [hour.origins[origin] for origin in calls.origin.tolist()]
     at_s = (calls.start_ns - calls.start_ns[0]) / NS
-    assert {origin.release for origin, t in zip(origins, at_s, strict=True) if t < scenario.release_s} == {
-        "2.0.0"
-    }
-    assert {origin.release for origin, t in zip(origins, at_s, strict=True) if t >= scenario.release_s} == {
-        "2.1.0"
-    }
+    assert {origin.release for origin, t in zip(origins, at_s, strict=True) if t < scenario.release_s} == {"2.0.0"}
+    assert {origin.release for origin, t in zip(origins, at_s, strict=True) if t >= scenario.release_s} == {"2.1.0"}
     docs = np.array([origin.service == "docs-assistant" for origin in origins])
     assert 0.1 < docs.mean() < 0.5
     assert ((calls.parents.retrieval_ns > 0) == docs).all()

@@ -95,9 +95,7 @@ def test_the_vllm_run_gives_its_published_aggregates(receiver: Any, vllm_run: Pa
     assert output.tolist() == published["output_lens"]
 
 
-def test_measured_calls_are_not_called_simulated_but_their_arrivals_are(
-    grpc_receiver: Any, vllm_run: Path
-) -> None:
+def test_measured_calls_are_not_called_simulated_but_their_arrivals_are(grpc_receiver: Any, vllm_run: Path) -> None:
     replay(read_workload(vllm_run), endpoint=grpc_receiver.endpoint, service="bench", variant="fp16")
     for span in grpc_receiver.spans():
         assert span.attributes[semconv.SIMULATED_ARRIVALS] is True

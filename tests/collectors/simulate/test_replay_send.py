@@ -73,9 +73,7 @@ def test_unavailable_is_tried_again_after_the_delay_asked_for(
 def test_http_overload_is_tried_again_after_retry_after(
     http_receiver: Any, batches: list[Batch], refusal: Any, status: int, as_date: bool
 ) -> None:
-    http_receiver.refusals.append(
-        refusal(status=status, retry_after_s=2.0 if as_date else 1.0, as_date=as_date)
-    )
+    http_receiver.refusals.append(refusal(status=status, retry_after_s=2.0 if as_date else 1.0, as_date=as_date))
     result = consistent(send(http_receiver, batches[:1], in_flight=1))
     assert (result.acknowledged, result.retried) == (20, 1)
     # A date has whole seconds, so two seconds may have become one and a bit.
@@ -110,9 +108,7 @@ def test_resource_exhausted_is_tried_again_only_if_told_when(
     assert (result.acknowledged, result.rejected, result.retried) == (0, 20, 1)
 
 
-@pytest.mark.parametrize(
-    ("code", "status"), [(grpc.StatusCode.INVALID_ARGUMENT, 400), (grpc.StatusCode.INTERNAL, 500)]
-)
+@pytest.mark.parametrize(("code", "status"), [(grpc.StatusCode.INVALID_ARGUMENT, 400), (grpc.StatusCode.INTERNAL, 500)])
 def test_a_permanent_refusal_is_counted_with_its_reason_and_the_rest_goes_on(
     receiver: Any, batches: list[Batch], refusal: Any, code: grpc.StatusCode, status: int
 ) -> None:
@@ -147,9 +143,7 @@ def test_a_closed_door_ends_the_replay_in_one_sentence(
     receiver: Any, batches: list[Batch], refusal: Any, code: grpc.StatusCode, status: int
 ) -> None:
     receiver.always = refusal(code=code, status=status)
-    with pytest.raises(
-        ReplayFailed, match=r"takes no traces from us .*check the address, the protocol"
-    ) as failed:
+    with pytest.raises(ReplayFailed, match=r"takes no traces from us .*check the address, the protocol") as failed:
         send(receiver, batches * 20)
     result = consistent(failed.value.result)
     assert result.acknowledged == 0
@@ -160,9 +154,7 @@ def test_a_closed_door_ends_the_replay_in_one_sentence(
 def test_patience_runs_out(receiver: Any, batches: list[Batch], refusal: Any) -> None:
     receiver.always = refusal(code=grpc.StatusCode.UNAVAILABLE, status=503)
     began = time.monotonic()
-    with pytest.raises(
-        ReplayFailed, match=r"did not accept a request within 0\.6 s .*told to refuse"
-    ) as failed:
+    with pytest.raises(ReplayFailed, match=r"did not accept a request within 0\.6 s .*told to refuse") as failed:
         send(receiver, batches, patience_s=0.6)
     assert time.monotonic() - began < 5
     result = consistent(failed.value.result)

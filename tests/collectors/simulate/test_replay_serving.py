@@ -76,9 +76,7 @@ def test_invariants_of_one_node(load: tuple[Ints, Ints, Ints], engine: Engine, s
 
 @settings(max_examples=40, deadline=None)
 @given(load=loads(), slots=st.integers(1, 6))
-def test_every_sequence_gets_its_tokens_at_the_speed_of_the_batch(
-    load: tuple[Ints, Ints, Ints], slots: int
-) -> None:
+def test_every_sequence_gets_its_tokens_at_the_speed_of_the_batch(load: tuple[Ints, Ints, Ints], slots: int) -> None:
     """Second way of counting: add up time / step time over each stretch in which the batch does not change."""
     engine = Engine(jitter=0.0, slots=slots, step_per_sequence_s=0.002)
     arrival, tokens_in, tokens_out = load

@@ -110,9 +110,7 @@ BAD_CSV = {
 
 
 @pytest.mark.parametrize(("content", "message"), BAD_CSV.values(), ids=BAD_CSV.keys())
-def test_a_bad_file_is_refused_with_file_line_and_column(
-    tmp_path: Path, content: str | bytes, message: str
-) -> None:
+def test_a_bad_file_is_refused_with_file_line_and_column(tmp_path: Path, content: str | bytes, message: str) -> None:
     path = write(tmp_path, content)
     with pytest.raises(BadInput) as refused:
         read_workload(path)
@@ -177,12 +175,8 @@ def test_durations_are_first_token_plus_gaps(tmp_path: Path) -> None:
 
 
 def test_a_failed_request_has_an_error_type_and_no_first_token(tmp_path: Path) -> None:
-    failed = (
-        "Traceback (most recent call last):\n  ...\naiohttp.client_exceptions.ServerDisconnectedError: gone"
-    )
-    path = run_file(
-        tmp_path, output_lens=[3, 0], ttfts=[0.25, 0.0], itls=[[0.1, 0.3], []], errors=["", failed]
-    )
+    failed = "Traceback (most recent call last):\n  ...\naiohttp.client_exceptions.ServerDisconnectedError: gone"
+    path = run_file(tmp_path, output_lens=[3, 0], ttfts=[0.25, 0.0], itls=[[0.1, 0.3], []], errors=["", failed])
     measured = read_workload(path).measured
     assert measured is not None
     assert measured.errors == ("", "ServerDisconnectedError")
