@@ -201,9 +201,9 @@ def _any_nested(body: bytes, tags: Positions, wanted: Callable[[bytes, int, int,
         size = length + 1 + width
         outer_width = max(1, (size.bit_length() + 6) // 7)
         begin = at - outer_width
-        if begin >= 1 and body[begin - 1] in (_KEY_VALUE_VALUE, _ARRAY_ITEM) and _varint(body, begin)[0] == size:
-            if wanted(body, at, body[begin - 1], length):
-                return True
+        fits = begin >= 1 and body[begin - 1] in (_KEY_VALUE_VALUE, _ARRAY_ITEM) and _varint(body, begin)[0] == size
+        if fits and wanted(body, at, body[begin - 1], length):
+            return True
     return False
 
 

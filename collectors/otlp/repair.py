@@ -1,7 +1,8 @@
 """What is done to the rare span that cannot be stored as it came. Works on decoded messages, in place.
 
 - ids of the wrong length, or all zero: the span is left out (it can never succeed);
-- a begin in the far past or future (see `max_past_days`, `max_future_s`): the time of arrival is taken, the time given is kept as an attribute;
+- a begin in the far past or future (see `max_past_days`, `max_future_s`): the time of arrival is taken, the time given is
+  kept as an attribute;
 - values over the limit are cut, attributes over the limit are dropped; both leave a mark;
 - byte strings, key-value lists and nested arrays become JSON text, which is how they are stored.
 """
