@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
-from collectors.otlp.check import Checked, Limits, Malformed, check_traces
+from collectors.otlp.check import Checked, Limits, Malformed, check_traces, normalise_traces
 from collectors.stats import Stats
 from collectors.wal import LogFull, WriteAheadLog
 from collectors.writer import Inserter, Writer
@@ -47,6 +47,7 @@ class Pipeline:
             open_inserter=open_inserter or (lambda: SegmentInserter(connect(url, timeout_s=60), url, options)),
             is_data_error=is_data_error,
             forget=lambda segment: self._log.forget(segment),
+            normalise=normalise_traces,
             set_aside=settings.data / "set-aside",
             stats=self.stats,
         )

@@ -104,6 +104,11 @@ def read_records(data: bytes) -> Iterator[tuple[int, int, int]]:
         at = end
 
 
+def record_body(data: bytes, begin: int, end: int) -> bytes:
+    """The request inside one record that `read_records` found."""
+    return data[_read_varint(data, begin)[1] : end - TRAILER_BYTES]
+
+
 class WriteAheadLog:
     """Durable queue of segments in one folder, which one process may own.
 

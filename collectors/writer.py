@@ -1,8 +1,10 @@
 """From closed segments to ClickHouse: insert with the segment's token, then delete the segment.
 
 A failure that may pass is tried again, for as long as it takes; the log's size limit is what holds senders back
-meanwhile. Should ClickHouse say that the bytes themselves are at fault, which the receiver's check makes all but
-impossible, the segment is halved until the bad request is found, and that request alone is set aside.
+meanwhile. Should ClickHouse say that the bytes themselves are at fault, the segment is halved until the bad request is
+found. The protobuf parser of the check is laxer than ClickHouse's (a field of the wrong wire type is unknown to the one
+and an error to the other), so that request is decoded, written anew and inserted alone; only if ClickHouse cannot read it
+even then is it set aside.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from pathlib import Path
 from typing import Final, Protocol
 
 from collectors.stats import Stats
-from collectors.wal import Segment, read_records
+from collectors.wal import Segment, encode_record, read_records, record_body
 
 logger = logging.getLogger(__name__)
 
@@ -44,8 +46,10 @@ class Writer:
         Whether an error of `insert` says that the bytes are at fault.
     forget : callable
         Takes each segment whose rows are stored.
+    normalise : callable
+        Writes a request anew so that only what ClickHouse knows is in it; tried on one that it cannot read.
     set_aside : Path
-        Folder for requests that ClickHouse can never take.
+        Folder for requests that ClickHouse cannot read even so.
     """
 
     def __init__(
@@ -55,12 +59,14 @@ class Writer:
         open_inserter: Callable[[], Inserter],
         is_data_error: Callable[[BaseException], bool],
         forget: Callable[[Segment], None],
+        normalise: Callable[[bytes], bytes],
         set_aside: Path,
         stats: Stats,
     ) -> None:
         self._open_inserter = open_inserter
         self._is_data_error = is_data_error
         self._forget = forget
+        self._normalise = normalise
         self._set_aside = set_aside
         self._stats = stats
         self._queue: queue.SimpleQueue[Segment | None] = queue.SimpleQueue()
@@ -158,12 +164,27 @@ class Writer:
                     middle = (low + high) // 2
                     ranges += [(middle, high), (low, middle)]
                     continue
-                bad_spans += records[low][2]
-                self._keep_bad(segment, low, part)
+                if not self._insert_normalised(segment, inserter, data, records[low], part, low):
+                    bad_spans += records[low][2]
+                    self._keep_bad(segment, low, part)
         part.unlink(missing_ok=True)
         if bad_spans:
             self._stats.set_aside(bad_spans, "unreadable")
         return bad_spans
+
+    def _insert_normalised(
+        self, segment: Segment, inserter: Inserter, data: bytes, record: tuple[int, int, int], part: Path, index: int
+    ) -> bool:
+        """Insert one request written anew; whether ClickHouse could read it."""
+        begin, end, spans = record
+        part.write_bytes(encode_record(self._normalise(record_body(data, begin, end)), spans))
+        try:
+            inserter.insert(part, f"{segment.token}/{index}/normalised")
+        except Exception as error:
+            if not self._is_data_error(error):
+                raise
+            return False
+        return True
 
     def _keep_bad(self, segment: Segment, index: int, part: Path) -> None:
         self._set_aside.mkdir(parents=True, exist_ok=True, mode=0o700)

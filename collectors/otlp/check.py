@@ -119,6 +119,13 @@ def check_traces(body: bytes, limits: Limits, now_ns: int) -> Checked:
     )
 
 
+def normalise_traces(body: bytes) -> bytes:
+    """The same request with only the fields that the protocol knows, in their proper encoding."""
+    request = ExportTraceServiceRequest.FromString(body)
+    request.DiscardUnknownFields()
+    return bytes(request.SerializeToString())
+
+
 def _reason(error: DecodeError) -> str:
     return str(error).split(":")[-1].strip() or "truncated or corrupt"
 

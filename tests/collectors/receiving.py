@@ -1,0 +1,65 @@
+"""Receivers on free ports over a real pipeline, in an event loop of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from collectors.otlp.grpc_receiver import make_server
+from collectors.otlp.http_receiver import make_app
+from collectors.pipeline import Pipeline
+from monitor.serve.ports import bind, port_of
+from monitor.serve.up import http_server
+from monitor.settings import load_settings
+
+
+@dataclass(frozen=True)
+class Receiving:
+    """Where to send, and what became of it."""
+
+    grpc: str
+    http: str
+    pipeline: Pipeline
+
+
+@contextlib.contextmanager
+def receiving(data: Path, url: str, *, tokens: tuple[str, ...] = (), inserter: Any = None, **limits: Any) -> Iterator[Receiving]:
+    """Both receivers over one pipeline into the store at `url`."""
+    settings = load_settings(None, data, segment_age_s=0.05, **limits)
+    settings = settings.model_copy(update={"store": settings.store.model_copy(update={"url": url})})
+    pipeline = Pipeline(settings, open_inserter=inserter)
+    pipeline.start()
+    started, stop = threading.Event(), asyncio.Event()
+    loop = asyncio.new_event_loop()
+    found: list[Receiving] = []
+
+    async def ready() -> str | None:
+        return pipeline.trouble()
+
+    async def serve() -> None:
+        size = settings.collectors.max_message_bytes
+        sock = bind("127.0.0.1", 0, "a test", "--http-port")
+        app = make_app(pipeline, max_message_bytes=size, tokens=tokens, ready=ready)
+        async with http_server(app, sock):
+            server, port = make_server(pipeline, host="127.0.0.1", port=0, max_message_bytes=size, tokens=tokens)
+            await server.start()
+            found.append(Receiving(f"127.0.0.1:{port}", f"http://127.0.0.1:{port_of(sock)}", pipeline))
+            started.set()
+            await stop.wait()
+            await server.stop(1)
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),))
+    thread.start()
+    try:
+        assert started.wait(20), "the receivers did not start"
+        yield found[0]
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()
+        pipeline.close()
