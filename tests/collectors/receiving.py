@@ -62,4 +62,5 @@ def receiving(data: Path, url: str, *, tokens: tuple[str, ...] = (), inserter: A
         loop.call_soon_threadsafe(stop.set)
         thread.join()
         loop.close()
-        pipeline.close()
+        # A store that is away will not take the rest however long one waits.
+        pipeline.close(timeout_s=20 if inserter is None else 0.2)

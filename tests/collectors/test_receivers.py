@@ -269,6 +269,14 @@ def test_back_pressure_is_retryable_and_says_when(embedded: str, tmp_path: Path)
         assert (snapshot.recovered, snapshot.stored) == (taken.received, taken.received)
 
 
+def test_short_answers_need_not_wait() -> None:
+    """asyncio turns Nagle's algorithm off (an answer of 40 ms else) only for sockets that name their protocol."""
+    import socket
+
+    with bind("127.0.0.1", 0, "a test", "--http-port") as sock:
+        assert sock.proto == socket.IPPROTO_TCP
+
+
 def test_busy_ports_are_said(target: Receiving) -> None:
     from collectors.otlp.grpc_receiver import make_server
 
