@@ -36,6 +36,8 @@ def options(
     if not debug:
         for chatty in ("uvicorn", "httpx2", "asyncio", "grpc"):
             logging.getLogger(chatty).setLevel(logging.WARNING)
+        for noisy in ("clickhouse_connect", "urllib3"):  # what they warn of is raised, and said, as well
+            logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
 def main() -> None:

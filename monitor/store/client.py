@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -187,7 +188,13 @@ def explained(address: str) -> Iterator[None]:
         raise _explain_server(error, address) from error
 
 
+# What the system said, out of the driver's account of its attempts.
+_SYSTEM_REASON = re.compile(r"\[Errno -?\d+\] ([^\"'\])]+)|(timed out)|(Name or service not known)")
+
+
 def _first_line(error: BaseException) -> str:
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+    if error_code(error) is None and (reason := _SYSTEM_REASON.search(text)) is not None:
+        return next(group for group in reason.groups() if group).strip().lower()
     text = text.split(" (for url ")[0].split("(version ")[0].strip()
     return text[:300]

@@ -1,0 +1,112 @@
+"""Migrations, on both backends."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from monitor.errors import SchemaTooNew, StoreError
+from monitor.store import dialects
+from monitor.store.client import Client
+from monitor.store.migrate import Migration, applied_versions, apply_retention, known_migrations, migrate, pending
+
+KNOWN = known_migrations()
+TABLES = {"otel_traces", "otel_traces_trace_id_ts", "otel_traces_trace_id_ts_mv", "inferences", "inferences_mv", "schema_migrations"}
+
+
+def schema(client: Client) -> dict[str, str]:
+    query = "SELECT name, create_table_query FROM system.tables WHERE database = currentDatabase()"
+    return {str(name): str(text).replace(str(client.database), "DB") for name, text in client.query(query).result_rows}
+
+
+def test_numbers_have_no_gap() -> None:
+    assert [migration.version for migration in KNOWN] == list(range(1, len(KNOWN) + 1))
+
+
+def test_the_newest_dialect_migration_is_the_table_of_dialects() -> None:
+    newest = [migration for migration in KNOWN if "dialects" in migration.name][-1]
+    assert newest.text == dialects.migration(), "write the next migration: python -m monitor.store.dialects > NEXT.sql"
+
+
+def test_a_fresh_store_gets_all_and_then_nothing(empty_client: Client) -> None:
+    assert pending(empty_client) == KNOWN
+    assert migrate(empty_client) == KNOWN
+    assert set(schema(empty_client)) == TABLES
+    before = schema(empty_client)
+    assert migrate(empty_client) == []
+    assert schema(empty_client) == before
+
+
+@pytest.mark.parametrize("have", range(len(KNOWN)))
+def test_every_earlier_version_reaches_the_same_schema(empty_client: Client, have: int) -> None:
+    migrate(empty_client, KNOWN[:have])
+    assert [migration.version for migration in migrate(empty_client)] == [migration.version for migration in KNOWN[have:]]
+    walked = schema(empty_client)
+    for name in TABLES:
+        # Views first: a table that one writes to would be dropped from under it.
+        empty_client.command(f"DROP VIEW IF EXISTS {name}" if name.endswith("_mv") else f"DROP TABLE IF EXISTS {name}")
+    migrate(empty_client)
+    assert schema(empty_client) == walked
+
+
+def test_each_statement_is_safe_to_run_twice_and_to_stop_after(empty_client: Client) -> None:
+    """A process that dies between two statements leaves a store that the next start brings up to date."""
+    for migration in KNOWN:
+        for count in range(1, len(migration.statements) + 1):
+            for statement in migration.statements[:count]:
+                empty_client.command(statement)
+    assert migrate(empty_client) == KNOWN
+    assert set(schema(empty_client)) == TABLES
+
+
+def test_a_newer_schema_is_refused(store_client: Client) -> None:
+    store_client.insert("schema_migrations", [[999, "later", "x"]], column_names=["version", "name", "checksum"])
+    with pytest.raises(SchemaTooNew, match=r"version 999.*upgrade inference-monitor"):
+        migrate(store_client)
+
+
+def test_a_changed_migration_is_refused(store_client: Client) -> None:
+    first = KNOWN[0]
+    changed = Migration(version=first.version, name=first.name, text=first.text + "\nSELECT 1;\n")
+    with pytest.raises(StoreError, match=r"version 1 .*checksum differs"):
+        migrate(store_client, [changed, *KNOWN[1:]])
+    assert applied_versions(store_client)[1] == (first.name, first.checksum)
+
+
+def test_statements_are_cut_at_line_ends_only() -> None:
+    text = "-- a comment; with a semicolon\nSELECT ';'\nFROM x;\n\n  -- more\nSELECT 2;\n"
+    assert Migration(version=1, name="x", text=text).statements == ["SELECT ';'\nFROM x", "SELECT 2"]
+
+
+def test_retention_is_set_and_changed(store_client: Client) -> None:
+    apply_retention(store_client, raw_days=30, facts_days=400)
+    first = schema(store_client)
+    assert "TTL toDate(Timestamp) + toIntervalDay(30)" in first["otel_traces"]
+    assert "TTL toDate(timestamp) + toIntervalDay(400)" in first["inferences"]
+    apply_retention(store_client, raw_days=30, facts_days=400)
+    assert schema(store_client) == first
+    apply_retention(store_client, raw_days=7, facts_days=400)
+    assert "TTL toDate(Timestamp) + toIntervalDay(7)" in schema(store_client)["otel_traces"]
+
+
+def test_a_database_that_the_collectors_exporter_filled_keeps_its_rows(empty_client: Client) -> None:
+    """Its otel_traces has no deduplication window and more indexes; new spans become facts from then on."""
+    made = [statement for statement in KNOWN[0].statements if "CREATE TABLE" in statement and "otel_traces\n" in statement][0]
+    theirs = made.replace(", non_replicated_deduplication_window = 10000", "").replace(
+        "INDEX idx_trace_id", "INDEX idx_duration Duration TYPE minmax GRANULARITY 1, INDEX idx_trace_id"
+    )
+    empty_client.command(theirs)
+    attributes = {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}
+    columns = ["Timestamp", "TraceId", "SpanId", "SpanName", "ServiceName", "SpanAttributes", "Duration"]
+
+    def export(span_id: str) -> None:
+        row = [datetime(2026, 11, 22, 10, tzinfo=UTC), "aa", span_id, "chat m", "theirs", attributes, 10**9]
+        empty_client.insert("otel_traces", [row], column_names=columns, settings={"async_insert": 0})
+
+    export("bb")
+    migrate(empty_client)
+    assert empty_client.command("SELECT count() FROM otel_traces") == 1
+    assert "non_replicated_deduplication_window = 10000" in schema(empty_client)["otel_traces"]
+    export("cc")
+    assert empty_client.query("SELECT span_id, model FROM inferences").result_rows == [("cc", "m")]
