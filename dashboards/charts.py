@@ -5,6 +5,7 @@ Times are given to the browser as milliseconds since 1970; it writes them in the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
@@ -74,19 +75,22 @@ def _line_chart(line: Line, scale: Scale, height: int) -> Any:
         scale=alt.Scale(domain=[0, top], clamp=True, nice=True),
         axis=alt.Axis(format=scale.axis, tickCount=5),
     )
-    legend = None if len(line.colours) == 1 else alt.Legend(title=None, orient="top", columns=4, labelLimit=180)
+    legend = None if len(line.colours) == 1 else alt.Legend(title=None, orient="top", columns=4, labelLimit=180, symbolOpacity=1)
     colour = alt.Color(
         "line:N", scale=alt.Scale(domain=list(line.colours), range=list(line.colours.values())), legend=legend
     )
     tooltip = [alt.Tooltip(f"{name}:N", title=title) for name, title in _tooltips(line)]
     base = alt.Chart(frame).encode(x=x, color=colour)
-    band = base.mark_area(opacity=0.2, clip=True).encode(y=alt.Y("low_shown:Q", title=None), y2="high_shown:Q")
+    # A step without an interval breaks the band, as one without a value breaks the line.
+    band = base.mark_area(opacity=0.2, clip=True, invalid="break-paths-filter-domains").encode(
+        y=alt.Y("low_shown:Q", title=scale.suffix or None), y2="high_shown:Q"
+    )
     path = base.mark_line(strokeWidth=2, clip=True).encode(y=y)
     # A value between two gaps has no line to be seen by; all other dots are only there to be pointed at.
     dots = base.mark_point(filled=True, size=70, clip=True).encode(
         y=y, opacity=alt.condition("datum.alone", alt.value(1), alt.value(0)), tooltip=tooltip
     )
-    return alt.layer(band.transform_filter("isValid(datum.low_shown)"), path, dots).properties(height=height)
+    return alt.layer(band, path, dots).properties(height=height)
 
 
 def _prepared(line: Line, scale: Scale) -> pd.DataFrame:
@@ -126,8 +130,9 @@ def _top(frame: pd.DataFrame) -> float:
     return max(min(max(bands, values), values * 1.5), 1e-9)
 
 
-def _domain(window: Window) -> list[int]:
-    return [window.start_ns // 10**6, window.end_ns // 10**6]
+def _domain(window: Window) -> list[pd.Timestamp]:
+    # As dates: Vega-Lite does not take plain numbers as the ends of a time axis.
+    return [pd.Timestamp(window.start), pd.Timestamp(window.end)]
 
 
 def _time_format(window: Window) -> str:
@@ -137,7 +142,8 @@ def _time_format(window: Window) -> str:
 
 
 def _milliseconds(times: pd.Series[Any]) -> pd.Series[Any]:
-    return times.astype("datetime64[ms, UTC]").astype("int64")
+    # As floats: whole numbers of 64 bits reach the browser as BigInt, which Vega does not place on an axis.
+    return times.astype("datetime64[ms, UTC]").astype("int64").astype("float64")
 
 
 def _line_alt(line: Line, known: pd.DataFrame) -> str:
@@ -168,6 +174,7 @@ def draw_histogram(
     frame = bins[(bins["high"] > low) & (bins["low"] < high)].copy()
     frame["from"], frame["to"] = frame["low"] * scale.factor, frame["high"] * scale.factor
     frame["percent"] = frame["share"] * 100
+    frame["floor"] = 0.0  # without its foot a bar that has both sides is drawn as a dash
     frame["between"] = [interval_text(a, b, "s") for a, b in zip(frame["low"], frame["high"], strict=True)]
     frame["said"] = [value_text(share, "1") for share in frame["share"]]
     # No comma grouping: numbers on this axis reach from 0.1 to 100,000.
@@ -187,11 +194,12 @@ def draw_histogram(
     ]
     base = alt.Chart(frame)
     if len(colours) == 1:
-        layers: list[Any] = [base.mark_bar(opacity=0.75).encode(x=x, x2="to:Q", y=y, color=colour, tooltip=tooltip)]
+        bars = base.mark_bar(opacity=0.75).encode(x=x, x2="to:Q", y=y, y2="floor:Q", color=colour, tooltip=tooltip)
+        layers: list[Any] = [bars]
     else:
         layers = [
             base.mark_line(interpolate="step-after", strokeWidth=2, clip=True).encode(x=x, y=y, color=colour),
-            base.mark_bar(opacity=0).encode(x=x, x2="to:Q", y=y, tooltip=tooltip),
+            base.mark_bar(opacity=0).encode(x=x, x2="to:Q", y=y, y2="floor:Q", tooltip=tooltip),
         ]
     layers += _marks([(name, value * scale.factor) for name, value in marks if low < value < high])
     said = ", ".join(f"{name} {value_text(value, 's')}" for name, value in marks)
@@ -291,4 +299,4 @@ def _labels(frame: pd.DataFrame) -> str:
 
 
 def _none(value: float) -> float | None:
-    return None if pd.isna(value) else float(value)
+    return None if math.isnan(value) else float(value)

@@ -103,7 +103,7 @@ def evidence_text(value: KpiValue) -> str:
     interval = interval_text(value.low, value.high, value.unit)
     if interval:
         parts.append(f"95 %: {interval}")
-    elif value.method != "exact":
+    elif value.note:  # what has no interval by its nature says nothing
         parts.append("too few for an interval")
     parts.append(f"n = {value.n:,}")
     return " · ".join(parts)
