@@ -75,7 +75,11 @@ def _line_chart(line: Line, scale: Scale, height: int) -> Any:
         scale=alt.Scale(domain=[0, top], clamp=True, nice=True),
         axis=alt.Axis(format=scale.axis, tickCount=5),
     )
-    legend = None if len(line.colours) == 1 else alt.Legend(title=None, orient="top", columns=4, labelLimit=180, symbolOpacity=1)
+    legend = (
+        None
+        if len(line.colours) == 1
+        else alt.Legend(title=None, orient="top", columns=4, labelLimit=180, symbolOpacity=1)
+    )
     colour = alt.Color(
         "line:N", scale=alt.Scale(domain=list(line.colours), range=list(line.colours.values())), legend=legend
     )
@@ -298,5 +302,5 @@ def _labels(frame: pd.DataFrame) -> str:
     return "[" + ", ".join(f"'{text}'" for text in texts) + "]"
 
 
-def _none(value: float) -> float | None:
+def _none(value: Any) -> float | None:
     return None if math.isnan(value) else float(value)

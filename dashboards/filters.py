@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
-from urllib.parse import urlencode
+from urllib.parse import parse_qsl, urlencode
 from zoneinfo import ZoneInfo
 
 import streamlit as st
@@ -47,6 +47,10 @@ class View:
     @property
     def range_words(self) -> str:
         return timerange.NAMES[self.range]
+
+    def carried(self) -> list[tuple[str, str]]:
+        """What a link to another page must carry: all but what Streamlit binds to the address itself."""
+        return [(key, value) for key, value in parse_qsl(self.query()) if key != "range"]
 
     def query(self, **more: str) -> str:
         """The view, and more, as the query part of a link."""
@@ -153,9 +157,11 @@ def _filters(window: Window) -> Where:
                 chosen = st.multiselect(
                     DIMENSION_LABELS[name],
                     list(dict.fromkeys([*known[name], *given[name]])),
+                    default=given[name],
                     format_func=group_text,
-                    key=name,
-                    bind="query-params",
+                    key=_key(name),
+                    on_change=_keep_filter,
+                    args=(name,),
                     placeholder="any",
                 )
             if chosen:
@@ -167,17 +173,33 @@ def _filters(window: Window) -> Where:
     return tuple(where.items())
 
 
+def _key(name: str) -> str:
+    # Not bound to the address by Streamlit: it takes what is bound out of the address while the popover, and so the
+    # widget, has never been drawn.
+    return f"filter-{name}"
+
+
+def _keep_filter(name: str) -> None:
+    _write(name, st.session_state.get(_key(name), []))
+
+
+def _write(name: str, values: list[str]) -> None:
+    if values:
+        st.query_params[name] = [group_text(value) for value in values]
+    elif name in st.query_params:
+        del st.query_params[name]
+
+
 def _given(name: str) -> list[str]:
-    """What is chosen already: by hand, or else in the address."""
-    if name in st.session_state:
-        return list(st.session_state[name])
+    """What is chosen already, as the address has it."""
     return ["" if value == UNKNOWN else value for value in st.query_params.get_all(name)]
 
 
 def _clear() -> None:
     for name in FILTERS:
-        if name in st.session_state:
-            st.session_state[name] = []
+        _write(name, [])
+        if _key(name) in st.session_state:
+            st.session_state[_key(name)] = []
 
 
 def _say(view: View) -> None:

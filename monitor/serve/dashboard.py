@@ -72,7 +72,7 @@ def run_streamlit(host: str, port: int) -> None:
     _end_with_parent()
     import dashboards
 
-    app = Path(dashboards.__file__).parent / "app.py"
+    app = Path(dashboards.__file__).parent / "start" / "main.py"
     options = {
         "server.headless": "true",
         "server.address": host,

@@ -1,0 +1,118 @@
+"""The pages in a real browser, over a real service with the demo's hour in it."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from pathlib import Path
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+from playwright.sync_api import Browser
+
+from monitor.store.client import connect
+from tests.dashboards.browsing import Visit, painted_share
+from tests.tools.service import Service, command, environment, running
+
+PAGES = {"overview": "/", "latency": "/latency", "traces": "/traces"}
+CHART = "[data-testid=stVegaLiteChart]"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("name", list(PAGES))
+def test_every_page_shows_something_and_nothing_goes_wrong(browser: Browser, service: Service, name: str, scheme: str) -> None:
+    visit = Visit(browser, scheme=scheme)
+    page = visit.open(f"{service.addresses['dashboard']}{PAGES[name]}")
+    visit.whole()
+    charts = page.locator(CHART)
+    assert charts.count() >= {"overview": 4, "latency": 2, "traces": 0}[name]
+    for index in range(charts.count()):
+        assert painted_share(charts.nth(index)) > 0.5, f"chart {index} of {name} is empty or squeezed into a corner"
+    assert page.locator("[data-testid=stDataFrame]").count() >= 1
+    assert page.locator("[data-testid=stAlert]").count() == 0
+    assert visit.close() == []
+
+
+def test_figures_are_those_of_the_command(browser: Browser, service: Service) -> None:
+    """The overview's requests and error count come out of the same registry that `monitor kpi` prints."""
+    visit = Visit(browser)
+    page = visit.open(f"{service.addresses['dashboard']}/?range=24h&live=false")
+    shown = dict(
+        zip(
+            page.locator("[data-testid=stMetricLabel]").all_inner_texts(),
+            page.locator("[data-testid=stMetricValue]").all_inner_texts(),
+            strict=True,
+        )
+    )
+    assert visit.close() == []
+    done = subprocess.run(
+        command("kpi", "traffic.requests", "latency.ttft.p95", "--since", "24h", "--json", "--data", str(service.data)),
+        capture_output=True, text=True, check=True, env=environment(),
+    )  # fmt: skip
+    values = {value["name"]: value["value"] for value in json.loads(done.stdout)}
+    assert values["traffic.requests"] == 19_366
+    by_label = {label.strip().splitlines()[0]: text.strip() for label, text in shown.items()}
+    assert by_label["Requests"] == "19,366"
+    assert float(re.sub(r"[^0-9.]", "", by_label["TTFT p95"])) == pytest.approx(values["latency.ttft.p95"] * 1000, abs=0.5)
+
+
+def test_a_copied_link_shows_the_same_view_to_somebody_else(browser: Browser, service: Service) -> None:
+    base = service.addresses["dashboard"]
+    first = Visit(browser)
+    page = first.open(f"{base}/latency?range=6h&node=gpu-3")
+    rows = page.locator("[data-testid=stMetricValue]").all_inner_texts()
+    address = page.url
+    assert parse_qs(urlsplit(address).query)["node"] == ["gpu-3"]
+    # The filter goes along to another page.
+    page.get_by_role("link", name="Overview").click()
+    page.wait_for_url(re.compile(r"/\?.*node=gpu-3"))
+    first.settle()
+    assert first.close() == []
+    second = Visit(browser)
+    assert second.open(address).locator("[data-testid=stMetricValue]").all_inner_texts() == rows
+    everything = second.open(f"{base}/latency?range=6h").locator("[data-testid=stMetricValue]").all_inner_texts()
+    assert everything != rows, "the premise: the filter changes the figures"
+    assert second.close() == []
+
+
+def test_a_trace_has_a_waterfall(browser: Browser, service: Service) -> None:
+    client = connect(service.addresses["clickhouse"])
+    trace = client.command("SELECT TraceId FROM otel_traces GROUP BY TraceId HAVING count() = 3 LIMIT 1")
+    client.close()
+    visit = Visit(browser)
+    page = visit.open(f"{service.addresses['dashboard']}/traces?trace={trace}")
+    visit.whole()
+    assert painted_share(page.locator(CHART).first) > 0.3
+    assert page.get_by_label("Trace id").input_value() == trace
+    assert "All 3 spans as a table" in page.locator("[data-testid=stMain]").inner_text()
+    assert visit.close() == []
+
+
+def test_an_unknown_trace_is_said(browser: Browser, service: Service) -> None:
+    visit = Visit(browser)
+    page = visit.open(f"{service.addresses['dashboard']}/traces?trace={'0' * 31}1")
+    assert "0" * 31 + "1" in page.locator("[data-testid=stMain]").inner_text()
+    assert page.locator(CHART).count() == 0
+    assert visit.close() == []
+
+
+@pytest.mark.parametrize("name", list(PAGES))
+def test_a_narrow_window_cuts_nothing_off(browser: Browser, service: Service, name: str) -> None:
+    visit = Visit(browser, width=420)
+    page = visit.open(f"{service.addresses['dashboard']}{PAGES[name]}")
+    wide = page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth")
+    assert wide <= 420
+    assert visit.close() == []
+
+
+def test_an_empty_store_says_how_to_begin_and_a_lost_one_what_is_wrong(browser: Browser, tmp_path: Path) -> None:
+    with running(tmp_path / "data", "dashboard") as empty:
+        for path in PAGES.values():
+            visit = Visit(browser)
+            page = visit.open(f"{empty.addresses['dashboard']}{path}")
+            text = page.locator("[data-testid=stMain]").inner_text()
+            assert empty.addresses["dashboard"].startswith("http")
+            assert re.search(r"monitor\.init|span|OTLP", text), f"{path} does not say how to begin: {text}"
+            assert page.locator(CHART).count() == 0
+            assert visit.close() == []
