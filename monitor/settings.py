@@ -267,7 +267,8 @@ def _refuse_unknown_environment() -> None:
         if section is not None:
             known += [f"{name}__{key.upper()}" for key in section.model_fields]
     for variable in os.environ:
-        if variable.startswith("MONITOR_") and variable not in known and variable not in _OTHER_VARIABLES:
+        ours = variable.startswith("MONITOR_") and not variable.startswith("MONITOR_SDK_")
+        if ours and variable not in known and variable not in _OTHER_VARIABLES:
             raise ConfigError(f"the environment: unknown variable `{variable}`{_nearest(variable, known)}")
 
 

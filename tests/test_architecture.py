@@ -44,7 +44,12 @@ ONLY_IN = {
     "sklearn": ("monitor.stats", "monitor.jobs"),
 }
 SDK_MAY_IMPORT = {"opentelemetry", "monitor", *sys.stdlib_module_names}
-STATS_MAY_IMPORT = {"numpy", "scipy", "sklearn", "pandas", "monitor", *sys.stdlib_module_names} - {"time", "datetime", "os", "random"}
+STATS_MAY_IMPORT = {"numpy", "scipy", "sklearn", "pandas", "monitor", *sys.stdlib_module_names} - {
+    "time",
+    "datetime",
+    "os",
+    "random",
+}
 
 
 def modules() -> dict[str, Path]:
@@ -129,15 +134,31 @@ def test_there_are_no_cycles() -> None:
 @pytest.mark.parametrize("statement", ["import monitor", "import monitor.sdk, monitor.semconv, monitor.errors"])
 def test_serving_code_stays_light(statement: str) -> None:
     code = f"import sys; {statement}; print(*sorted({{name.split('.')[0] for name in sys.modules}}))"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
-    heavy = {"pandas", "numpy", "scipy", "sklearn", "chdb", "clickhouse_connect", "streamlit", "pydantic", "starlette", "typer", "grpc"}
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    ).stdout.split()
+    heavy = {
+        "pandas",
+        "numpy",
+        "scipy",
+        "sklearn",
+        "chdb",
+        "clickhouse_connect",
+        "streamlit",
+        "pydantic",
+        "starlette",
+        "typer",
+        "grpc",
+    }
     assert not heavy & set(loaded)
 
 
 def test_nothing_names_a_package_index() -> None:
     tracked = subprocess.run(["git", "ls-files"], capture_output=True, text=True, check=True, cwd=ROOT).stdout.split()
     # In pieces, so that this line is no hit itself.
-    hosts = re.compile("|".join((r"files\.python" + "hosted", r"pypi\." + "org", r"registry\.npm" + "js", r"--extra-" + "index-url")))
+    hosts = re.compile(
+        "|".join((r"files\.python" + "hosted", r"pypi\." + "org", r"registry\.npm" + "js", r"--extra-" + "index-url"))
+    )
     for name in tracked:
         path = ROOT / name
         if path.is_file() and path.suffix not in (".png", ".gz", ".binpb"):

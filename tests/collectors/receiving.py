@@ -28,7 +28,9 @@ class Receiving:
 
 
 @contextlib.contextmanager
-def receiving(data: Path, url: str, *, tokens: tuple[str, ...] = (), inserter: Any = None, **limits: Any) -> Iterator[Receiving]:
+def receiving(
+    data: Path, url: str, *, tokens: tuple[str, ...] = (), inserter: Any = None, **limits: Any
+) -> Iterator[Receiving]:
     """Both receivers over one pipeline into the store at `url`."""
     settings = load_settings(None, data, segment_age_s=0.05, **limits)
     settings = settings.model_copy(update={"store": settings.store.model_copy(update={"url": url})})

@@ -81,7 +81,9 @@ def target(embedded: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 
 def stored(client: Client, first: int, spans: int) -> int:
     ids = [number.to_bytes(16, "big").hex() for number in range(first, first + spans)]
-    return int(client.command("SELECT count() FROM otel_traces WHERE TraceId IN {ids:Array(String)}", parameters={"ids": ids}))
+    return int(
+        client.command("SELECT count() FROM otel_traces WHERE TraceId IN {ids:Array(String)}", parameters={"ids": ids})
+    )
 
 
 def spans_through(exporter: SpanExporter) -> tuple[SpanExportResult, str]:
@@ -107,7 +109,9 @@ def test_official_exporters(target: Receiving, embedded: str, kind: str) -> None
         compression = grpc.Compression.Gzip if kind.endswith("gzip") else None
         exporter = GrpcExporter(endpoint=target.grpc, insecure=True, compression=compression)
     else:
-        how = {"http": Compression.NoCompression, "http-gzip": Compression.Gzip, "http-deflate": Compression.Deflate}[kind]
+        how = {"http": Compression.NoCompression, "http-gzip": Compression.Gzip, "http-deflate": Compression.Deflate}[
+            kind
+        ]
         exporter = HttpExporter(endpoint=f"{target.http}/v1/traces", compression=how)
     result, trace_id = spans_through(exporter)
     assert result is SpanExportResult.SUCCESS
@@ -155,7 +159,11 @@ def test_spans_with_bad_ids_are_reported_and_the_others_stored(target: Receiving
     client.close()
 
 
-MALFORMED = {"garbage": b"\xff\xfe garbage", "cut off": body(1)[:-3], "not UTF-8": body(1).replace(b"chat m", b"\xff\xff\xff\xff\xff\xff")}
+MALFORMED = {
+    "garbage": b"\xff\xfe garbage",
+    "cut off": body(1)[:-3],
+    "not UTF-8": body(1).replace(b"chat m", b"\xff\xff\xff\xff\xff\xff"),
+}
 
 
 @pytest.mark.parametrize("name", list(MALFORMED))
@@ -219,7 +227,12 @@ def test_wrong_method_and_unknown_paths(target: Receiving) -> None:
 
 def test_tokens(embedded: str, tmp_path: Path) -> None:
     with receiving(tmp_path / "data", embedded, tokens=("secret-one", "secret-two")) as guarded:
-        for wrong in ({}, {"authorization": "Bearer no"}, {"authorization": "Basic secret-one"}, {"authorization": "Bearer"}):
+        for wrong in (
+            {},
+            {"authorization": "Bearer no"},
+            {"authorization": "Basic secret-one"},
+            {"authorization": "Bearer"},
+        ):
             answer = post(guarded, body(1), **wrong)
             assert answer.status_code == 401
             assert "secret" not in answer.text

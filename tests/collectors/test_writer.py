@@ -163,7 +163,9 @@ def own_server(tmp_path: Path) -> Iterator[clickhouse_server.Server]:
         yield server
 
 
-def test_a_killed_server_is_waited_for_and_nothing_doubles(own_server: clickhouse_server.Server, tmp_path: Path) -> None:
+def test_a_killed_server_is_waited_for_and_nothing_doubles(
+    own_server: clickhouse_server.Server, tmp_path: Path
+) -> None:
     admin = connect(own_server.url())
     ensure_database(admin, "killed")
     url = with_database(own_server.url(), "killed")
@@ -217,7 +219,11 @@ def test_a_wrong_password_is_retried_until_it_is_right(clickhouse_url: str, data
         password = next(passwords, None)
         if password is None:
             return SegmentInserter(connect(url), url, OPTIONS)
-        return SegmentInserter(connect(url.replace(clickhouse_server.PASSWORD.replace(":", "%3A").replace("@", "%40"), password)), url, OPTIONS)
+        return SegmentInserter(
+            connect(url.replace(clickhouse_server.PASSWORD.replace(":", "%3A").replace("@", "%40"), password)),
+            url,
+            OPTIONS,
+        )
 
     writing = Writing(tmp_path, open_)
     writing.submit(write_segment(tmp_path, "password", [(body(1, 3), 3)]))

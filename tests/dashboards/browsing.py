@@ -34,7 +34,9 @@ class Visit:
     def __init__(self, browser: Browser, *, scheme: str = "light", width: int = WIDTH) -> None:
         self.wrong: list[str] = []
         self._context = browser.new_context(
-            viewport={"width": width, "height": HEIGHT}, color_scheme="dark" if scheme == "dark" else "light", timezone_id="UTC"
+            viewport={"width": width, "height": HEIGHT},
+            color_scheme="dark" if scheme == "dark" else "light",
+            timezone_id="UTC",
         )
         self.page: Page = self._context.new_page()
         self.page.on("pageerror", lambda error: self.wrong.append(f"exception: {error}"))

@@ -21,7 +21,9 @@ CHART = "[data-testid=stVegaLiteChart]"
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("name", list(PAGES))
-def test_every_page_shows_something_and_nothing_goes_wrong(browser: Browser, service: Service, name: str, scheme: str) -> None:
+def test_every_page_shows_something_and_nothing_goes_wrong(
+    browser: Browser, service: Service, name: str, scheme: str
+) -> None:
     visit = Visit(browser, scheme=scheme)
     page = visit.open(f"{service.addresses['dashboard']}{PAGES[name]}")
     visit.whole()
@@ -54,7 +56,9 @@ def test_figures_are_those_of_the_command(browser: Browser, service: Service) ->
     assert values["traffic.requests"] == 19_366
     by_label = {label.strip().splitlines()[0]: text.strip() for label, text in shown.items()}
     assert by_label["Requests"] == "19,366"
-    assert float(re.sub(r"[^0-9.]", "", by_label["TTFT p95"])) == pytest.approx(values["latency.ttft.p95"] * 1000, abs=0.5)
+    assert float(re.sub(r"[^0-9.]", "", by_label["TTFT p95"])) == pytest.approx(
+        values["latency.ttft.p95"] * 1000, abs=0.5
+    )
 
 
 def test_a_copied_link_shows_the_same_view_to_somebody_else(browser: Browser, service: Service) -> None:

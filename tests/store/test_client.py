@@ -88,7 +88,9 @@ SLOW = "SELECT sleepEachRow(0.02) FROM numbers(10)"
         pytest.param("SELEC 1", {}, False, id="syntax"),
         pytest.param("SELECT throwIf(1)", {}, False, id="thrown on purpose"),
         pytest.param(SLOW, {"max_execution_time": 0.01, "max_block_size": 1}, True, id="time limit"),
-        pytest.param("SELECT groupArray(number) FROM numbers(10000000)", {"max_memory_usage": 1_000_000}, True, id="memory"),
+        pytest.param(
+            "SELECT groupArray(number) FROM numbers(10000000)", {"max_memory_usage": 1_000_000}, True, id="memory"
+        ),
     ],
 )
 def test_what_may_succeed_later(backend_url: str, statement: str, settings: dict[str, object], transient: bool) -> None:
@@ -132,7 +134,9 @@ CLAIM = (
 
 def test_one_owner_and_it_can_be_found(tmp_path: Path) -> None:
     assert find_owner(tmp_path / "data") is None
-    holder = subprocess.Popen([sys.executable, "-c", CLAIM, str(tmp_path / "data")], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    holder = subprocess.Popen(
+        [sys.executable, "-c", CLAIM, str(tmp_path / "data")], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
     try:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "claimed\n"

@@ -12,7 +12,14 @@ from monitor.store.client import Client
 from monitor.store.migrate import Migration, applied_versions, apply_retention, known_migrations, migrate, pending
 
 KNOWN = known_migrations()
-TABLES = {"otel_traces", "otel_traces_trace_id_ts", "otel_traces_trace_id_ts_mv", "inferences", "inferences_mv", "schema_migrations"}
+TABLES = {
+    "otel_traces",
+    "otel_traces_trace_id_ts",
+    "otel_traces_trace_id_ts_mv",
+    "inferences",
+    "inferences_mv",
+    "schema_migrations",
+}
 
 
 def schema(client: Client) -> dict[str, str]:
@@ -41,7 +48,9 @@ def test_a_fresh_store_gets_all_and_then_nothing(empty_client: Client) -> None:
 @pytest.mark.parametrize("have", range(len(KNOWN)))
 def test_every_earlier_version_reaches_the_same_schema(empty_client: Client, have: int) -> None:
     migrate(empty_client, KNOWN[:have])
-    assert [migration.version for migration in migrate(empty_client)] == [migration.version for migration in KNOWN[have:]]
+    assert [migration.version for migration in migrate(empty_client)] == [
+        migration.version for migration in KNOWN[have:]
+    ]
     walked = schema(empty_client)
     for name in TABLES:
         # Views first: a table that one writes to would be dropped from under it.
@@ -92,7 +101,9 @@ def test_retention_is_set_and_changed(store_client: Client) -> None:
 
 def test_a_database_that_the_collectors_exporter_filled_keeps_its_rows(empty_client: Client) -> None:
     """Its otel_traces has no deduplication window and more indexes; new spans become facts from then on."""
-    made = [statement for statement in KNOWN[0].statements if "CREATE TABLE" in statement and "otel_traces\n" in statement][0]
+    made = [
+        statement for statement in KNOWN[0].statements if "CREATE TABLE" in statement and "otel_traces\n" in statement
+    ][0]
     theirs = made.replace(", non_replicated_deduplication_window = 10000", "").replace(
         "INDEX idx_trace_id", "INDEX idx_duration Duration TYPE minmax GRANULARITY 1, INDEX idx_trace_id"
     )
