@@ -101,9 +101,7 @@ def test_retention_is_set_and_changed(store_client: Client) -> None:
 
 def test_a_database_that_the_collectors_exporter_filled_keeps_its_rows(empty_client: Client) -> None:
     """Its otel_traces has no deduplication window and more indexes; new spans become facts from then on."""
-    made = [
-        statement for statement in KNOWN[0].statements if "CREATE TABLE" in statement and "otel_traces\n" in statement
-    ][0]
+    made = next(text for text in KNOWN[0].statements if "CREATE TABLE" in text and "otel_traces\n" in text)
     theirs = made.replace(", non_replicated_deduplication_window = 10000", "").replace(
         "INDEX idx_trace_id", "INDEX idx_duration Duration TYPE minmax GRANULARITY 1, INDEX idx_trace_id"
     )
