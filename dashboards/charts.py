@@ -19,6 +19,7 @@ from dashboards.wording import Scale, digits, interval_text, scale_of, value_tex
 from monitor.kpis import Window
 
 HEIGHT: Final = 230
+AROUND_WATERFALL: Final = 150
 _DAY_S: Final = 86_400
 
 
@@ -265,7 +266,8 @@ def draw_waterfall(frame: pd.DataFrame, *, colours: Mapping[str, str], unit: Sca
         alt.Tooltip("state:N", title="State"),
     ]
     pick = alt.selection_point(name="pick", fields=["span_id"], on="click", clear=False)
-    base = alt.Chart(frame)
+    # 32 bits: whole numbers of 64 reach the browser as BigInt, and all of them would share one row.
+    base = alt.Chart(frame.assign(place=frame["place"].astype("int32")))
     bars = base.mark_bar(height=14, cornerRadius=2, minBandSize=3, cursor="pointer").encode(
         x=x,
         x2="to:Q",
@@ -285,7 +287,8 @@ def draw_waterfall(frame: pd.DataFrame, *, colours: Mapping[str, str], unit: Sca
         thickness=3, size=20, color="#F2B705", opacity=1
     )
     layers.append(first.encode(x=alt.X("first_token:Q"), y=y, tooltip=tooltip))
-    chart = alt.layer(*layers).properties(height=rows * 24 + 10)
+    # Streamlit fits axis and legend into the height that is asked for.
+    chart = alt.layer(*layers).properties(height=rows * 24 + AROUND_WATERFALL)
     alt_text = (
         f"Waterfall of {rows} spans in {len(colours)} services, {digits(longest)} {unit.suffix} long,"
         f" {int(frame['failed'].sum())} of them failed. The same spans are in the table below."

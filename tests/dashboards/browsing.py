@@ -85,8 +85,17 @@ class Visit:
 
 def painted_share(chart: Locator) -> float:
     """Share of a chart's width that has colour (neither ground, grid nor text) in it: 0 for an empty chart."""
-    picture = np.asarray(Image.open(io.BytesIO(chart.screenshot())).convert("RGB")).astype(int)
-    saturation = picture.max(axis=2) - picture.min(axis=2)
-    columns = (saturation > 60).any(axis=0)
+    columns = _painted(chart).any(axis=0)
     # Axis labels and margins take up to a tenth on the left.
     return float(columns[len(columns) // 10 :].mean())
+
+
+def painted_rows(chart: Locator) -> int:
+    """How many separate stripes of colour a chart has from top to bottom: the bars of a waterfall."""
+    rows = _painted(chart).any(axis=1)
+    return int((rows[1:] & ~rows[:-1]).sum() + rows[0])
+
+
+def _painted(chart: Locator) -> Any:
+    picture = np.asarray(Image.open(io.BytesIO(chart.screenshot())).convert("RGB")).astype(int)
+    return picture.max(axis=2) - picture.min(axis=2) > 60

@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from monitor.store.client import connect
-from tests.dashboards.browsing import Visit, painted_share
+from tests.dashboards.browsing import Visit, painted_rows, painted_share
 from tests.tools.service import Service, command, environment, running
 
 PAGES = {"overview": "/", "latency": "/latency", "traces": "/traces"}
@@ -88,6 +88,7 @@ def test_a_trace_has_a_waterfall(browser: Browser, service: Service) -> None:
     page = visit.open(f"{service.addresses['dashboard']}/traces?trace={trace}")
     visit.whole()
     assert painted_share(page.locator(CHART).first) > 0.3
+    assert painted_rows(page.locator(CHART).first) >= 3, "each span has a row of its own"
     assert page.get_by_label("Trace id").input_value() == trace
     assert "All 3 spans as a table" in page.locator("[data-testid=stMain]").inner_text()
     assert visit.close() == []
