@@ -82,7 +82,7 @@ class CollectorSettings(Section):
     inserters: int = Field(2, ge=1, le=16, description="Segments inserted in parallel.")
     max_attributes: int = Field(256, ge=1, description="Attributes kept of one span, event, link or resource.")
     max_attribute_bytes: int = Field(
-        65_536, ge=16, description="Bytes kept of one attribute value; longer ones are cut and marked."
+        65_536, ge=128, description="Bytes kept of one attribute value; longer ones are cut and marked."
     )
     max_past_days: float = Field(
         400.0, gt=0, description="A span that says it began longer ago than this is stored with its time of arrival."
