@@ -170,9 +170,9 @@ def _text(field: str) -> str:
 
 
 def _count(field: str) -> str:
-    # Some emitters send integers as text or doubles. NaN, infinite and negative counts are unknown, not 0.
-    number = f"toFloat64OrNull({_text(field)})"
-    return f"if({number} >= 0 AND {number} < 1e15, toUInt64({number}), NULL)"
+    # Some emitters send integers as text or doubles. NaN, infinite and negative counts are unknown, not 0; and a
+    # conversion that throws would keep the whole segment out of the store.
+    return f"accurateCastOrNull(floor(toFloat64OrNull({_text(field)})), 'UInt64')"
 
 
 def _seconds(field: str) -> str:
