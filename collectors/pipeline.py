@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 
+from collectors.inflight import Inflight
 from collectors.otlp.check import Checked, Limits, Malformed, check_traces, normalise_traces
 from collectors.stats import Stats
 from collectors.wal import LogFull, WriteAheadLog
 from collectors.writer import Inserter, Writer
-from monitor.errors import Retryable
+from monitor.errors import MonitorError
 from monitor.settings import Settings
 from monitor.store.client import connect
 from monitor.store.flatten import FlattenOptions
@@ -21,10 +22,8 @@ from monitor.store.segments import SegmentInserter, is_data_error
 logger = logging.getLogger(__name__)
 
 CLOSE_TIMEOUT_S = 20.0
-
-
-class Busy(Retryable):
-    """Too many bytes are being taken in at this moment."""
+# A request this big takes long enough to check that other senders would feel it.
+CHECK_ASIDE_BYTES = 4 * 1024 * 1024
 
 
 class Pipeline:
@@ -37,8 +36,8 @@ class Pipeline:
         section = settings.collectors
         self.stats = Stats()
         self._limits = Limits.from_settings(settings)
-        self._max_inflight = section.max_inflight_bytes
-        self._inflight = 0
+        self.inflight = Inflight(section.max_inflight_bytes, self.stats)
+        self._hinted = False
         self._max_wal = section.max_wal_bytes
         options = FlattenOptions.from_settings(settings)
         url = settings.store_url
@@ -75,29 +74,40 @@ class Pipeline:
 
         Raises
         ------
-        Malformed
-            If it is no trace request.
+        BadInput
+            `Malformed` if it is no trace request; or if it alone is more than the log may hold.
         Retryable
             `Busy`, `LogFull`, `LogBroken`: nothing of it was taken, and it may be sent again.
         """
-        if self._inflight + len(body) > self._max_inflight:
-            self.stats.refuse("busy")
-            raise Busy(f"more than {self._max_inflight} bytes of requests are being taken in; send again shortly")
+        with self.inflight.hold() as held:
+            held.grow(len(body))
+            checked = await self._check(body)
+            if checked.spans:
+                # Shielded: once appended it will be stored, even if the client goes away before the answer.
+                await asyncio.shield(asyncio.wrap_future(self._append(checked)))
+            else:
+                self.stats.accept(0, checked.rejected, checked.repaired)
+                self._hint_empty(body, checked)
+        return checked
+
+    async def _check(self, body: bytes) -> Checked:
+        now_ns = time.time_ns()
         try:
-            checked = check_traces(body, self._limits, time.time_ns())
+            if len(body) > CHECK_ASIDE_BYTES:
+                return await asyncio.to_thread(check_traces, body, self._limits, now_ns)
+            return check_traces(body, self._limits, now_ns)
         except Malformed:
             self.stats.refuse("malformed")
             raise
-        if not checked.spans:
-            self.stats.accept(0, checked.rejected, checked.repaired)
-            return checked
-        self._inflight += len(body)
-        try:
-            # Shielded: once appended it will be stored, even if the client goes away before the answer.
-            await asyncio.shield(asyncio.wrap_future(self._append(checked)))
-        finally:
-            self._inflight -= len(body)
-        return checked
+
+    def _hint_empty(self, body: bytes, checked: Checked) -> None:
+        """Say once that a sender's requests hold bytes but no spans: OTLP before 1.0 looks like that."""
+        if len(body) > 2 and not checked.rejected and not self._hinted:
+            self._hinted = True
+            logger.warning(
+                "a request of %d bytes holds no spans that OTLP 1.x knows; is the sender very old, or is it another signal?",
+                len(body),
+            )
 
     def _append(self, checked: Checked) -> Future[None]:
         counts = (checked.spans, checked.rejected, checked.repaired)
@@ -105,8 +115,8 @@ class Pipeline:
         self.stats.accept(*counts)
         try:
             logged = self._log.append(checked.body, checked.spans)
-        except LogFull:
-            self.stats.undo_accept(*counts, reason="log_full")
+        except MonitorError as error:
+            self.stats.undo_accept(*counts, reason="log_full" if isinstance(error, LogFull) else "too_large")
             raise
         logged.add_done_callback(
             lambda done: self.stats.undo_accept(*counts, reason="log_broken") if done.exception() else None

@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-from monitor.errors import Retryable, StoreError
+from monitor.errors import BadInput, Retryable, StoreError
 
 logger = logging.getLogger(__name__)
 
@@ -149,6 +149,7 @@ class WriteAheadLog:
         self._file: _OpenSegment | None = None
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            _sync_parents(folder)
             probe = folder / f".probe-{self._run}"
             probe.touch(mode=0o600)
             probe.unlink()
@@ -167,7 +168,12 @@ class WriteAheadLog:
         """Recover what an earlier run left, hand it on, and begin to accept; returns what was recovered."""
         recovered = []
         for path in sorted(self._folder.glob(f"*{SUFFIX}")):
-            segment = _recover(path)
+            try:
+                segment = _recover(path)
+            except OSError as error:
+                raise StoreError(
+                    f"the write-ahead segment {path} cannot be recovered: {error.strerror}; correct it, or move it away"
+                ) from None
             if segment is None:
                 continue
             with self._lock:
@@ -184,10 +190,14 @@ class WriteAheadLog:
         ------
         LogFull
             If the log holds as much as it may, or is closing.
+        BadInput
+            If the request alone is more than the log may hold.
         """
         prefix, trailer = _around(body, spans)
         done: Future[None] = Future()
         item = _Append(prefix, body, trailer, spans, done)
+        if item.size > self._max_bytes:
+            raise BadInput(f"a request of {len(body)} bytes is over the write-ahead log's limit of {self._max_bytes}")
         with self._lock:
             if self._closing:
                 raise LogFull("the service is stopping; send again shortly")
@@ -202,7 +212,11 @@ class WriteAheadLog:
 
     def forget(self, segment: Segment) -> None:
         """Delete a segment whose rows are stored."""
-        segment.path.unlink(missing_ok=True)
+        try:
+            segment.path.unlink(missing_ok=True)
+        except OSError as error:
+            # Harmless: it is inserted again at the next start, and its token makes that change nothing.
+            logger.error("segment %s is stored but cannot be deleted: %s", segment.path, error.strerror)
         with self._lock:
             self._waiting_bytes -= segment.bytes
 
@@ -213,7 +227,8 @@ class WriteAheadLog:
                 return
             self._closing = True
             self._queue.put(None)
-        self._thread.join()
+        if self._thread.ident is not None:  # never started if recovery failed
+            self._thread.join()
 
     # --- the log's thread -----------------------------------------------------------------------------------------
 
@@ -307,7 +322,11 @@ class WriteAheadLog:
         self._number += 1
         name = f"{time.time_ns():020d}-{self._run}-{self._number:08d}{SUFFIX}"
         file = _OpenSegment(self._folder / name)
-        _sync_folder(self._folder)
+        try:
+            _sync_folder(self._folder)
+        except OSError:
+            file.close()
+            raise
         return file
 
 
@@ -377,6 +396,13 @@ def _sync_folder(folder: Path) -> None:
             os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def _sync_parents(folder: Path) -> None:
+    """A folder that was just made is on disk only when the one that holds it is; `wal/traces` is two deep."""
+    for parent in folder.parents[:3]:
+        with contextlib.suppress(OSError):  # not ours to read
+            _sync_folder(parent)
 
 
 def _varint(value: int) -> bytes:

@@ -10,6 +10,7 @@ even then is it set aside.
 from __future__ import annotations
 
 import logging
+import os
 import queue
 import random
 import threading
@@ -72,6 +73,8 @@ class Writer:
         self._queue: queue.SimpleQueue[Segment | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._last_error: str | None = None
+        self._left = 0
+        self._left_lock = threading.Lock()
         self._threads = [
             threading.Thread(target=self._run, name=f"inserter-{index}", daemon=True) for index in range(threads)
         ]
@@ -82,6 +85,7 @@ class Writer:
         return self._last_error
 
     def submit(self, segment: Segment) -> None:
+        self._count_left(1)
         self._queue.put(segment)
 
     def start(self) -> None:
@@ -89,16 +93,24 @@ class Writer:
             thread.start()
 
     def close(self, timeout_s: float) -> bool:
-        """Insert what was submitted, give up after `timeout_s`; what is left stays in the log for the next start."""
+        """Insert what was submitted, give up after `timeout_s`; whether all of it is stored.
+
+        What is left stays in the log for the next start.
+        """
         for _ in self._threads:
             self._queue.put(None)
         deadline = time.monotonic() + timeout_s
-        for thread in self._threads:
+        started = [thread for thread in self._threads if thread.ident is not None]
+        for thread in started:
             thread.join(max(0.0, deadline - time.monotonic()))
         self._stopping.set()
-        for thread in self._threads:
+        for thread in started:
             thread.join(LONGEST_DELAY_S)
-        return not any(thread.is_alive() for thread in self._threads)
+        return not self._left
+
+    def _count_left(self, change: int) -> None:
+        with self._left_lock:
+            self._left += change
 
     def _run(self) -> None:
         inserter: Inserter | None = None
@@ -122,6 +134,7 @@ class Writer:
             else:
                 self._last_error = None
                 self._forget(segment)
+                self._count_left(-1)
                 return inserter
         return inserter
 
@@ -153,7 +166,7 @@ class Writer:
         ranges = [(0, len(records))]
         while ranges:
             low, high = ranges.pop()
-            part.write_bytes(data[records[low][0] : records[high - 1][1]])
+            _write_private(part, data[records[low][0] : records[high - 1][1]])
             try:
                 # The same halves at each attempt, so the same tokens.
                 inserter.insert(part, f"{segment.token}/{low}-{high}")
@@ -177,7 +190,7 @@ class Writer:
     ) -> bool:
         """Insert one request written anew; whether ClickHouse could read it."""
         begin, end, spans = record
-        part.write_bytes(encode_record(self._normalise(record_body(data, begin, end)), spans))
+        _write_private(part, encode_record(self._normalise(record_body(data, begin, end)), spans))
         try:
             inserter.insert(part, f"{segment.token}/{index}/normalised")
         except Exception as error:
@@ -189,6 +202,15 @@ class Writer:
     def _keep_bad(self, segment: Segment, index: int, part: Path) -> None:
         self._set_aside.mkdir(parents=True, exist_ok=True, mode=0o700)
         target = self._set_aside / f"{segment.token}-{index}.request"
-        target.write_bytes(part.read_bytes())
-        target.chmod(0o600)
+        # Synced: the segment that also holds it is deleted next.
+        _write_private(target, part.read_bytes(), sync=True)
         logger.error("request set aside as %s", target)
+
+
+def _write_private(path: Path, data: bytes, *, sync: bool = False) -> None:
+    """Write a file that only this user may read, from its first byte."""
+    with open(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600), "wb") as file:
+        file.write(data)
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())

@@ -7,15 +7,16 @@ right one. Secrets are given as `${ENV_NAME}` or as a `…_file`, are kept in `S
 from __future__ import annotations
 
 import difflib
+import json
 import os
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 from urllib.parse import urlsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError
 
 from monitor.errors import ConfigError
 
@@ -31,6 +32,7 @@ class Section(BaseModel):
 class StoreSettings(Section):
     url: str = Field(
         "",
+        repr=False,  # it may hold a password
         description="Where ClickHouse is: `chdb:///absolute/folder` (embedded) or `http(s)://user:password@host:8123/database`."
         " Empty: embedded, in the folder `store` of the data folder.",
     )
@@ -199,12 +201,17 @@ def load_settings(config: Path | None = None, data: Path | None = None, **collec
     _refuse_unknown_environment()
     try:
         settings = Settings(**_expand(values, where))
-        given = {key: value for key, value in collectors.items() if value is not None}
-        if given:
-            merged = CollectorSettings(**{**settings.collectors.model_dump(), **given})
-            settings = settings.model_copy(update={"collectors": merged})
     except ValidationError as error:
         raise ConfigError(_explain(error, where)) from None
+    except SettingsError as error:  # a variable that holds a list or a section is read as JSON
+        raise ConfigError(f"the environment: {_not_json() or error}") from None
+    given = {key: value for key, value in collectors.items() if value is not None}
+    if given:
+        try:
+            merged = CollectorSettings(**{**settings.collectors.model_dump(), **given})
+        except ValidationError as error:
+            raise ConfigError(_explain(error, "the command line")) from None
+        settings = settings.model_copy(update={"collectors": merged})
     if data is not None:
         settings = settings.model_copy(update={"data": data})
     _check_together(settings, where)
@@ -296,7 +303,29 @@ def _expand(value: Any, where: str) -> Any:
 def _explain(error: ValidationError, where: str) -> str:
     first = error.errors(include_url=False, include_input=False, include_context=False)[0]
     key = ".".join(str(part) for part in first["loc"])
+    variable = "MONITOR_" + "__".join(str(part).upper() for part in first["loc"][:2])
+    if variable in os.environ:  # it lies over the file, so it is what was read
+        where = f"the environment variable {variable}"
     return f"{where}: `{key}`: {first['msg'][:1].lower()}{first['msg'][1:]}"
+
+
+def _not_json() -> str | None:
+    """What is wrong with the first variable that must be JSON and is not; without its value, which may be secret."""
+    kinds: dict[str, Any] = {}
+    for name, field in Settings.model_fields.items():
+        kinds[f"MONITOR_{name.upper()}"] = field.annotation
+        section = _section_type(Settings, name)
+        for key, setting in section.model_fields.items() if section is not None else ():
+            kinds[f"MONITOR_{name.upper()}__{key.upper()}"] = setting.annotation
+    for variable, kind in kinds.items():
+        if variable not in os.environ or kind in (str, int, float, bool, SecretStr, Path):
+            continue
+        try:
+            json.loads(os.environ[variable])
+        except ValueError:
+            example = '["a", "b"]' if get_origin(kind) is list else '{"key": "value"}'
+            return f"`{variable}` must be JSON, such as {example}"
+    return None
 
 
 def _check_together(settings: Settings, where: str) -> None:

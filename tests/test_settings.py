@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import re
 from pathlib import Path
 
 import pytest
 import yaml
+from pydantic import SecretStr
 
 from monitor.errors import ConfigError
 from monitor.settings import Section, Settings, load_settings
@@ -16,6 +19,8 @@ EXAMPLE = Path(__file__).parents[1] / "monitor.example.yaml"
 @pytest.fixture(autouse=True)
 def clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("MONITOR_")]:
+        monkeypatch.delenv(name)
 
 
 def write(tmp_path: Path, text: str) -> Path:
@@ -25,17 +30,38 @@ def write(tmp_path: Path, text: str) -> Path:
 
 
 def test_the_example_holds_every_key_with_its_default() -> None:
-    values = yaml.safe_load(EXAMPLE.read_text(encoding="utf-8"))
+    text = EXAMPLE.read_text(encoding="utf-8")
+    values = yaml.safe_load(text)
+    comments = " ".join(re.sub(r"^\s*#", "", text, flags=re.MULTILINE).split())
     assert load_settings(EXAMPLE) == Settings()
     assert list(values) == list(Settings.model_fields)
     for name, field in Settings.model_fields.items():
         kind = field.annotation
+        assert (field.description or "") in comments
         if isinstance(kind, type) and issubclass(kind, Section):
             assert list(values[name]) == list(kind.model_fields)
             for key, setting in kind.model_fields.items():
-                words = (setting.description or "").split()
-                assert words, f"{name}.{key} is not documented"
-                assert " ".join(words[:3]) in EXAMPLE.read_text(encoding="utf-8")
+                description = " ".join((setting.description or "").split())
+                assert description, f"{name}.{key} is not documented"
+                assert f"{description} " in comments, f"the example says something else of {name}.{key}"
+                if setting.annotation in (SecretStr, list[SecretStr]):
+                    assert re.search(rf"# {key}: .*\$\{{\w+\}}", text), f"no example of the secret {name}.{key}"
+
+
+def test_the_examples_of_secrets_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
+    kept = []
+    for line in lines:
+        shown = re.fullmatch(r"  # (\w+: .*\$\{(\w+)\}.*)", line)
+        if shown:
+            monkeypatch.setenv(shown[2], f"secret of {shown[2]}")
+            kept[-1:] = [kept[-1], f"  {shown[1]}"]
+        elif not (kept and kept[-1].startswith("  ") and line.split(":")[0] == kept[-1].split(":")[0]):
+            kept.append(line)
+    settings = load_settings(write(tmp_path, "\n".join(kept)))
+    assert settings.store.clickhouse_password.get_secret_value() == "secret of CLICKHOUSE_PASSWORD"
+    assert [token.get_secret_value() for token in settings.collectors.tokens] == ["secret of INGEST_TOKEN"]
+    assert settings.privacy.salt.get_secret_value() == "secret of USER_ID_SALT"
 
 
 @pytest.mark.parametrize(
@@ -48,7 +74,7 @@ def test_the_example_holds_every_key_with_its_default() -> None:
         ("collectors: {grpc_port: 70000}", r"`collectors\.grpc_port`: input should be less than or equal to 65535"),
         ("collectors: 3", "`collectors` must be a section"),
         ("- a\n- b", "the top level must be sections"),
-        ("collectors:\n  host: [1, 2", r"some\.yaml, line \d+, column \d+"),
+        ("collectors:\n  host: [1, 2", r"some\.yaml, line 2, column \d+: "),
         ("store: {url: 'mysql://x'}", r"`store\.url`: .*chdb:///"),
         ("store: {url: '${NOWHERE_SET}'}", r"environment variable NOWHERE_SET is not set"),
         ("privacy: {redact: ['(']}", r"`privacy\.redact`: .*is not a regular expression"),
@@ -80,9 +106,45 @@ def test_unknown_environment_variables(monkeypatch: pytest.MonkeyPatch) -> None:
         load_settings()
 
 
-def test_variables_of_the_sdk_are_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("MONITOR_SDK_RAISE", "1")
+@pytest.mark.parametrize(
+    ("variable", "value", "said"),
+    [
+        ("MONITOR_COLECTORS__GRPC_PORT", "1", r"unknown variable .*; did you mean `MONITOR_COLLECTORS__GRPC_PORT`"),
+        ("MONITOR_COLLECTORS__GRPC_PORT__X", "1", "unknown variable `MONITOR_COLLECTORS__GRPC_PORT__X`"),
+        ("MONITOR_COLLECTORS__GRPC_PORT", "many", r"variable MONITOR_COLLECTORS__GRPC_PORT: `collectors\.grpc_port`"),
+        ("MONITOR_COLLECTORS__TOKENS", "hunter2", r'`MONITOR_COLLECTORS__TOKENS` must be JSON, such as \["a", "b"\]'),
+        ("MONITOR_MODELS__BY_SERVICE", "hunter2", "`MONITOR_MODELS__BY_SERVICE` must be JSON, such as {"),
+        ("MONITOR_STORE", "hunter2", "`MONITOR_STORE` must be JSON, such as {"),
+    ],
+)
+def test_mistakes_in_the_environment_are_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str, said: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    for config in (None, write(tmp_path, "collectors: {grpc_port: 1}")):
+        with pytest.raises(ConfigError, match=said) as caught:
+            load_settings(config)
+        assert "hunter2" not in str(caught.value)
+        assert "some.yaml" not in str(caught.value)
+
+
+def test_a_wrong_argument_is_not_blamed_on_the_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"the command line: `grpc_port`: input should be less than"):
+        load_settings(write(tmp_path, "collectors: {grpc_port: 1}"), grpc_port=70_000)
+
+
+@pytest.mark.parametrize("name", ["MONITOR_SDK_RAISE", "MONITOR_SDK_WHATEVER_COMES", "MONITOR_TEST_CLICKHOUSE_URL"])
+def test_variables_of_the_sdk_and_of_tests_are_left_alone(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setenv(name, "1")
     load_settings()
+
+
+def test_lists_and_maps_come_from_the_environment_as_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MONITOR_COLLECTORS__TOKENS", '["one", "two"]')
+    monkeypatch.setenv("MONITOR_MODELS__BY_SERVICE", '{"vllm": "llama"}')
+    settings = load_settings()
+    assert [token.get_secret_value() for token in settings.collectors.tokens] == ["one", "two"]
+    assert settings.models.by_service == {"vllm": "llama"}
 
 
 def test_arguments_lie_over_environment_over_file_over_defaults(
@@ -108,6 +170,9 @@ def test_secrets_are_expanded_and_never_shown(tmp_path: Path, monkeypatch: pytes
     settings = load_settings(write(tmp_path, text))
     assert settings.collectors.tokens[0].get_secret_value() == "hunter2"
     assert "hunter2" not in repr(settings) + str(settings) + settings.model_dump_json()
+    url = load_settings(write(tmp_path, "store: {url: 'http://me:hunter2@host:8123/spans'}"))
+    assert url.store_url == "http://me:hunter2@host:8123/spans"
+    assert "hunter2" not in repr(url) + str(url) + repr(url.store)
     with pytest.raises(ConfigError) as caught:
         load_settings(write(tmp_path, text + "\nretention: {raw_days: none}"))
     assert "hunter2" not in str(caught.value)

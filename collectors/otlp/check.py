@@ -20,8 +20,13 @@ from collectors.otlp.repair import Repaired, repair_traces
 from monitor.errors import BadInput
 from monitor.settings import Settings
 
+Bytes = npt.NDArray[np.uint8]
+Positions = npt.NDArray[np.int64]
+
 _NO_TRACE: Final = bytes(16)
 _NO_SPAN: Final = bytes(8)
+_EVENT_ATTRIBUTE: Final = 0x1A  # tag of Event.attributes
+_LINK_ATTRIBUTE: Final = 0x22  # tag of Link.attributes
 
 
 class Malformed(BadInput):
@@ -97,10 +102,11 @@ def check_traces(body: bytes, limits: Limits, now_ns: int) -> Checked:
                     or len(span_id) != 8
                     or trace_id == _NO_TRACE
                     or span_id == _NO_SPAN
-                    or not earliest <= span.start_time_unix_nano <= latest
+                    or not earliest <= span.start_time_unix_nano <= span.end_time_unix_nano <= latest
                     or len(span.attributes) > limits.max_attributes
                 ):
                     suspect = True
+    suspect = suspect or _crowded(request, body, limits.max_attributes)
     if not suspect and not needs_repair(body, limits.max_attribute_bytes):
         return Checked(body=body, spans=spans)
     repaired: Repaired = repair_traces(
@@ -119,6 +125,34 @@ def check_traces(body: bytes, limits: Limits, now_ns: int) -> Checked:
     )
 
 
+def _crowded(request: ExportTraceServiceRequest, body: bytes, max_attributes: int) -> bool:
+    """Whether an event or a link has more attributes than it may."""
+    # Asking each span for its events takes as long as reading it; a request with few such tags has no such event.
+    data = np.frombuffer(body, dtype=np.uint8)
+    if not any(_may_exceed(data, tag, max_attributes) for tag in (_EVENT_ATTRIBUTE, _LINK_ATTRIBUTE)):
+        return False
+    return any(
+        len(item.attributes) > max_attributes
+        for resource_spans in request.resource_spans
+        for scope_spans in resource_spans.scope_spans
+        for span in scope_spans.spans
+        for items in (span.events, span.links)
+        for item in items
+    )
+
+
+def _may_exceed(data: Bytes, tag: int, most: int) -> bool:
+    """Whether more than so many attributes with this tag of one byte may be there; it also stands for other things."""
+    found = data == tag
+    if np.count_nonzero(found) <= most:
+        return False
+    tags = np.flatnonzero(found[:-2])
+    length, first = data[tags + 1], data[tags + 2]
+    # Behind an attribute's tag: nothing in it, or a length of several bytes, or a key (0x0A), or a value alone (0x12).
+    likely = (length == 0) | (length >= 0x80) | (first == 0x0A) | (first == 0x12)
+    return 2 + int(np.count_nonzero(likely)) > most
+
+
 def normalise_traces(body: bytes) -> bytes:
     """The same request with only the fields that the protocol knows, in their proper encoding."""
     request = ExportTraceServiceRequest.FromString(body)
@@ -129,9 +163,6 @@ def normalise_traces(body: bytes) -> bytes:
 def _reason(error: DecodeError) -> str:
     return str(error).split(":")[-1].strip() or "truncated or corrupt"
 
-
-Bytes = npt.NDArray[np.uint8]
-Positions = npt.NDArray[np.int64]
 
 _MANY: Final = 2000  # positions worth a look in one request; a usual one has a few dozen
 
@@ -170,6 +201,8 @@ def _has_deep_value(body: bytes, data: Bytes) -> bool:
     tags = np.flatnonzero(possible) + 2
     # One byte of length each (the difference wraps around; the exact test follows), or several.
     one = data[tags - 1] - data[tags + 1] == 2
+    # The most usual array is the value of an attribute, and fine.
+    one &= (data[tags] != _ARRAY) | (data[tags - 2] != _KEY_VALUE_VALUE)
     several = (data[tags - 2] >= 0x80) & ((data[tags - 3] >= 0x80) | ((data[tags - 3] & 0xE7) == 0x02))
     likely = (one | several) & (data[tags] != 0x22)
     return _any_nested(body, tags[likely], _is_deep)
@@ -192,9 +225,8 @@ def _has_long_value(body: bytes, data: Bytes, limit: int) -> bool:
     # high bit set, over 127 the first.
     high = data >= 0x80
     high = high[1:-1] & high[2:] if limit >= 1 << 14 else high[1:-1]
-    tags = np.flatnonzero(high)
-    tag = data[tags]
-    tags = tags[((tag == _TEXT) | (tag == _ARRAY)) & (tags >= 2)]
+    tag = data[:-2]
+    tags = np.flatnonzero(high & ((tag == _TEXT) | (tag == _ARRAY)))
     return _any_nested(body, tags, lambda body, at, outer, length: outer == _KEY_VALUE_VALUE and length > limit)
 
 

@@ -2,7 +2,7 @@
 
 - ids of the wrong length, or all zero: the span is left out (it can never succeed);
 - a begin in the far past or future (see `max_past_days`, `max_future_s`): the time of arrival is taken, the time given is
-  kept as an attribute;
+  kept as an attribute; an end before the begin, or in the far future, becomes the begin, marked the same way;
 - values over the limit are cut, attributes over the limit are dropped; both leave a mark;
 - byte strings, key-value lists and nested arrays become JSON text, which is how they are stored.
 """
@@ -24,6 +24,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span
 from monitor import semconv
 
 TRUNCATION_MARK: Final = "…[truncated]"
+_LARGEST_PLAIN: Final = 1e21  # numbers from here on are written with an exponent
 
 
 @dataclass(kw_only=True)
@@ -58,8 +59,12 @@ def repair_traces(
                     _repair_attributes(link.attributes, limits, done)
                 if not earliest_ns <= span.start_time_unix_nano <= latest_ns:
                     _clamp(span, now_ns)
-                    done.repaired["time_clamped"] += 1
-                    done.changed = True
+                elif not span.start_time_unix_nano <= span.end_time_unix_nano <= latest_ns:
+                    _clamp_end(span)
+                else:
+                    continue
+                done.repaired["time_clamped"] += 1
+                done.changed = True
     return done
 
 
@@ -96,6 +101,12 @@ def _clamp(span: Span, now_ns: int) -> None:
     span.start_time_unix_nano = now_ns
     span.end_time_unix_nano = now_ns + (duration if sane else 0)
     _set(span.attributes, semconv.TIME_CLAMPED, str(given))
+
+
+def _clamp_end(span: Span) -> None:
+    """How long it took is not known; 0 is what the table can say, the mark is what tells it from a true 0."""
+    _set(span.attributes, semconv.TIME_CLAMPED, f"end {span.end_time_unix_nano}")
+    span.end_time_unix_nano = span.start_time_unix_nano
 
 
 def _set(attributes: Any, key: str, text: str) -> None:
@@ -157,6 +168,9 @@ def _plain(value: AnyValue) -> Any:
     if arm == "bytes_value":
         return base64.b64encode(value.bytes_value).decode()
     plain = getattr(value, arm)
-    if isinstance(plain, float) and not math.isfinite(plain):
-        return str(plain)  # JSON has no NaN or infinity
+    if isinstance(plain, float):
+        if not math.isfinite(plain):
+            return str(plain)  # JSON has no NaN or infinity
+        if plain.is_integer() and abs(plain) < _LARGEST_PLAIN:
+            return int(plain)  # 5, not 5.0: as ClickHouse and the exporters write it
     return plain

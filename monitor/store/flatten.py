@@ -185,20 +185,25 @@ def _attribute_map(attributes: str, options: FlattenOptions, *, event: bool = Fa
 def _value_text() -> str:
     # All arms but one are empty, so the concatenation is the value.
     scalars = "{0}, ifNull(toString({1}), ''), ifNull(toString({2}), ''), ifNull(toString({3}), '')"
+    # JSON has no NaN or infinity; as text they stay what they are.
+    double = "if(isFinite(i.double_value), toString(i.double_value), toJSONString(toString(i.double_value)))"
     item = (
-        "if(i.int_value IS NULL AND i.double_value IS NULL AND i.bool_value IS NULL, toJSONString(i.string_value),"
+        "multiIf(i.double_value IS NOT NULL, assumeNotNull({double}),"
+        " i.int_value IS NULL AND i.bool_value IS NULL, toJSONString(i.string_value),"
         f" concat({scalars.format('i.string_value', 'i.int_value', 'i.double_value', 'i.bool_value')}))"
-    )
+    ).replace("{double}", double)
     array = f"if(notEmpty(a), concat('[', arrayStringConcat(arrayMap(i -> {item}, a), ','), ']'), '')"
     return f"concat({scalars.format('s', 'n', 'd', 'b')}, {array})"
 
 
 def _private(text: str, options: FlattenOptions, *, event: bool) -> str:
+    value = text
     for pattern in options.redact:
         text = f"replaceRegexpAll({text}, {literal(pattern)}, '[redacted]')"
     if options.user_salt is not None:
-        hashed = f"lower(hex(SHA256(concat({literal(options.user_salt)}, s))))"
-        text = f"if(k IN ({literals(USER_KEYS)}) AND notEmpty(s), {hashed}, {text})"
+        # Of any type, and before redaction, which would make one user of many.
+        hashed = f"lower(hex(SHA256(concat({literal(options.user_salt)}, {value}))))"
+        text = f"if(k IN ({literals(USER_KEYS)}) AND notEmpty({value}), {hashed}, {text})"
     if not options.capture_content:
         content = f"match(k, {literal(CONTENT_KEYS)})"
         if event:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import socket
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,7 +18,27 @@ from monitor.store.client import connect
 from tests.tools.service import ROOT, Service, command, environment, running, spawn, wait_until_ready
 
 WORKLOAD = ROOT / "tests" / "data" / "vllm-llama33-70b-serving" / "tp8_pp1_sharegpt_qps_01.json.gz"
-COMMANDS = ["up", "demo", "query", "kpi", "replay", "check", "migrate"]
+STORE = ("--data", "--config")
+PORTS = ("--grpc-port", "--http-port", "--clickhouse-port", "--dashboard-port", "--no-dashboard")
+OPTIONS: dict[str, tuple[str, ...]] = {
+    "up": (*STORE, *PORTS, "--host"),
+    "demo": (*STORE, *PORTS),
+    "query": (*STORE, "--format"),
+    "kpi": (*STORE, "--by", "--since", "--where", "--json", "--no-intervals"),
+    "replay": (
+        "--endpoint",
+        "--speed",
+        "--service",
+        "--model",
+        "--node",
+        "--variant",
+        "--protocol",
+        "--token",
+        "--seed",
+    ),
+    "check": STORE,
+    "migrate": STORE,
+}
 
 
 def run(*arguments: str, cwd: Path, code: int = 0, **extra: str) -> subprocess.CompletedProcess[str]:
@@ -42,13 +64,18 @@ def failure(*arguments: str, cwd: Path, **extra: str) -> str:
     return lines[0]
 
 
-@pytest.mark.parametrize("name", COMMANDS)
+def test_help_names_every_command(tmp_path: Path) -> None:
+    text = run("--help", cwd=tmp_path, COLUMNS="200", TERM="dumb").stdout
+    assert "--debug" in text
+    for name in OPTIONS:
+        assert f" {name} " in text
+
+
+@pytest.mark.parametrize("name", list(OPTIONS))
 def test_help_is_complete(tmp_path: Path, name: str) -> None:
     text = run(name, "--help", cwd=tmp_path, COLUMNS="200", TERM="dumb").stdout
-    assert "Usage" in text
-    if name != "replay":
-        assert "--data" in text
-        assert "--config" in text
+    for option in OPTIONS[name]:
+        assert f"{option} " in text
 
 
 @pytest.mark.parametrize("arguments", [("nothing",), ("up", "--grpc-prt", "1"), ("kpi", "--since"), ("replay",)])
@@ -62,7 +89,7 @@ def _failures() -> dict[str, tuple[tuple[str, ...], str]]:
         "kpi without a store": (("kpi", "traffic"), "no store in the data folder"),
         "unknown kpi": (("kpi", "latency.tft.p95"), "did you mean `latency.ttft.p95`?"),
         "bad duration": (("kpi", "traffic", "--since", "3x"), "`3x` is no duration"),
-        "missing config": (("check", "--config", "none.yaml"), ""),
+        "port out of range": (("up", "--grpc-port", "70000"), "the command line: `grpc_port`"),
         "missing config of up": (("up", "--config", "none.yaml"), "cannot read the configuration file none.yaml"),
         "missing workload": (("replay", "none.csv"), "none.csv"),
         "nobody listens": (("replay", str(WORKLOAD), "--endpoint", "127.0.0.1:9"), "127.0.0.1:9"),
@@ -70,7 +97,7 @@ def _failures() -> dict[str, tuple[tuple[str, ...], str]]:
     }
 
 
-@pytest.mark.parametrize("name", [name for name in _failures() if name != "missing config"])
+@pytest.mark.parametrize("name", list(_failures()))
 def test_failures_are_one_sentence(tmp_path: Path, name: str) -> None:
     arguments, said = _failures()[name]
     assert said in failure(*arguments, cwd=tmp_path)
@@ -135,10 +162,28 @@ def test_query_formats(service: Service, tmp_path: Path) -> None:
 )  # fmt: skip
 def test_queries_only_read(service: Service, tmp_path: Path, sql: str) -> None:
     failure("query", sql, "--data", str(service.data), cwd=tmp_path)
-    assert (
-        run("query", "SELECT count() FROM inferences FORMAT TSV", "--data", str(service.data), cwd=tmp_path).stdout
-        == "200\n"
-    )
+    client = connect(service.addresses["clickhouse"])
+    assert client.command("SELECT count() FROM inferences") == 200
+    client.close()
+
+
+def test_kpi_with_a_service(service: Service, tmp_path: Path) -> None:
+    data = ("--data", str(service.data))
+    values = json.loads(run("kpi", "traffic.requests", "--json", "--by", "service", *data, cwd=tmp_path).stdout)
+    assert [(value["name"], value["value"], value["n"]) for value in values] == [("traffic.requests", 200, 200)]
+    assert "200" in run("kpi", "traffic.requests", *data, cwd=tmp_path).stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--where", "servicereplay"), "servicereplay"),
+        (("--where", "servce=replay"), "did you mean `service`"),
+        (("--by", "servce"), "did you mean `service`"),
+    ],
+)
+def test_wrong_dimensions(service: Service, tmp_path: Path, options: tuple[str, str], said: str) -> None:
+    assert said in failure("kpi", "traffic.requests", *options, "--data", str(service.data), cwd=tmp_path)
 
 
 def test_a_second_service_is_told_where_the_first_is(service: Service, tmp_path: Path) -> None:
@@ -175,8 +220,6 @@ def test_a_newer_store_is_refused(tmp_path: Path) -> None:
         f"from monitor.store.client import connect; c = connect('chdb://{tmp_path}/data/store');"
         "c.insert('schema_migrations', [[9999, 'later', 'x']], column_names=['version', 'name', 'checksum']); c.close()"
     )
-    import sys
-
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
     ports = [word for name in ("grpc", "http", "clickhouse") for word in (f"--{name}-port", "0")]
     assert "upgrade inference-monitor" in failure("up", "--data", "data", "--no-dashboard", *ports, cwd=tmp_path)
