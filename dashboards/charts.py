@@ -132,7 +132,7 @@ def _top(frame: pd.DataFrame) -> float:
     """Upper end of the axis: every value fits; a band of a step with few calls may be cut, or it would flatten all."""
     values = float(frame["shown"].max())
     bands = float(frame["high_shown"].max()) if frame["high_shown"].notna().any() else values
-    return max(min(max(bands, values), values * 1.5), 1e-9)
+    return max(min(max(bands, values), values * 2.5), 1e-9)
 
 
 def _domain(window: Window) -> list[pd.Timestamp]:
@@ -189,7 +189,12 @@ def draw_histogram(
         scale=alt.Scale(type="log", domain=[low * scale.factor, high * scale.factor], nice=False),
         axis=alt.Axis(format="~r", tickCount=8, labelOverlap=True, grid=False),
     )
-    y = alt.Y("percent:Q", title="% of calls", axis=alt.Axis(tickCount=5))
+    y = alt.Y(
+        "percent:Q",
+        title="% of calls",
+        scale=alt.Scale(domain=[0, float(frame["percent"].max()) * 1.05], nice=False),
+        axis=alt.Axis(tickCount=5),
+    )
     legend = None if len(colours) == 1 else alt.Legend(title=None, orient="top", columns=4, labelLimit=180)
     colour = alt.Color("group:N", scale=alt.Scale(domain=list(colours), range=list(colours.values())), legend=legend)
     tooltip = [
@@ -225,7 +230,7 @@ def _marks(marks: Sequence[tuple[str, float]]) -> list[Any]:
         return []
     frame = pd.DataFrame(marks, columns=["name", "at"])
     rule = alt.Chart(frame).mark_rule(strokeDash=[4, 3], strokeWidth=1.5, color=MUTED).encode(x="at:Q")
-    text = alt.Chart(frame).mark_text(align="left", dx=4, dy=6, baseline="top", color=MUTED, fontSize=12)
+    text = alt.Chart(frame).mark_text(align="center", dy=-5, baseline="bottom", color=MUTED, fontSize=12)
     return [rule, text.encode(x="at:Q", y=alt.value(0), text="name:N")]
 
 

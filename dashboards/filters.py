@@ -10,7 +10,7 @@ from zoneinfo import ZoneInfo
 
 import streamlit as st
 
-from dashboards import data, timerange
+from dashboards import address, data, timerange
 from dashboards.data import Where
 from dashboards.wording import DIMENSION_LABELS, UNKNOWN, group_text
 from monitor.errors import BadInput
@@ -20,6 +20,7 @@ FILTERS: Final = (
     "service", "model", "node", "variant", "release", "region", "environment", "provider", "deployment", "experiment",
     "arm",
 )  # fmt: skip
+RANGE, LIVE = "range", "live"
 REFRESH_S: Final = {"15m": 5, "1h": 10, "6h": 30, "24h": 60, "7d": 300}
 # Values that were there before the window are still worth filtering on.
 OPTIONS_REACH: Final = timedelta(days=1)
@@ -49,17 +50,19 @@ class View:
         return timerange.NAMES[self.range]
 
     def carried(self) -> list[tuple[str, str]]:
-        """What a link to another page must carry: all but what Streamlit binds to the address itself."""
-        return [(key, value) for key, value in parse_qsl(self.query()) if key != "range"]
+        """What a link to another page must carry."""
+        return parse_qsl(self.query())
 
     def query(self, **more: str) -> str:
         """The view, and more, as the query part of a link."""
         pairs: list[tuple[str, str]] = []
         if self.custom is not None:
             ends = (timerange.write_moment(self.custom.start), timerange.write_moment(self.custom.end))
-            pairs += [("range", timerange.CUSTOM), ("start", ends[0]), ("end", ends[1])]
+            pairs += [(RANGE, timerange.CUSTOM), ("start", ends[0]), ("end", ends[1])]
         elif self.range != timerange.DEFAULT:
-            pairs.append(("range", self.range))
+            pairs.append((RANGE, self.range))
+        if not self.live:
+            pairs.append((LIVE, "false"))
         pairs += [(key, group_text(value)) for key, values in self.where if key not in more for value in values]
         pairs += [(key, group_text(value)) for key, value in more.items()]
         return urlencode(pairs)
@@ -69,26 +72,25 @@ def filter_bar() -> View:
     """Draw the bar and return what it says."""
     zone = timerange.zone_of(st.context.timezone)
     with st.container(horizontal=True, vertical_alignment="center", key="filter-bar"):
-        chosen = st.segmented_control(
+        name = address.buttons(
             "Time range",
             [*timerange.RANGES, timerange.CUSTOM],
+            name=RANGE,
             default=timerange.DEFAULT,
-            format_func=lambda name: "Custom" if name == timerange.CUSTOM else name,
-            key="range",
-            bind="query-params",
-            required=True,
+            said=lambda name: "Custom" if name == timerange.CUSTOM else name,
             label_visibility="collapsed",
         )
-        name = chosen or timerange.DEFAULT
         filters_place = st.container(width="content")
-        live = st.toggle(
+        live = address.switch(
             "Live",
-            value=True,
-            key="live",
-            bind="query-params",
+            name=LIVE,
+            default=True,
             disabled=name == timerange.CUSTOM,
-            help="Look at the store again every few seconds.",
+            said="Look at the store again every few seconds.",
         )
+    if name != timerange.CUSTOM:
+        for end in ("start", "end"):
+            address.write(end)
     custom = _custom_range(zone) if name == timerange.CUSTOM else None
     view = View(range=name, custom=custom, where=(), zone=zone, live=live)
     with filters_place:
@@ -111,7 +113,8 @@ def _custom_range(zone: ZoneInfo) -> Window:
     with st.container(horizontal=True, vertical_alignment="bottom", key="custom-range"):
         for word, key, moment in (("From", "start", start), ("To", "end", end)):
             widget = f"{key}-input"
-            st.session_state.setdefault(widget, moment.astimezone(zone).replace(tzinfo=None))
+            # Whole minutes, as the widget has them: otherwise it would seem to have been changed.
+            address.put(widget, moment.astimezone(zone).replace(tzinfo=None, second=0, microsecond=0))
             st.datetime_input(
                 f"{word} ({zone.key})",
                 key=widget,
@@ -127,15 +130,15 @@ def _custom_range(zone: ZoneInfo) -> Window:
         return fallback
     if not (given[0] and given[1]):
         # From here on the range stands still, and the address says so.
-        st.query_params["start"] = timerange.write_moment(start)
-        st.query_params["end"] = timerange.write_moment(end)
+        address.write("start", timerange.write_moment(start))
+        address.write("end", timerange.write_moment(end))
     return window
 
 
 def _keep_moment(key: str, widget: str, zone: str) -> None:
     chosen = st.session_state.get(widget)
     if isinstance(chosen, datetime):
-        st.query_params[key] = timerange.write_moment(chosen.replace(tzinfo=ZoneInfo(zone)))
+        address.write(key, timerange.write_moment(chosen.replace(tzinfo=ZoneInfo(zone))))
 
 
 def _filters(window: Window) -> Where:
@@ -153,11 +156,11 @@ def _filters(window: Window) -> Where:
         shown = [name for name in FILTERS if given[name] or set(known[name]) - {""}]
         for place, name in enumerate(shown):
             # A value in the address stays, also when no call has it in this window.
+            address.put(_key(name), given[name])
             with columns[place % 2]:
                 chosen = st.multiselect(
                     DIMENSION_LABELS[name],
                     list(dict.fromkeys([*known[name], *given[name]])),
-                    default=given[name],
                     format_func=group_text,
                     key=_key(name),
                     on_change=_keep_filter,
@@ -180,14 +183,7 @@ def _key(name: str) -> str:
 
 
 def _keep_filter(name: str) -> None:
-    _write(name, st.session_state.get(_key(name), []))
-
-
-def _write(name: str, values: list[str]) -> None:
-    if values:
-        st.query_params[name] = [group_text(value) for value in values]
-    elif name in st.query_params:
-        del st.query_params[name]
+    address.write(name, *(group_text(value) for value in st.session_state.get(_key(name), [])))
 
 
 def _given(name: str) -> list[str]:
@@ -197,9 +193,7 @@ def _given(name: str) -> list[str]:
 
 def _clear() -> None:
     for name in FILTERS:
-        _write(name, [])
-        if _key(name) in st.session_state:
-            st.session_state[_key(name)] = []
+        address.write(name)
 
 
 def _say(view: View) -> None:

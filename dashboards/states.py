@@ -9,8 +9,8 @@ from typing import Final
 
 import streamlit as st
 
-from dashboards import data, store, timerange
-from dashboards.filters import View
+from dashboards import address, data, store, timerange
+from dashboards.filters import RANGE, View
 from dashboards.wording import age_text
 from monitor.errors import MonitorError, Retryable
 
@@ -146,7 +146,7 @@ def _range_with(newest: datetime | None) -> str:
 
 
 def _choose_range(name: str) -> None:
-    st.session_state["range"] = name
+    address.write(RANGE, name)
 
 
 def freshness() -> None:

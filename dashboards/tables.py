@@ -8,7 +8,7 @@ from typing import Any, Final
 import pandas as pd
 import streamlit as st
 
-from dashboards.wording import DIMENSION_LABELS, Scale, group_text, interval_text, label, scale_of
+from dashboards.wording import DIMENSION_LABELS, Scale, evidence, group_text, interval_text, label, scale_of
 from monitor.kpis import KpiValue
 
 Group = Mapping[str, str]
@@ -52,12 +52,23 @@ def kpi_table(
         )
         for name in names
     }
+    config |= {interval_heading(name): st.column_config.TextColumn("95 % interval") for name in intervals}
     config["n"] = st.column_config.NumberColumn(format="localized", help="Calls that the latencies are computed from")
     config["Traces"] = st.column_config.LinkColumn(display_text="open", width="small")
     st.dataframe(frame, hide_index=True, column_config=config, key=key, alt=alt, height=_height(len(frame)))
     cut = {value.note for value in values if " largest of " in value.note}
     if cut:
         st.caption(f"Shown are {next(iter(cut)).split('; ')[-1]}.")
+
+
+def interval_heading(name: str) -> str:
+    """Name of the column with a KPI's interval; in a downloaded file it must tell whose it is."""
+    return f"{label(name)} 95 % interval"
+
+
+def say_evidence(value: KpiValue) -> None:
+    """Interval and n under a headline number."""
+    st.caption("  \n".join(part for part in evidence(value) if part))
 
 
 def heading(name: str, scale: Scale) -> str:
@@ -75,11 +86,13 @@ def _rows(
     rows: dict[tuple[tuple[str, str], ...], dict[str, Any]] = {}
     for value in values:
         group = tuple(value.group.items())
-        row = rows.setdefault(group, {DIMENSION_LABELS[name]: group_text(value.group.get(name, "")) for name in by})
+        if group not in rows:
+            rows[group] = {DIMENSION_LABELS[name]: group_text(value.group.get(name, "")) for name in by} | {"n": 0}
+        row = rows[group]
         scale = scales[value.name]
         row[heading(value.name, scale)] = None if value.value is None else _rounded(value.value * scale.factor)
         if value.name in intervals:
-            row[f"{label(value.name)} 95 %"] = interval_text(value.low, value.high, value.unit) or "too few calls"
+            row[interval_heading(value.name)] = interval_text(value.low, value.high, value.unit) or "too few calls"
         if value.name == n_of:
             row["n"] = value.n
     return rows

@@ -75,27 +75,39 @@ def find(client: Client, search: Search, *, page: int) -> pd.DataFrame:
     columns, when, how_long, key = _CALL if search.kind == CALLS else _ROOT
     order = f"{when} DESC" if search.order == NEWEST else f"{how_long} DESC, {when} DESC"
     text = (
-        f"SELECT {columns} FROM {query.rows} ORDER BY {order}"
+        f"SELECT {', '.join(f'{sql} AS {name}' for name, sql in columns.items())} FROM {query.rows} ORDER BY {order}"
         f" LIMIT 1 BY {key} LIMIT {PAGE_ROWS} OFFSET {PAGE_ROWS * (page - 1)}"
     )
     result = client.query(text, parameters=query.parameters)
-    return pd.DataFrame(result.result_rows, columns=result.column_names)
+    # An empty answer tells no names.
+    return pd.DataFrame(result.result_rows, columns=list(columns))
 
 
 _CALL: Final = (
-    (
-        "toUnixTimestamp64Nano(timestamp) AS start_ns, trace_id, span_id, service, model, node, variant, role,"
-        " duration_s, ttft_s, input_tokens, output_tokens, error_type, finish_reason, cancelled, user_id, session_id"
-    ),
+    {
+        "start_ns": "toUnixTimestamp64Nano(timestamp)",
+        **{
+            name: name
+            for name in (
+                "trace_id", "span_id", "service", "model", "node", "variant", "role", "duration_s", "ttft_s",
+                "input_tokens", "output_tokens", "error_type", "finish_reason", "cancelled", "user_id", "session_id",
+            )
+        },
+    },
     "timestamp",
     "duration_s",
     "trace_id, span_id",
-)
+)  # fmt: skip
 _ROOT: Final = (
-    (
-        "toUnixTimestamp64Nano(Timestamp) AS start_ns, TraceId AS trace_id, SpanId AS span_id, ServiceName AS service,"
-        " SpanName AS name, Duration / 1e9 AS duration_s, StatusCode IN ('Error', 'STATUS_CODE_ERROR') AS failed"
-    ),
+    {
+        "start_ns": "toUnixTimestamp64Nano(Timestamp)",
+        "trace_id": "TraceId",
+        "span_id": "SpanId",
+        "service": "ServiceName",
+        "name": "SpanName",
+        "duration_s": "Duration / 1e9",
+        "failed": "StatusCode IN ('Error', 'STATUS_CODE_ERROR')",
+    },
     "Timestamp",
     "Duration",
     "TraceId, SpanId",

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from monitor.kpis import REGISTRY, KpiValue
+from monitor.kpis.estimators import Completeness, Total
 
 NOTHING: Final = "—"
 
@@ -95,18 +96,18 @@ def interval_text(low: float | None, high: float | None, unit: str) -> str:
     return _with_suffix(f"{digits(low * scale.factor)}–{digits(high * scale.factor)}", scale.suffix)
 
 
-def evidence_text(value: KpiValue) -> str:
-    """What a number rests on: its interval and n, or why there is none."""
+def evidence(value: KpiValue) -> tuple[str, str]:
+    """What a number rests on: its interval (or why there is none), and n. Either may be empty."""
     if value.value is None:
-        return value.note or "no data"
-    parts = []
+        return value.note or "no data", ""
     interval = interval_text(value.low, value.high, value.unit)
-    if interval:
-        parts.append(f"95 %: {interval}")
-    elif value.note:  # what has no interval by its nature says nothing
-        parts.append("too few for an interval")
-    parts.append(f"n = {value.n:,}")
-    return " · ".join(parts)
+    without = "counted, not estimated" if counted(value.name) else "too few for an interval"
+    return f"95 %: {interval}" if interval else without, f"n = {value.n:,}"
+
+
+def counted(name: str) -> bool:
+    """Whether a KPI is a count of all, which has no interval."""
+    return isinstance(REGISTRY[name].estimator, (Total, Completeness))
 
 
 def change_text(value: KpiValue, before: KpiValue) -> str:
@@ -167,6 +168,5 @@ def _with_suffix(text: str, suffix: str) -> str:
 def _ends(value: KpiValue) -> tuple[float, float]:
     assert value.value is not None, "only called with a value"
     if value.low is None and value.high is None:
-        exact = value.method == "exact"
-        return (value.value, value.value) if exact else (-math.inf, math.inf)
+        return (value.value, value.value) if counted(value.name) else (-math.inf, math.inf)
     return (-math.inf if value.low is None else value.low, math.inf if value.high is None else value.high)

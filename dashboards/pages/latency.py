@@ -7,11 +7,11 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
-from dashboards import charts, data, states, timerange
+from dashboards import address, charts, data, states, timerange
 from dashboards.filters import FILTERS, View
-from dashboards.tables import kpi_table
+from dashboards.tables import kpi_table, say_evidence
 from dashboards.theme import MUTED, STATISTICS, assigned
-from dashboards.wording import DIMENSION_LABELS, MEASURES, evidence_text, group_text, help_text, label, value_text
+from dashboards.wording import DIMENSION_LABELS, MEASURES, group_text, help_text, label, value_text
 from monitor.kpis import REGISTRY, KpiValue
 from monitor.kpis.estimators import Quantile
 
@@ -91,9 +91,9 @@ def headlines(view: View, measure: str) -> None:
     found = data.values(_all_of(measure), view.window(), where=view.where)
     with st.grid("auto", min_column_width=150, gap="small", key="latency-headlines"):
         for value in found:
-            with st.container(border=True, key=f"kpi-{value.name.replace('.', '-')}"):
+            with st.container(border=True, height="stretch", gap="xsmall", key=f"kpi-{value.name.replace('.', '-')}"):
                 st.metric(label(value.name), value_text(value.value, value.unit), help=help_text(value.name))
-                st.caption(evidence_text(value))
+                say_evidence(value)
 
 
 def _all_of(measure: str) -> tuple[str, ...]:
@@ -191,24 +191,17 @@ def page() -> None:
         states.panel(view, states.nothing_in_range)
         return
     with st.container(horizontal=True, vertical_alignment="bottom", key="latency-choices"):
-        measure = st.segmented_control(
-            "Latency",
-            list(MEASURES),
-            default="ttft",
-            format_func=lambda name: MEASURES[name],
-            key="latency",
-            bind="query-params",
-            required=True,
+        measure = address.buttons(
+            "Latency", list(MEASURES), name="latency", default="ttft", said=lambda name: MEASURES[name]
         )
-        by = st.selectbox(
+        by = address.menu(
             "Split by",
             SPLITS,
-            format_func=lambda name: DIMENSION_LABELS.get(name, "not split"),
-            key="by",
-            bind="query-params",
+            name="by",
+            default=NOT_SPLIT,
+            said=lambda name: DIMENSION_LABELS.get(name, "not split"),
             width=170,
         )
-        measure, by = measure or "ttft", by or NOT_SPLIT
         if by:
             one = st.segmented_control(
                 "Statistic", STATISTIC_NAMES, default="p95", key="statistic", bind="query-params", required=True

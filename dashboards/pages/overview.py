@@ -9,9 +9,9 @@ import streamlit as st
 
 from dashboards import charts, data, states, timerange
 from dashboards.filters import View
-from dashboards.tables import kpi_table
+from dashboards.tables import kpi_table, say_evidence
 from dashboards.theme import KPI_COLOURS, STATISTICS
-from dashboards.wording import change_text, differs, evidence_text, help_text, label, value_text
+from dashboards.wording import change_text, differs, help_text, label, value_text
 from monitor.kpis import REGISTRY, KpiValue, Window
 
 HEADLINES: Final = (
@@ -68,15 +68,17 @@ def headlines(view: View) -> None:
 def _card(value: KpiValue, before: KpiValue) -> None:
     better = REGISTRY[value.name].better
     telling = better is not None and differs(value, before)
-    with st.container(border=True, key=f"kpi-{value.name.replace('.', '-')}"):
+    change = change_text(value, before)
+    with st.container(border=True, height="stretch", gap="xsmall", key=f"kpi-{value.name.replace('.', '-')}"):
         st.metric(
             label(value.name),
             value_text(value.value, value.unit),
-            delta=change_text(value, before) or None,
+            delta=change or None,
             delta_color=("inverse" if better == "lower" else "normal") if telling else "off",
+            delta_arrow="off" if change.startswith("0 ") else "auto",
             help=help_text(value.name),
         )
-        st.caption(evidence_text(value))
+        say_evidence(value)
 
 
 def lines(view: View) -> None:

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pandas as pd
 import streamlit as st
 
-from dashboards import charts, data, states, store, traces_query
+from dashboards import address, charts, data, states, store, traces_query
 from dashboards.filters import View
 from dashboards.theme import assigned
 from dashboards.traces_query import COUNT_MAX, PAGE_ROWS, Search
@@ -43,23 +43,22 @@ def _trace(url: str, trace_id: str) -> tuple[traces_query.Trace, dict[str, float
 def search_form(view: View) -> Search:
     """What to look for, beside the filter bar."""
     with st.container(horizontal=True, vertical_alignment="bottom", key="search"):
-        kind = st.segmented_control(
-            "Rows", list(KINDS), default=traces_query.CALLS, format_func=lambda name: KINDS[name], key="kind",
-            bind="query-params", required=True,
-        )  # fmt: skip
+        kind = address.buttons(
+            "Rows", list(KINDS), name="kind", default=traces_query.CALLS, said=lambda name: KINDS[name]
+        )
         text = st.text_input("Text in a span's name", key="text", bind="query-params", width=190)
         user = st.text_input("User", key="user", bind="query-params", width=130)
         session = st.text_input("Session", key="session", bind="query-params", width=130)
         min_s = st.number_input(
             "At least, s", min_value=0.0, value=0.0, step=0.5, key="min", bind="query-params", width=125
         )
-        order = st.selectbox(
-            "Order", list(ORDERS), format_func=lambda name: ORDERS[name], key="order", bind="query-params", width=150
+        order = address.menu(
+            "Order", list(ORDERS), name="order", default=traces_query.NEWEST, said=lambda name: ORDERS[name], width=150
         )
         errors = st.toggle("Errors only", key="errors", bind="query-params")
     window = view.window()
     return Search(
-        kind=kind or traces_query.CALLS,
+        kind=kind,
         start_ns=window.start_ns,
         end_ns=window.end_ns,
         where=view.where,
@@ -68,7 +67,7 @@ def search_form(view: View) -> Search:
         user=user.strip(),
         session=session.strip(),
         text=text.strip(),
-        order=order or traces_query.NEWEST,
+        order=order,
     )
 
 
@@ -174,7 +173,9 @@ def _links(trace_ids: pd.Series[Any], view: View) -> list[str]:
 def one_trace(view: View, trace_id: str) -> None:
     """The waterfall and the spans of one trace."""
     trace, first_s = _trace(store.store_url(), trace_id)
-    st.button("Back to the search", on_click=_open, args=("",), icon=":material/arrow_back:")
+    with st.container(horizontal=True, vertical_alignment="center", key="trace-choices"):
+        st.button("Back to the search", on_click=_open, args=("",), icon=":material/arrow_back:")
+        moved = address.switch("Correct clocks", name="clocks", default=True, said=CLOCK_HELP)
     if not trace.spans:
         with st.container(border=True, key="no-trace"):
             st.subheader("No such trace")
@@ -184,7 +185,6 @@ def one_trace(view: View, trace_id: str) -> None:
             )
         return
     spans = trace.spans
-    moved = st.toggle("Correct clocks", value=True, key="clocks", bind="query-params", help=CLOCK_HELP)
     rows = lay_out(spans, correct_clocks=moved)
     _about(rows, trace, view)
     ids = [row.span.span_id for row in rows]
@@ -217,8 +217,10 @@ CLOCK_HELP: Final = "Clocks of two machines differ. A child from another machine
 
 
 def _first_shown(rows: list[Row], first_s: dict[str, float]) -> Row:
-    failed = next((row for row in rows if row.span.failed), None)
-    return failed or next((row for row in rows if row.span.span_id in first_s), rows[0])
+    """The span that tells most: a failed model call, or else a failure (the innermost), a model call, the first span."""
+    calls = [row for row in rows if row.span.span_id in first_s]
+    failed = sorted((row for row in rows if row.span.failed), key=lambda row: -row.depth)
+    return next(iter([*(row for row in calls if row.span.failed), *failed, *calls]), rows[0])
 
 
 def _about(rows: list[Row], trace: traces_query.Trace, view: View) -> None:
@@ -226,12 +228,13 @@ def _about(rows: list[Row], trace: traces_query.Trace, view: View) -> None:
     started = datetime.fromtimestamp(start_ns / 1e9, UTC)
     failed = sum(row.span.failed for row in rows)
     age_s = (datetime.now(UTC) - started).total_seconds()
+    services = len({row.span.service for row in rows})
     st.subheader(rows[0].span.name, anchor=False)
     parts = [
         f"{started.astimezone(view.zone):%-d %b %Y %H:%M:%S} {view.zone.key} ({age_text(age_s)} ago)",
         value_text((end_ns - start_ns) / 1e9, "s"),
         f"{trace.total:,} span{'s' if trace.total > 1 else ''}",
-        f"{len({row.span.service for row in rows})} service(s)",
+        f"{services} service{'s' if services > 1 else ''}",
     ]
     if failed:
         parts.append(f":red[{failed} failed]")
@@ -259,7 +262,8 @@ def _bars(drawn: list[Row], first_s: dict[str, float], wanted: str) -> tuple[pd.
         begin = (row.start_ns - start_ns) / 1e9
         first = first_s.get(span.span_id)
         mark = "⚠ " if row.orphan else ""
-        indent = "\u00a0" * 3 * min(row.depth, 12)
+        # Vega strips white space at both ends; a space without width is none to it.
+        indent = "\u200b" + "\u00a0" * 4 * min(row.depth, 12)
         records.append(
             {
                 "place": place,
@@ -289,7 +293,14 @@ def _details(row: Row, first_s: dict[str, float], start_ns: int) -> None:
         st.error(span.message or "The span failed, and says no more.", icon=":material/error:")
     frame = pd.DataFrame(_attributes(span, row, first_s, start_ns), columns=["Of", "Name", "Value"])
     height = min(14, len(frame) + 1) * 35 + 3
-    st.dataframe(frame, hide_index=True, key="attributes", alt=f"Attributes of the span {span.name}", height=height)
+    st.dataframe(
+        frame,
+        hide_index=True,
+        key="attributes",
+        alt=f"Attributes of the span {span.name}",
+        height=height,
+        column_config={"Of": st.column_config.TextColumn(width="small")},
+    )
 
 
 def _code(text: str) -> str:

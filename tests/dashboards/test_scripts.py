@@ -1,0 +1,233 @@
+"""The pages without a browser: their figures against the registry, and what they say when there is little or nothing."""
+
+from __future__ import annotations
+
+import time
+import urllib.request
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from playwright.sync_api import Browser
+from streamlit.testing.v1 import AppTest
+
+from dashboards.store import STORE_URL_VARIABLE
+from dashboards.wording import label, value_text
+from monitor.kpis import REGISTRY, KpiValue, Window, evaluate
+from monitor.store import Client, connect
+from tests.dashboards.browsing import Visit
+from tests.tools.service import Service, running
+
+MAIN = Path(__file__).parents[2] / "dashboards" / "start" / "main.py"
+
+
+def app(url: str, monkeypatch: pytest.MonkeyPatch, **query: str) -> AppTest:
+    monkeypatch.setenv(STORE_URL_VARIABLE, url)
+    test = AppTest.from_file(str(MAIN), default_timeout=60)
+    for name, value in query.items():
+        test.query_params[name] = value
+    return test.run()
+
+
+def address(test: AppTest) -> dict[str, list[str]]:
+    return {
+        name: list(values) if isinstance(values, list) else [values] for name, values in dict(test.query_params).items()
+    }
+
+
+def page(test: AppTest, name: str) -> AppTest:
+    return test.switch_page(f"../pages/{name}.py").run()
+
+
+def texts(test: AppTest) -> str:
+    elements = [*test.subheader, *test.markdown, *test.caption, *test.error, *test.warning, *test.code]
+    return "\n".join(str(element.value) for element in elements)
+
+
+BY_LABEL = {label(name): name for name in REGISTRY}
+
+
+@pytest.fixture(scope="module")
+def window() -> Window:
+    """The demo's hour, ended: its figures stand still."""
+    end = datetime.now(UTC).replace(microsecond=0) + timedelta(minutes=1)
+    return Window(end - timedelta(hours=2), end)
+
+
+def custom(window: Window) -> dict[str, str]:
+    return {"range": "custom", "start": window.start.isoformat(), "end": window.end.isoformat()}
+
+
+def figures(client: Client, names: list[str], window: Window, **where: str) -> dict[str, KpiValue]:
+    return {value.name: value for value in evaluate(client, names, window=window, where=where)}
+
+
+@pytest.mark.parametrize("where", [{}, {"node": "gpu-2"}], ids=["all", "one-node"])
+@pytest.mark.parametrize("name", ["overview", "latency"])
+def test_figures_are_the_registrys(
+    service: Service, monkeypatch: pytest.MonkeyPatch, window: Window, name: str, where: dict[str, str]
+) -> None:
+    url = service.addresses["clickhouse"]
+    test = app(url, monkeypatch, **custom(window), **where)
+    test = page(test, name) if name != "overview" else test
+    assert not test.exception
+    shown = {BY_LABEL[metric.label]: metric.value for metric in test.metric}
+    client = connect(url)
+    expected = figures(client, list(shown), window, **where)
+    client.close()
+    assert shown == {kpi: value_text(value.value, value.unit) for kpi, value in expected.items()}
+    assert len(shown) == {"overview": 10, "latency": 5}[name]
+    for value in expected.values():
+        if value.value is not None:
+            assert f"n = {value.n:,}" in texts(test)
+    if name == "overview":
+        table = test.dataframe[0].value
+        assert table["Requests"].sum() == expected["traffic.requests"].value
+        assert set(table["Node"]) == ({"gpu-2"} if where else {"gpu-1", "gpu-2", "gpu-3"})
+
+
+def test_a_latency_that_nobody_reported_is_said_and_not_drawn(
+    service: Service, monkeypatch: pytest.MonkeyPatch, window: Window
+) -> None:
+    test = page(
+        app(service.addresses["clickhouse"], monkeypatch, **custom(window), user="x", experiment="none"), "latency"
+    )
+    assert not test.exception
+    assert "No call here" in texts(test)
+    assert not test.dataframe
+
+
+def test_a_search_by_the_address(service: Service, monkeypatch: pytest.MonkeyPatch, window: Window) -> None:
+    url = service.addresses["clickhouse"]
+    # A script of its own: on the way from another page, a test's address does not come along.
+    test = app(url, monkeypatch, **custom(window), node="gpu-2")
+    page(test, "traces")
+    test.toggle(key="errors").set_value(True).run()
+    assert not test.exception
+    client = connect(url)
+    expected = client.command("SELECT count() FROM inferences FINAL WHERE node = 'gpu-2' AND error_type != ''")
+    client.close()
+    assert f"{expected} model calls, 50 a page" in texts(test)
+    assert set(test.dataframe[0].value["Ended by"]) <= {"TimeoutError", "ConnectionResetError"}
+    test.text_input(key="trace").set_value("xyz").run()
+    assert "`xyz` is no trace id" in texts(test)
+    test.text_input(key="trace").set_value("A" * 32).run()
+    assert f"no span of trace `{'a' * 32}`" in texts(test)
+
+
+def test_what_is_chosen_goes_into_the_address_and_out_again(
+    service: Service, monkeypatch: pytest.MonkeyPatch, window: Window
+) -> None:
+    test = app(service.addresses["clickhouse"], monkeypatch, **custom(window))
+    test.multiselect(key="filter-node").set_value(["gpu-2"]).run()
+    test.multiselect(key="filter-variant").set_value(["fp8", "fp16"]).run()
+    assert address(test)["node"] == ["gpu-2"]
+    assert address(test)["variant"] == ["fp8", "fp16"]
+    assert set(test.dataframe[0].value["Node"]) == {"gpu-2"}
+    next(button for button in test.button if button.label == "Clear all filters").click().run()
+    assert set(address(test)) == {"range", "start", "end"}
+    assert set(test.dataframe[0].value["Node"]) == {"gpu-1", "gpu-2", "gpu-3"}
+    test.datetime_input(key="start-input").set_value(datetime(2020, 1, 1, 12, 30)).run()
+    assert address(test)["start"] == ["2020-01-01T12:30:00Z"]
+    test.segmented_control(key="address-range").set_value("24h").run()
+    assert address(test) == {"range": ["24h"]}
+    test.toggle(key="address-live").set_value(False).run()
+    assert address(test)["live"] == ["false"]
+    assert not test.exception
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ({"range": "custom", "start": "soon", "end": "later"}, "cannot be read"),
+        ({"range": "custom", "start": "2026-01-02", "end": "2026-01-01"}, "must end after it starts"),
+        ({"range": "1 fortnight", "live": "perhaps", "node": "nowhere"}, "node: nowhere"),
+    ],
+    ids=["no-moment", "backwards", "unknown"],
+)
+def test_an_address_that_makes_no_sense_is_no_crash(
+    service: Service, monkeypatch: pytest.MonkeyPatch, query: dict[str, str], words: str
+) -> None:
+    test = app(service.addresses["clickhouse"], monkeypatch, **query)
+    assert not test.exception
+    assert words in texts(test)
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
+    """A service with nothing in it."""
+    with running(tmp_path_factory.mktemp("small") / "data", "dashboard") as started:
+        yield started
+
+
+def test_nothing_one_span_and_no_store(small: Service, browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In one test, since each is what becomes of the one before."""
+    url = small.addresses["clickhouse"]
+    pages = ("overview", "latency", "traces")
+    for name in pages:
+        test = page(app(url, monkeypatch), name)
+        assert not test.exception
+        assert "Nothing has arrived yet" in texts(test)
+        assert "monitor.init(" in texts(test)
+
+    assert "Nothing has arrived yet" in _in_browser(browser, small)
+    _send_one_call(small.addresses["http"])
+    small.wait_until_stored()
+    time.sleep(2.1)  # what is known of the store's newest call is kept for 2 s
+    overview = app(url, monkeypatch, range="custom", start="2026-01-01T00:00:00Z", end="2027-12-31T00:00:00Z")
+    assert not overview.exception
+    shown = {metric.label: metric.value for metric in overview.metric}
+    assert (shown["Requests"], shown["TTFT p50"], shown["Error rate"]) == ("1", "250 ms", "0 %")
+    assert "too few for an interval" in texts(overview)
+    for name in pages[1:]:
+        test = page(overview, name)
+        assert not test.exception
+        assert len(test.dataframe) >= 1
+    latency = page(overview, "latency")
+    assert "Too few calls" in texts(latency)
+
+    assert "too few for an interval" in _in_browser(browser, small)
+
+    small.kill()
+    for name in pages:
+        test = page(app(url, monkeypatch), name)
+        assert not test.exception
+        assert "The store does not answer" in texts(test)
+        assert url.removeprefix("http://") in texts(test)
+        assert not test.metric
+        assert not test.dataframe
+
+
+def _in_browser(browser: Browser, service: Service) -> str:
+    visit = Visit(browser)
+    page = visit.open(service.addresses["dashboard"])
+    text = str(page.locator("[data-testid=stMain]").inner_text())
+    assert page.locator("[data-testid=stVegaLiteChart] canvas").count() == 0 or "n = 1" in text
+    assert visit.close() == []
+    return text
+
+
+def _send_one_call(address: str) -> None:
+    request = ExportTraceServiceRequest()
+    resource = request.resource_spans.add()
+    resource.resource.attributes.add(key="service.name").value.string_value = "small"
+    span = resource.scope_spans.add().spans.add(name="chat m", trace_id=b"\1" * 16, span_id=b"\2" * 8)
+    span.start_time_unix_nano = time.time_ns() - 10**9
+    span.end_time_unix_nano = time.time_ns()
+    span.attributes.add(key="gen_ai.operation.name").value.string_value = "chat"
+    span.attributes.add(key="gen_ai.request.model").value.string_value = "m"
+    span.attributes.add(key="gen_ai.response.time_to_first_chunk").value.double_value = 0.25
+    urllib.request.urlopen(
+        urllib.request.Request(
+            f"{address}/v1/traces", request.SerializeToString(), {"Content-Type": "application/x-protobuf"}
+        ),
+        timeout=10,
+    ).close()
+
+
+def test_a_dashboard_without_an_address_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    test = app("", monkeypatch)
+    assert not test.exception
+    assert "was not told where the store is" in texts(test)
