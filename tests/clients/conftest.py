@@ -18,8 +18,9 @@ def store(chdb_url: str) -> Iterator[Client]:
     client = connect(chdb_url)
     migrate(client)
     yield client
-    for (table,) in client.query("SELECT name FROM system.tables WHERE database = currentDatabase()").result_rows:
-        if table.startswith("otel_") and not table.endswith("_mv") or table == "inferences":
+    tables = "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'"
+    for (table,) in client.query(tables).result_rows:
+        if table.startswith("otel_") or table in ("inferences", "evaluations", "engagement_events"):
             client.command(f"TRUNCATE TABLE {table}")
     client.close()
 

@@ -11,7 +11,7 @@
 //              `kind` counts from 0, internal. `parent` and the `to` of a link are indexes of earlier spans. `state` is
 //              the trace state of a parent elsewhere.
 //   records    [{time, observed, severity, text, body, attributes, event, span}], `span` being {trace, span, flags}
-//   metrics    [{instrument, name, unit, description, bounds, exponential, values: [[value, attributes], …]}]
+//   metrics    [{instrument, name, unit, description, int, bounds, exponential, values: [[value, attributes], …]}]
 //   delta      whether counters and histograms say what was added since the last export, rather than since the begin
 // Times are [seconds, nanoseconds]. {"$number": "NaN"} is a number that JSON does not know, {"$bytes": "00ff"} bytes.
 //
@@ -127,9 +127,9 @@ async function sendMetrics() {
   });
   const provider = new MeterProvider({ resource, readers: [reader], views });
   const meter = provider.getMeter(order.scope.name, order.scope.version);
-  for (const { instrument, name, unit, description, bounds, values } of order.metrics) {
+  for (const { instrument, name, unit, description, bounds, int, values } of order.metrics) {
     const advice = bounds ? { advice: { explicitBucketBoundaries: bounds } } : {};
-    const made = meter[`create${instrument}`](name, { unit, description, ...advice });
+    const made = meter[`create${instrument}`](name, { unit, description, valueType: int ? api.ValueType.INT : api.ValueType.DOUBLE, ...advice });
     for (const [value, attributes] of values) {
       if (made.add) made.add(value, attributes);
       else made.record(value, attributes);
