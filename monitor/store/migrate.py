@@ -123,6 +123,7 @@ def apply_retention(client: Client, *, raw_days: int, facts_days: int) -> None:
         "otel_logs": ("Timestamp", raw_days),
         **{f"otel_metrics_{kind}": ("TimeUnix", raw_days) for kind in METRIC_KINDS},
         "inferences": ("timestamp", facts_days),
+        "sdk_reports": ("timestamp", facts_days),
         "evaluations": ("timestamp", facts_days),
         "engagement_events": ("timestamp", facts_days),
     }
