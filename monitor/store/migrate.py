@@ -9,10 +9,12 @@ import hashlib
 import re
 from dataclasses import dataclass
 from importlib import resources
+from typing import Final
 
 from monitor.errors import SchemaTooNew, StoreError
 from monitor.store.client import Client
 
+METRIC_KINDS: Final = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
 _STATEMENT_END = re.compile(r";[ \t]*\n")
 
 _LEDGER = """
@@ -118,7 +120,11 @@ def apply_retention(client: Client, *, raw_days: int, facts_days: int) -> None:
     wanted = {
         "otel_traces": ("Timestamp", raw_days),
         "otel_traces_trace_id_ts": ("Start", raw_days),
+        "otel_logs": ("Timestamp", raw_days),
+        **{f"otel_metrics_{kind}": ("TimeUnix", raw_days) for kind in METRIC_KINDS},
         "inferences": ("timestamp", facts_days),
+        "evaluations": ("timestamp", facts_days),
+        "engagement_events": ("timestamp", facts_days),
     }
     for table, (column, days) in wanted.items():
         clause = f"toDate({column}) + toIntervalDay({days})"
