@@ -61,7 +61,8 @@ MIB: Final = 1024.0 * 1024.0
 class Name:
     """One emitter's name of one column.
 
-    `factor` turns its unit into ours. With `attribute`, only data points where it has this `value` are meant.
+    Its unit times `factor` divided by `per` is ours (division keeps 57 % at 0.57, to the last bit). With `attribute`,
+    only data points where it has this `value` are meant.
     `whole_gpu`: said of the whole device even where the labels name one MIG instance of it.
     `kind` and `unit` are for sending: a counter is a cumulative monotonic sum, a level one that may go down.
     """
@@ -69,6 +70,7 @@ class Name:
     metric: str
     column: str
     factor: float = 1.0
+    per: float = 1.0
     attribute: str = ""
     value: str = ""
     whole_gpu: bool = False
@@ -137,9 +139,9 @@ SHARED: Final = ("hw.power", "hw.energy", "hw.temperature", ERRORS, STATUS)
 
 # Percent and MiB, whole numbers; a reading that failed is 0 there, which nobody can tell from a real 0.
 OPENLIT: Final = (
-    Name(metric="gpu.utilization", column="busy", factor=0.01),
-    Name(metric="gpu.enc.utilization", column="encoder", factor=0.01),
-    Name(metric="gpu.dec.utilization", column="decoder", factor=0.01),
+    Name(metric="gpu.utilization", column="busy", per=100.0),
+    Name(metric="gpu.enc.utilization", column="encoder", per=100.0),
+    Name(metric="gpu.dec.utilization", column="decoder", per=100.0),
     Name(metric="gpu.memory.used", column="memory_used_bytes", factor=MIB),
     Name(metric="gpu.memory.free", column="memory_free_bytes", factor=MIB),
     Name(metric="gpu.memory.total", column="memory_limit_bytes", factor=MIB),
@@ -149,16 +151,16 @@ OPENLIT: Final = (
 )
 
 
-def _dcgm(field: str, column: str, factor: float = 1.0, *, whole_gpu: bool = True) -> Name:
-    return Name(metric=f"DCGM_FI_{field}", column=column, factor=factor, whole_gpu=whole_gpu)
+def _dcgm(field: str, column: str, factor: float = 1.0, *, per: float = 1.0, whole_gpu: bool = True) -> Name:
+    return Name(metric=f"DCGM_FI_{field}", column=column, factor=factor, per=per, whole_gpu=whole_gpu)
 
 
 # NVLink's DCGM_FI_DEV_NVLINK_BANDWIDTH_TOTAL is not here: no document says its unit.
 DCGM: Final = (
-    _dcgm("DEV_GPU_UTIL", "busy", 0.01),
-    _dcgm("DEV_MEM_COPY_UTIL", "memory_busy", 0.01),
-    _dcgm("DEV_ENC_UTIL", "encoder", 0.01),
-    _dcgm("DEV_DEC_UTIL", "decoder", 0.01),
+    _dcgm("DEV_GPU_UTIL", "busy", per=100.0),
+    _dcgm("DEV_MEM_COPY_UTIL", "memory_busy", per=100.0),
+    _dcgm("DEV_ENC_UTIL", "encoder", per=100.0),
+    _dcgm("DEV_DEC_UTIL", "decoder", per=100.0),
     _dcgm("PROF_GR_ENGINE_ACTIVE", "engine_active", whole_gpu=False),
     _dcgm("PROF_SM_ACTIVE", "sm_active", whole_gpu=False),
     _dcgm("PROF_PIPE_TENSOR_ACTIVE", "tensor_active", whole_gpu=False),
@@ -169,7 +171,7 @@ DCGM: Final = (
     _dcgm("DEV_FB_TOTAL", "memory_limit_bytes", MIB, whole_gpu=False),
     _dcgm("DEV_POWER_USAGE", "power_w"),
     _dcgm("DEV_ENFORCED_POWER_LIMIT", "power_limit_w"),
-    _dcgm("DEV_TOTAL_ENERGY_CONSUMPTION", "energy_j", 0.001),
+    _dcgm("DEV_TOTAL_ENERGY_CONSUMPTION", "energy_j", per=1000.0),
     _dcgm("DEV_GPU_TEMP", "temperature_c"),
     _dcgm("DEV_MEMORY_TEMP", "memory_temperature_c"),
     _dcgm("DEV_SM_CLOCK", "sm_clock_hz", 1e6),
@@ -203,6 +205,8 @@ DCGM_INSTANCE: Final = "GPU_I_ID"
 DCGM_PROFILE: Final = "GPU_I_PROFILE"
 DCGM_POD: Final = ("exported_pod", "pod")
 DCGM_NAMESPACE: Final = ("exported_namespace", "namespace")
+# A host or pod of this name is the exporter's own pod: neither a node, nor what uses the GPU.
+DCGM_EXPORTER: Final = "dcgm-exporter"
 
 # Attributes of our data points.
 ID: Final = "hw.id"

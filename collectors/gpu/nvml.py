@@ -241,9 +241,9 @@ class Nvml:
             encoder=None if encoder is None else encoder[0] / 100,
             decoder=None if decoder is None else decoder[0] / 100,
             memory_used_bytes=used, memory_limit_bytes=total,
-            power_w=_scaled(ask(device, "PowerUsage"), 1e-3),
-            power_limit_w=_scaled(ask(device, "EnforcedPowerLimit"), 1e-3),
-            energy_j=_scaled(ask(device, "TotalEnergyConsumption"), 1e-3),
+            power_w=_scaled(ask(device, "PowerUsage"), per=1000),
+            power_limit_w=_scaled(ask(device, "EnforcedPowerLimit"), per=1000),
+            energy_j=_scaled(ask(device, "TotalEnergyConsumption"), per=1000),
             temperature_c=_scaled(_first(ask(device, "TemperatureV", 0), lambda: ask(device, "Temperature", 0)), 1),
             memory_temperature_c=_scaled(fields[MEMORY_TEMPERATURE], 1),
             sm_clock_hz=_scaled(ask(device, "ClockInfo", 1), 1e6),
@@ -345,8 +345,8 @@ def _field_value(row: Any) -> float | None:
     return float(getattr(row.value, _VALUE_TYPES[kind])) if kind < len(_VALUE_TYPES) else None
 
 
-def _scaled(value: float | None, factor: float) -> float | None:
-    return None if value is None else value * factor
+def _scaled(value: float | None, factor: float = 1, *, per: float = 1) -> float | None:
+    return None if value is None else value * factor / per
 
 
 def _first(value: T | None, otherwise: Callable[[], T | None]) -> T | None:
