@@ -126,6 +126,7 @@ def apply_retention(client: Client, *, raw_days: int, facts_days: int) -> None:
         "sdk_reports": ("timestamp", facts_days),
         "evaluations": ("timestamp", facts_days),
         "engagement_events": ("timestamp", facts_days),
+        "gpu_samples": ("timestamp", facts_days),
     }
     for table, (column, days) in wanted.items():
         clause = f"toDate({column}) + toIntervalDay({days})"

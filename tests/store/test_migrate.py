@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from monitor.errors import SchemaTooNew, StoreError
-from monitor.store import dialects
+from monitor.store import dialects, gpu_dialects
 from monitor.store.client import Client
 from monitor.store.migrate import Migration, applied_versions, apply_retention, known_migrations, migrate, pending
 
@@ -31,6 +31,9 @@ TABLES = {
     "engagement_from_spans_mv",
     "sdk_reports",
     "sdk_reports_mv",
+    "gpu_samples",
+    "gpu_samples_from_gauge_mv",
+    "gpu_samples_from_sum_mv",
     "schema_migrations",
 }
 
@@ -47,6 +50,13 @@ def test_numbers_have_no_gap() -> None:
 def test_the_newest_dialect_migration_is_the_table_of_dialects() -> None:
     newest = [migration for migration in KNOWN if "dialects" in migration.name][-1]
     assert newest.text == dialects.migration(), "write the next migration: python -m monitor.store.dialects > NEXT.sql"
+
+
+def test_the_newest_gpu_migration_is_the_table_of_names() -> None:
+    newest = [migration for migration in KNOWN if "gpu" in migration.name][-1]
+    assert newest.text == gpu_dialects.migration(), (
+        "write the next one: python -m monitor.store.gpu_dialects > NEXT.sql"
+    )
 
 
 def test_a_fresh_store_gets_all_and_then_nothing(empty_client: Client) -> None:
@@ -106,6 +116,7 @@ def test_retention_is_set_and_changed(store_client: Client) -> None:
     first = schema(store_client)
     assert "TTL toDate(Timestamp) + toIntervalDay(30)" in first["otel_traces"]
     assert "TTL toDate(timestamp) + toIntervalDay(400)" in first["inferences"]
+    assert "TTL toDate(timestamp) + toIntervalDay(400)" in first["gpu_samples"]
     apply_retention(store_client, raw_days=30, facts_days=400)
     assert schema(store_client) == first
     apply_retention(store_client, raw_days=7, facts_days=400)
