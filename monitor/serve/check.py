@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -67,7 +68,7 @@ def _service(settings: Settings, owner: Owner | None) -> Iterator[CheckResult]:
         return
     where = " ".join(f"{name}={address}" for name, address in owner.addresses.items())
     yield CheckResult(name="service", state="ok", text=f"process {owner.pid}: {where}")
-    trouble = _readiness(f"{owner.addresses['http']}/readyz")
+    trouble = _readiness(f"{owner.addresses['http']}/readyz", settings.collectors.tls_cert)
     yield CheckResult(name="ingest", state="failed" if trouble else "ok", text=trouble or "spans are taken and stored")
 
 
@@ -87,9 +88,9 @@ def _ports(settings: Settings) -> Iterator[CheckResult]:
             yield CheckResult(name="port", state="failed", text=str(error))
 
 
-def _readiness(url: str) -> str | None:
+def _readiness(url: str, certificate: Path | None) -> str | None:
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=10, context=_trust(url, certificate)) as answer:
             answer.read()
     except urllib.error.HTTPError as error:
         try:
@@ -99,6 +100,17 @@ def _readiness(url: str) -> str | None:
     except (OSError, ValueError) as error:
         return f"{url} does not answer: {error}"
     return None
+
+
+def _trust(url: str, certificate: Path | None) -> ssl.SSLContext | None:
+    """Trust in the very certificate that the service is set to use, whatever name it is for: it is on this machine."""
+    if not url.startswith("https:") or certificate is None:
+        return None
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.load_verify_locations(certificate)
+    return context
 
 
 def _store(settings: Settings) -> Iterator[CheckResult]:
