@@ -21,6 +21,7 @@ from typing import Final, Protocol
 
 from collectors.stats import Stats
 from collectors.wal import Segment, encode_record, read_records, record_body
+from monitor.store.client import reason
 
 logger = logging.getLogger(__name__)
 
@@ -139,10 +140,10 @@ class Writer:
         return inserter
 
     def _note_failure(self, segment: Segment, error: Exception) -> None:
-        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-        if reason != self._last_error:  # said once, not at each attempt
-            logger.warning("segment %s not stored, trying again: %s", segment.token, reason)
-        self._last_error = reason
+        why = reason(error)
+        if why != self._last_error:  # said once, not at each attempt
+            logger.warning("segment %s not stored, trying again: %s", segment.token, why)
+        self._last_error = why
         self._stats.retry()
 
     def _insert(self, segment: Segment, inserter: Inserter) -> None:
@@ -151,7 +152,7 @@ class Writer:
         except Exception as error:
             if not self._is_data_error(error):
                 raise
-            logger.error("segment %s holds a request that ClickHouse cannot read: %s", segment.token, error)
+            logger.error("segment %s holds a request that ClickHouse cannot read: %s", segment.token, reason(error))
             bad = self._insert_by_halves(segment, inserter)
             self._stats.store(segment.spans - bad)
         else:
