@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_DELAY_S: Final = 0.2
 LONGEST_DELAY_S: Final = 5.0
+_SAID_MAX: Final = 20  # different reasons that are remembered as said
 
 
 class Inserter(Protocol):
@@ -74,6 +75,7 @@ class Writer:
         self._queue: queue.SimpleQueue[Segment | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._last_error: str | None = None
+        self._said: set[str] = set()
         self._left = 0
         self._left_lock = threading.Lock()
         self._threads = [
@@ -134,6 +136,7 @@ class Writer:
                 delay_s = min(delay_s * 2, LONGEST_DELAY_S)
             else:
                 self._last_error = None
+                self._said.clear()
                 self._forget(segment)
                 self._count_left(-1)
                 return inserter
@@ -141,7 +144,10 @@ class Writer:
 
     def _note_failure(self, segment: Segment, error: Exception) -> None:
         why = reason(error)
-        if why != self._last_error:  # said once, not at each attempt
+        if why not in self._said:  # said once, not at each attempt, though the threads may see it each in its way
+            if len(self._said) >= _SAID_MAX:
+                self._said.clear()
+            self._said.add(why)
             logger.warning("segment %s not stored, trying again: %s", segment.token, why)
         self._last_error = why
         self._stats.retry()

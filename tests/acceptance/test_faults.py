@@ -7,7 +7,6 @@ what is wrong while it is, recovery needs no hand, and nothing ever says a secre
 from __future__ import annotations
 
 import random
-import subprocess
 import time
 from pathlib import Path
 
@@ -57,8 +56,7 @@ def test_clickhouse_hangs_for_longer_than_the_timeout(tmp_path: Path) -> None:
         now.wait_for_acknowledged()
         now.wait_until_troubled("ClickHouse", "timed out")
         now.assert_check_fails("ClickHouse", "timed out")
-        retries = now.service.metric("insert_retries_total")
-        wait_until(lambda: now.service.metric("insert_retries_total") >= retries + 3, lambda: "nothing is tried again")
+        wait_until(lambda: now.service.metric("insert_retries_total") >= 4, lambda: "nothing is tried again")
         now.engine.server.resume()
         now.wait_until_ready()
         now.wait_for_acknowledged()
@@ -261,5 +259,5 @@ def test_spans_that_are_sent_again_count_once(tmp_path: Path) -> None:
         assert [facts[number] for number in sent_again] == [1] * 40
         assert sum(raw[number] for number in sent_again) == sum(spans for _, spans in batches)
         now.clients[0].acknowledged.extend(sent_again)
-        now.clients[0].unsure.update({number: 5 for number in sent_again})
+        now.clients[0].unsure.update(dict.fromkeys(sent_again, 5))
         now.finish()
