@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 FIRST_DELAY_S: Final = 0.2
 LONGEST_DELAY_S: Final = 5.0
+GIVE_UP_S: Final = 3.0  # a store that failed for so long on end while we stop is away
 _SAID_MAX: Final = 20  # different reasons that are remembered as said
 
 
@@ -98,18 +99,24 @@ class Writer:
     def close(self, timeout_s: float) -> bool:
         """Insert what was submitted, give up after `timeout_s`; whether all of it is stored.
 
-        What is left stays in the log for the next start.
+        Sooner where the store takes nothing. What is left stays in the log for the next start.
         """
         for _ in self._threads:
             self._queue.put(None)
-        deadline = time.monotonic() + timeout_s
-        started = [thread for thread in self._threads if thread.ident is not None]
-        for thread in started:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        self._join(timeout_s, while_failing_s=GIVE_UP_S)
         self._stopping.set()
-        for thread in started:
-            thread.join(LONGEST_DELAY_S)
+        self._join(LONGEST_DELAY_S, while_failing_s=LONGEST_DELAY_S)
         return not self._left
+
+    def _join(self, timeout_s: float, *, while_failing_s: float) -> None:
+        """Wait for the threads to end, all of them together; no longer than `while_failing_s` on end with failures."""
+        now = time.monotonic()
+        deadline, patience = now + timeout_s, now + while_failing_s
+        for thread in self._threads:
+            while thread.is_alive() and (now := time.monotonic()) < min(deadline, patience):
+                thread.join(0.02)
+                if self._last_error is None:
+                    patience = now + while_failing_s
 
     def _count_left(self, change: int) -> None:
         with self._left_lock:

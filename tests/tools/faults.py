@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import enum
 import errno
 import os
 import re
@@ -12,9 +13,23 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final
 
-Mode = Literal["pass", "delay", "throttle", "drop answers", "cut requests"]
+
+class Mode(enum.Enum):
+    """How the proxy harms what passes through it.
+
+    DROP_ANSWERS: an INSERT is answered in full by the server, and the client's connection is closed instead of passing
+    that on: it is done, and the client cannot know. CUT_REQUESTS: the connection ends in the middle of an INSERT's body.
+    Other statements pass.
+    """
+
+    PASS = enum.auto()
+    DELAY = enum.auto()
+    THROTTLE = enum.auto()
+    DROP_ANSWERS = enum.auto()
+    CUT_REQUESTS = enum.auto()
+
 
 DELAY_S: Final = 0.7
 THROTTLE_BYTES: Final = 2048  # each 50 ms
@@ -23,10 +38,6 @@ THROTTLE_BYTES: Final = 2048  # each 50 ms
 class Proxy:
     """Forwards TCP connections of HTTP clients to one port, and harms them as `mode` says.
 
-    `drop answers`: an INSERT is answered in full by the server, and the client's connection is closed instead of passing
-    that on: it is done, and the client cannot know. `cut requests`: the connection ends in the middle of an INSERT's
-    body. Other statements pass.
-
     Attributes
     ----------
     harmed : int
@@ -34,7 +45,7 @@ class Proxy:
     """
 
     def __init__(self, target_port: int) -> None:
-        self.mode: Mode = "pass"
+        self.mode = Mode.PASS
         self.harmed = 0
         self._target_port = target_port
         self._listener = socket.create_server(("127.0.0.1", 0))
@@ -62,20 +73,20 @@ class Proxy:
                     server.sendall(head)
                     self._pass_body(client, server, head, insert)
                     answer = _read_answer(server)
-                    if self.mode == "delay":
+                    if self.mode == Mode.DELAY:
                         time.sleep(DELAY_S)
-                    if insert and self.mode == "drop answers":
+                    if insert and self.mode == Mode.DROP_ANSWERS:
                         self.harmed += answer.startswith(b"HTTP/1.1 200")
                         return
                     client.sendall(answer)
 
     def _pass_body(self, client: socket.socket, server: socket.socket, head: bytes, insert: bool) -> None:
         for number, piece in enumerate(_body(client, head)):
-            if insert and self.mode == "cut requests":
+            if insert and self.mode == Mode.CUT_REQUESTS:
                 server.sendall(piece[: len(piece) // 2])
                 self.harmed += number == 0
                 raise OSError(errno.ECONNRESET, "cut")
-            if insert and self.mode == "throttle":
+            if insert and self.mode == Mode.THROTTLE:
                 for at in range(0, len(piece), THROTTLE_BYTES):
                     server.sendall(piece[at : at + THROTTLE_BYTES])
                     time.sleep(0.05)
@@ -201,13 +212,13 @@ class Clock:
         self.environment = {
             "LD_PRELOAD": str(found[0]),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
-            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_CACHE_DURATION": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
             "NO_FAKE_STAT": "1",
         }
 
     def jump(self, seconds: int) -> None:
-        """Be so many seconds ahead of the real clock."""
+        """Be so many seconds ahead of the real clock; a running process notices within a second."""
         new = self._file.with_suffix(".new")
         new.write_text(f"{seconds:+d}\n")
         new.replace(self._file)

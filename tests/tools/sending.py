@@ -43,6 +43,10 @@ def make_request(first: int, spans: int, padding: str = "", *, now_ns: int | Non
     return message
 
 
+def trace_service(channel: grpc.Channel) -> TraceServiceStub:
+    return TraceServiceStub(channel)  # type: ignore[no-untyped-call]
+
+
 def send_grpc(stub: TraceServiceStub, message: ExportTraceServiceRequest, token: str) -> Answer:
     begun = time.monotonic()
     try:
@@ -50,7 +54,7 @@ def send_grpc(stub: TraceServiceStub, message: ExportTraceServiceRequest, token:
     except grpc.RpcError as error:
         took_s = time.monotonic() - begun
         code, text = error.code(), f"{error.code().name}: {error.details()}"
-        trailing = dict(error.trailing_metadata() or ())
+        trailing = {item[0]: item[1] for item in error.trailing_metadata() or ()}
         if code is grpc.StatusCode.UNAVAILABLE and "grpc-status-details-bin" in trailing:
             told = _retry_delay_s(trailing["grpc-status-details-bin"])
             return Answer(outcome="refused" if told else "wrong", text=text, took_s=took_s)
@@ -130,7 +134,7 @@ class Client:
             self._address,
             options=[("grpc.initial_reconnect_backoff_ms", 100), ("grpc.max_reconnect_backoff_ms", 300)],
         ) as channel:
-            stub, connection = TraceServiceStub(channel), http.client.HTTPConnection(self._address, timeout=ANSWER_S)
+            stub, connection = trace_service(channel), http.client.HTTPConnection(self._address, timeout=ANSWER_S)
             while not self._stop.is_set():
                 self._send_until_taken(stub, connection)
             connection.close()
