@@ -16,13 +16,14 @@ from typing import Final, Literal
 from monitor.errors import MonitorError
 from monitor.serve.ports import bind
 from monitor.settings import Settings, load_settings
-from monitor.store.client import Client, server_address
+from monitor.store.client import Client, connect, explained, server_address
 from monitor.store.migrate import applied_versions, pending
 from monitor.store.owner import Owner, find_owner
-from monitor.store.reader import open_reader
+from monitor.store.reader import reader_url
 
 LEAST_FREE_BYTES: Final = 2 * 1024**3
 MOST_CLOCK_DIFFERENCE_S: Final = 2.0
+STORE_ANSWER_S: Final = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,17 +119,18 @@ def _store(settings: Settings) -> Iterator[CheckResult]:
     if settings.embedded and not (settings.data / "store").exists() and not settings.store.url:
         yield CheckResult(name="store", state="warning", text=f"{address} has none yet; `monitor up` makes it")
         return
+    client: Client | None = None
     try:
-        client = open_reader(settings)
-    except MonitorError as error:
+        with explained(address):
+            client = connect(reader_url(settings), timeout_s=STORE_ANSWER_S)
+            yield CheckResult(name="store", state="ok", text=f"ClickHouse {client.server_version} at {address}")
+            yield _schema(client)
+            yield _clock(client)
+    except MonitorError as error:  # also in the middle: it may go away at any moment
         yield CheckResult(name="store", state="failed", text=str(error))
-        return
-    try:
-        yield CheckResult(name="store", state="ok", text=f"ClickHouse {client.server_version} at {address}")
-        yield _schema(client)
-        yield _clock(client)
     finally:
-        client.close()
+        if client is not None:
+            client.close()
 
 
 def _schema(client: Client) -> CheckResult:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import signal
 import socket
 import subprocess
 import sys
@@ -45,6 +46,18 @@ class Server:
     port: int
     path: Path
 
+    def kill(self) -> None:
+        """SIGKILL, also to one that is suspended; `start` on the same path and port brings it back."""
+        self.process.kill()
+        self.process.wait()
+
+    def suspend(self) -> None:
+        """It hangs: connections are taken by the system, and nothing is answered."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
+
     def url(self, database: str = "default", user: str = "monitor", password: str = PASSWORD) -> str:
         from urllib.parse import quote
 
@@ -57,11 +70,12 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def start(path: Path, port: int | None = None) -> Server:
-    """Start a server on this data folder and wait until it answers."""
+def start(path: Path, port: int | None = None, *, password: str = PASSWORD, read_only: bool = False) -> Server:
+    """Start a server on this data folder and wait until it answers; `read_only` forbids `monitor` to write, too."""
     port = port or free_port()
     path.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "tests.tools.clickhouse_server", "--http-port", str(port), "--path", str(path)]
+    command += ["--password", password, *(["--read-only"] if read_only else [])]
     with (path.parent / f"{path.name}.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=Path(__file__).parents[2])
     deadline = time.monotonic() + 60
@@ -92,14 +106,15 @@ def running(path: Path) -> Iterator[Server]:
             server.process.wait()
 
 
-def _write_config(folder: Path) -> Path:
-    password = f"<password>{PASSWORD}</password>"
+def _write_config(folder: Path, password: str, *, read_only: bool) -> Path:
+    secret = f"<password>{password}</password>"
+    profile = "reading" if read_only else "default"
     networks = "<networks><ip>::1</ip><ip>127.0.0.1</ip></networks><quota>default</quota>"
     (folder / "users.xml").write_text(
         "<clickhouse><profiles><default/><reading><readonly>2</readonly></reading></profiles><users>"
         f"<default><password></password><profile>default</profile>{networks}</default>"
-        f"<monitor>{password}<profile>default</profile>{networks}<access_management>1</access_management></monitor>"
-        f"<reader>{password}<profile>reading</profile>{networks}</reader>"
+        f"<monitor>{secret}<profile>{profile}</profile>{networks}<access_management>1</access_management></monitor>"
+        f"<reader>{secret}<profile>reading</profile>{networks}</reader>"
         "</users><quotas><default/></quotas></clickhouse>",
         encoding="utf-8",
     )
@@ -112,9 +127,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--http-port", type=int, required=True)
     parser.add_argument("--path", type=Path, required=True)
+    parser.add_argument("--password", default=PASSWORD)
+    parser.add_argument("--read-only", action="store_true", help="`monitor` may not write either")
     parser.add_argument("--seconds", type=int, default=3600, help="stop by itself after this long")
     options = parser.parse_args()
-    config = _write_config(options.path.parent)
+    config = _write_config(options.path.parent, options.password, read_only=options.read_only)
     # `clickhouse local` ends with its queries, so the last one takes as long as the server shall run.
     stay = f"SELECT sleepEachRow(1) FROM numbers({options.seconds}) SETTINGS max_block_size = 1 FORMAT Null"
     arguments = [
