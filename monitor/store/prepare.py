@@ -7,30 +7,39 @@ from urllib.parse import unquote, urlsplit
 from monitor.errors import StoreError
 from monitor.settings import Settings
 from monitor.store.client import DEFAULT_DATABASE, connect, explained, is_embedded, server_address
+from monitor.store.cluster import Layout
 from monitor.store.migrate import Migration, apply_retention, ensure_database, migrate
 
 
 def prepare_store(settings: Settings) -> list[Migration]:
-    """Bring the store up to date; returns the migrations that were applied.
+    """Bring the store, and each server of its cluster, up to date; returns the migrations that were applied anywhere.
 
     Raises
     ------
     SchemaTooNew, StoreLocked, StoreAway, StoreError
     """
-    url = settings.store_url
+    layout = Layout.from_settings(settings)
+    applied: dict[int, Migration] = {}
+    for url in settings.node_urls:
+        applied |= {migration.version: migration for migration in _prepare(url, settings, layout)}
+    return [applied[version] for version in sorted(applied)]
+
+
+def _prepare(url: str, settings: Settings, layout: Layout | None) -> list[Migration]:
     if not is_embedded(url):
-        _make_database(url)
+        _make_database(url, layout)
     client = connect(url)
     try:
         with explained(server_address(url)):
-            applied = migrate(client)
-            apply_retention(client, raw_days=settings.retention.raw_days, facts_days=settings.retention.facts_days)
+            applied = migrate(client, layout=layout)
+            keep = settings.retention
+            apply_retention(client, raw_days=keep.raw_days, facts_days=keep.facts_days, layout=layout)
     finally:
         client.close()
     return applied
 
 
-def _make_database(url: str) -> None:
+def _make_database(url: str, layout: Layout | None) -> None:
     name = unquote(urlsplit(url).path.strip("/"))
     if not name or name == DEFAULT_DATABASE:
         return
@@ -39,6 +48,6 @@ def _make_database(url: str) -> None:
     client = connect(url, database=DEFAULT_DATABASE)
     try:
         with explained(server_address(url)):
-            ensure_database(client, name)
+            ensure_database(client, name, layout)
     finally:
         client.close()
