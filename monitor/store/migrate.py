@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import resources
 
@@ -172,14 +173,18 @@ def refuse_other_layout(client: Client, layout: Layout | None) -> None:
             )
 
 
-def apply_retention(client: Client, *, raw_days: int, facts_days: int, layout: Layout | None = None) -> None:
-    """Set how long each table keeps its rows; a no-op where that is what the table has."""
+def apply_retention(
+    client: Client, *, raw_days: int, facts_days: int, layout: Layout | None = None, leave: Collection[str] = ()
+) -> None:
+    """Set how long each table keeps its rows, but for those to `leave`; a no-op where that is what the table has."""
     wanted = {
         "otel_traces": ("Timestamp", raw_days),
         "otel_traces_trace_id_ts": ("Start", raw_days),
         "inferences": ("timestamp", facts_days),
     }
     for name, (column, days) in wanted.items():
+        if name in leave:
+            continue
         table = f"{name}{LOCAL}" if layout is not None else name
         ddl = layout.ddl if layout is not None else ""
         clause = f"toDate({column}) + toIntervalDay({days})"

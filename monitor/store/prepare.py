@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Callable
 from urllib.parse import unquote, urlsplit
 
 from monitor.errors import StoreError
 from monitor.settings import Settings
+from monitor.store import adopt
 from monitor.store.client import DEFAULT_DATABASE, connect, explained, is_embedded, server_address
 from monitor.store.cluster import Layout
-from monitor.store.migrate import Migration, apply_retention, ensure_database, migrate
+from monitor.store.migrate import Migration, apply_retention, ensure_database, migrate, pending
 
 
 def prepare_store(settings: Settings) -> list[Migration]:
@@ -31,12 +34,58 @@ def _prepare(url: str, settings: Settings, layout: Layout | None) -> list[Migrat
     client = connect(url)
     try:
         with explained(server_address(url)):
+            if pending(client) and not (layout is not None and layout.on_cluster):
+                adopt.plan(client, layout)
             applied = migrate(client, layout=layout)
             keep = settings.retention
-            apply_retention(client, raw_days=keep.raw_days, facts_days=keep.facts_days, layout=layout)
+            apply_retention(
+                client,
+                raw_days=keep.raw_days,
+                facts_days=keep.facts_days,
+                layout=layout,
+                leave=adopt.foreign_tables(client),
+            )
     finally:
         client.close()
     return applied
+
+
+def back_fill_store(
+    settings: Settings,
+    *,
+    on_progress: Callable[[adopt.Progress], None] | None = None,
+    stop: threading.Event | None = None,
+) -> bool:
+    """Carry history into facts that are newer than it, on each server; whether all is done. See `monitor.store.adopt`.
+
+    Raises
+    ------
+    StoreAway, StoreError
+        What was carried over by then stays, and the next call goes on from there.
+    """
+    for url in settings.node_urls:
+        client = connect(url)
+        try:
+            with explained(server_address(url)):
+                if not adopt.back_fill(
+                    client, keep_days=settings.retention.facts_days, on_progress=on_progress, stop=stop
+                ):
+                    return False
+        finally:
+            client.close()
+    return True
+
+
+def history_missing(settings: Settings) -> list[str]:
+    """Views that lack history on some server."""
+    names: set[str] = set()
+    for url in settings.node_urls:
+        client = connect(url)
+        try:
+            names |= set(adopt.unfinished(client))
+        finally:
+            client.close()
+    return sorted(names)
 
 
 def _make_database(url: str, layout: Layout | None) -> None:
