@@ -43,7 +43,7 @@ _LATER_COLUMNS: Final = ("ScopeName", "ScopeVersion")
 # A table that several rows for one thing do no harm: it is read with min and max.
 _HARMLESS: Final = "otel_traces_trace_id_ts"
 # A day with more rows is carried over hour by hour.
-DAY_ROWS: Final = 5_000_000
+DAY_ROWS: Final = 2_000_000
 
 _VIEWS: Final = re.compile(r"^CREATE MATERIALIZED VIEW IF NOT EXISTS (\w+)", re.MULTILINE)
 _ACCOUNT: Final = """

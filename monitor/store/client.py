@@ -148,10 +148,13 @@ def _connect_server(url: str, database: str | None, settings: Mapping[str, Any] 
         )
     except ClickHouseError as error:
         raise _explain_server(error, address) from None
+    readonly = client.server_settings.get("readonly")
     for name, value in _CLUSTER_SETTINGS.items():
         known = client.server_settings.get(name)
-        # A user who may only read (readonly = 1) may not set them, and has them in the profile or no cluster.
-        if known is not None and not known.readonly and name not in (settings or {}):
+        # Who may only read (readonly = 1) may set nothing; on a cluster, that user's profile has to say it.
+        if known is None or known.readonly or (readonly is not None and readonly.value == "1"):
+            continue
+        if name not in (settings or {}):
             client.set_client_setting(name, value)
     return client
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import subprocess
 import threading
+import time
+import uuid
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +22,7 @@ from monitor.store.client import Client, connect
 from monitor.store.migrate import Migration, base_tables, known_migrations, migrate
 from monitor.store.prepare import back_fill_store, history_missing, prepare_store
 from tests.conftest import with_database
+from tests.tools.service import ROOT, command, environment, running
 
 # Noon, so that a day's rows are of one day.
 NOW = (datetime.now(UTC) - timedelta(days=1)).replace(hour=12, minute=30, second=0, microsecond=0)
@@ -147,17 +152,6 @@ def expected(calls: int) -> list[tuple[Any, ...]]:
 def text_of(client: Client, table: str) -> str:
     query = "SELECT create_table_query FROM system.tables WHERE database = currentDatabase() AND name = {table:String}"
     return str(client.query(query, parameters={"table": table}).result_rows[0][0])
-
-
-@pytest.fixture
-def settings(backend_url: str, database: str) -> Settings:
-    """Of a database that is there and is not ours yet."""
-    if backend_url.startswith("chdb:"):
-        return load_settings()
-    plain = load_settings()
-    return plain.model_copy(
-        update={"store": plain.store.model_copy(update={"url": with_database(backend_url, database)})}
-    )
 
 
 def adopted(client: Client, **options: Any) -> bool:
@@ -377,8 +371,6 @@ def test_a_table_of_json_is_refused_in_words(empty_client: Client) -> None:
 @pytest.fixture
 def theirs(clickhouse_url: str) -> Iterator[Settings]:
     """Settings of a server's database that an exporter filled, for what looks at settings."""
-    import uuid
-
     url = with_database(clickhouse_url, f"theirs_{uuid.uuid4().hex[:8]}")
     admin = connect(clickhouse_url)
     admin.command(f"CREATE DATABASE {url.rsplit('/', 1)[1]}")
@@ -404,5 +396,32 @@ def test_the_exporters_retention_stays(theirs: Settings) -> None:
     assert "TTL toDate(timestamp) + toIntervalDay(400)" in text_of(client, "inferences")
     assert back_fill_store(theirs)
     assert history_missing(theirs) == []
+    assert facts(client) == expected(DAYS * CALLS)
+    client.close()
+
+
+def run(settings: Settings, folder: Path, *arguments: str) -> str:
+    done = subprocess.run(
+        command(*arguments, "--data", str(folder)), cwd=ROOT, env=environment({"MONITOR_STORE__URL": settings.store_url}),
+        capture_output=True, text=True, timeout=60, check=True,
+    )  # fmt: skip
+    return done.stdout
+
+
+def test_the_command_says_what_it_carried_over(theirs: Settings, tmp_path: Path) -> None:
+    assert run(theirs, tmp_path, "migrate").splitlines()[-1] == "carried 120 rows of history into inferences"
+    assert run(theirs, tmp_path, "migrate") == "the schema is up to date\n"
+    assert "history" not in run(theirs, tmp_path, "check")
+
+
+def test_a_service_carries_history_over_while_it_runs(theirs: Settings, tmp_path: Path) -> None:
+    prepare_store(theirs)
+    assert "rows from before are not yet in the facts of inferences_mv" in run(theirs, tmp_path, "check")
+    client = connect(theirs.store_url)
+    with running(tmp_path / "data", env={"MONITOR_STORE__URL": theirs.store_url}):
+        deadline = time.monotonic() + 30
+        while history_missing(theirs):
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
     assert facts(client) == expected(DAYS * CALLS)
     client.close()
