@@ -16,6 +16,7 @@ from typing import Final, Literal
 from monitor.errors import MonitorError
 from monitor.serve.ports import bind
 from monitor.settings import Settings, load_settings
+from monitor.store.adopt import unfinished
 from monitor.store.client import Client, connect, explained, server_address
 from monitor.store.migrate import applied_versions, pending
 from monitor.store.owner import Owner, find_owner
@@ -125,6 +126,7 @@ def _store(settings: Settings) -> Iterator[CheckResult]:
             client = connect(reader_url(settings), timeout_s=STORE_ANSWER_S)
             yield CheckResult(name="store", state="ok", text=f"ClickHouse {client.server_version} at {address}")
             yield _schema(client)
+            yield from _history(client)
             yield _clock(client)
     except MonitorError as error:  # also in the middle: it may go away at any moment
         yield CheckResult(name="store", state="failed", text=str(error))
@@ -143,6 +145,12 @@ def _schema(client: Client) -> CheckResult:
         return CheckResult(name="schema", state="failed", text=f"lacks {names}; run `monitor migrate`")
     newest = max(applied_versions(client), default=0)
     return CheckResult(name="schema", state="ok", text=f"version {newest}, up to date")
+
+
+def _history(client: Client) -> Iterator[CheckResult]:
+    if missing := unfinished(client):
+        text = f"rows from before are not yet in the facts of {', '.join(missing)}; run `monitor migrate`"
+        yield CheckResult(name="history", state="warning", text=text)
 
 
 def _clock(client: Client) -> CheckResult:
