@@ -177,6 +177,14 @@ def test_a_segment_counts_once_through_any_server(settings: Settings, shards: li
         inserter.close()
 
 
+@pytest.mark.parametrize(("user", "mode"), [("monitor", "global"), ("reader", "global"), ("locked", "deny")])
+def test_what_each_user_may_set_is_set(servers: list[clickhouse_server.Server], user: str, mode: str) -> None:
+    """A user who may set nothing is served all the same."""
+    client = connect(servers[0].url(user=user))
+    assert client.command("SELECT getSetting('distributed_product_mode')") == mode
+    client.close()
+
+
 def _same(found: list[KpiValue], wanted: list[KpiValue]) -> None:
     assert len(found) == len(wanted)
     for one, other in zip(found, wanted, strict=True):
