@@ -104,11 +104,33 @@ class CollectorSettings(Section):
         ge=MIB,
         description="Most request bytes in memory at once; beyond it requests get a retryable refusal.",
     )
+    max_connections: int = Field(
+        1000, ge=1, description="HTTP connections at once; beyond it requests get a retryable refusal."
+    )
+    request_timeout_s: float = Field(
+        60.0,
+        gt=0,
+        description="Longest time that a request's headers, and then its body, may take to arrive over HTTP.",
+    )
+    insert_timeout_s: float = Field(
+        60.0, gt=0, description="Longest wait for ClickHouse to take one segment; then it is tried again."
+    )
+    tls_cert: Path | None = Field(
+        None, description="Certificate chain in PEM; with `tls_key`, OTLP is served over TLS only."
+    )
+    tls_key: Path | None = Field(None, description="Private key of that certificate, in PEM.")
+    cors_origins: list[str] = Field(
+        [], description="Origins whose pages may send telemetry from browsers, such as `https://app.example.com`."
+    )
     segment_spans: int = Field(
         131_072, ge=1, le=500_000, description="Spans in one write-ahead segment, which is one insert into ClickHouse."
     )
     segment_bytes: int = Field(96 * MIB, ge=1024, description="Bytes in one write-ahead segment.")
-    segment_age_s: float = Field(1.0, gt=0, description="Longest time a span waits before its segment is inserted.")
+    segment_age_s: float = Field(
+        1.0,
+        gt=0,
+        description="Longest time a span waits before its segment is inserted; metrics wait five times as long.",
+    )
     inserters: int = Field(2, ge=1, le=16, description="Segments inserted in parallel.")
     max_attributes: int = Field(256, ge=1, description="Attributes kept of one span, event, link or resource.")
     max_attribute_bytes: int = Field(
@@ -374,6 +396,9 @@ def _check_together(settings: Settings, where: str) -> None:
         raise ConfigError(
             f"{where}: `privacy.hash_user_ids` is on, but `privacy.salt` is empty; set it to a long random text"
         )
+    if bool(settings.collectors.tls_cert) != bool(settings.collectors.tls_key):
+        given, missing = ("tls_cert", "tls_key") if settings.collectors.tls_cert else ("tls_key", "tls_cert")
+        raise ConfigError(f"{where}: `collectors.{given}` is set, but `collectors.{missing}` is not; TLS needs both")
     _check_cluster(settings, where)
     loopback = settings.collectors.host in ("127.0.0.1", "::1", "localhost")
     if not loopback and not settings.collectors.tokens:

@@ -12,7 +12,6 @@ import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import grpc
-import uvicorn
 from starlette.types import ASGIApp
 
 from collectors.otlp.grpc_receiver import make_server
@@ -20,6 +19,7 @@ from collectors.otlp.http_receiver import make_app
 from collectors.pipeline import Pipeline
 from monitor.errors import MonitorError
 from monitor.serve.dashboard import start_dashboard, stop_dashboard, wait_until_ready
+from monitor.serve.http import Limits, http_server, read_tls
 from monitor.serve.ports import address, bind, free_port, port_of
 from monitor.settings import Settings
 from monitor.store.client import Client, connect, server_address
@@ -77,7 +77,8 @@ async def _start(settings: Settings, stack: contextlib.AsyncExitStack, *, dashbo
     http_socket = stack.enter_context(bind(host, section.http_port, "OTLP/HTTP", "--http-port"))
     # gRPC binds its port itself; asking first says at once, and quietly, if it is taken.
     grpc_port = free_port(host, section.grpc_port, "OTLP/gRPC", "--grpc-port")
-    addresses = {"http": f"http://{address(host, port_of(http_socket))}"}
+    scheme = "https" if section.tls_cert else "http"
+    addresses = {"http": f"{scheme}://{address(host, port_of(http_socket))}"}
     endpoint_socket: socket.socket | None = None
     if settings.embedded:
         endpoint_socket = stack.enter_context(
@@ -125,20 +126,27 @@ async def start_collectors(
     pipeline = Pipeline(settings)
     stack.push_async_callback(asyncio.to_thread, _close_pipeline, pipeline)
     await asyncio.to_thread(pipeline.start)
+    tls = read_tls(section)
     tokens = [token.get_secret_value() for token in section.tokens]
     app = make_app(
         pipeline,
         max_message_bytes=section.max_message_bytes,
         tokens=tokens,
         ready=lambda: _trouble(pipeline, store),
+        body_timeout_s=section.request_timeout_s,
+        cors_origins=section.cors_origins,
     )
-    await stack.enter_async_context(http_server(app, http_socket))
+    limits = Limits(connections=section.max_connections, headers_s=section.request_timeout_s)
+    await stack.enter_async_context(
+        http_server(app, http_socket, limits=limits, tls=None if tls is None else (section.tls_cert, section.tls_key))
+    )
     server, port = make_server(
         pipeline,
         host=section.host,
         port=grpc_port,
         max_message_bytes=section.max_message_bytes,
         tokens=tokens,
+        tls=tls,
     )
     await stack.enter_async_context(_grpc_server(server))
     return port
@@ -195,43 +203,9 @@ async def _trouble(pipeline: Pipeline, store: Client) -> str | None:
 
 def _close_pipeline(pipeline: Pipeline) -> None:
     if not pipeline.close():
-        waiting = pipeline.stats.snapshot().waiting
         logger.warning(
-            "%d spans are not in ClickHouse yet; they stay in the write-ahead log for the next start", waiting
+            "%d items are not in ClickHouse yet; they stay in the write-ahead log for the next start", pipeline.waiting
         )
-
-
-class _Server(uvicorn.Server):
-    """Leaves signals to the service as a whole."""
-
-    @contextlib.contextmanager
-    def capture_signals(self):  # type: ignore[no-untyped-def]
-        yield
-
-
-@contextlib.asynccontextmanager
-async def http_server(app: ASGIApp, sock: socket.socket) -> AsyncIterator[None]:
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        lifespan="on",
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=2,
-        server_header=False,
-    )
-    server = _Server(config)
-    task = asyncio.create_task(server.serve(sockets=[sock]))
-    while not server.started:
-        if task.done():
-            task.result()
-            raise MonitorError("the HTTP server ended while it was starting; run with --debug to see why")
-        await asyncio.sleep(0.005)
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        await task
 
 
 @contextlib.asynccontextmanager

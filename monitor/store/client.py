@@ -7,6 +7,7 @@ process a folder, no fork after the folder is open, any number of handles, which
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -28,10 +29,14 @@ __all__ = [
     "explained",
     "is_embedded",
     "is_transient",
+    "reason",
     "server_address",
     "store_path",
 ]
 
+# Its warnings quote the address with the whole statement, in which a secret may stand; what it warns of is raised too.
+# Said here because importing the driver sets a level of its own.
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 # Times are UTC everywhere; without this, naive datetimes are taken as local time.
 common.set_setting("naive_datetime_insert", "server")
 # A client is shared by threads; with a session, a server would refuse two queries at a time.
@@ -202,13 +207,38 @@ def explained(address: str) -> Iterator[None]:
         raise _explain_server(error, address) from error
 
 
+def reason(error: BaseException) -> str:
+    """Why a statement of ours failed, in one line for logs and pages.
+
+    Without the statement, which driver and server quote, and in which a secret may stand.
+    """
+    if isinstance(error, MonitorError):
+        return str(error)
+    words = _first_line(error)
+    if error_code(error) is None:
+        return words
+    name = _ERROR_NAME.search(words)
+    said = _STATEMENT.split(_PREFIX.sub("", words))[0].strip()
+    return f"{said} {name.group(1)}" if name and not said.endswith(name.group(1)) else said
+
+
 # What the system said, out of the driver's account of its attempts.
-_SYSTEM_REASON = re.compile(r"\[Errno -?\d+\] ([^\"'\])]+)|(timed out)|(Name or service not known)")
+_SYSTEM_REASON = re.compile(
+    r"\[Errno -?\d+\] ([^\"'\])]+)|Error\(\d+, '([^']+)'\)|(timed out)|(Name or service not known)"
+    r"|(Remote end closed connection)"
+)
+_PREFIX = re.compile(r"^Received ClickHouse exception, code: \d+, server response: Code: \d+\. DB::(Net)?Exception: ")
+# Where ClickHouse's own words end and the statement that it quotes begins.
+_STATEMENT = re.compile(
+    r"[:,.;]? *(?:in scope|in query|while processing|while executing '|failed at position).*", re.IGNORECASE
+)
+_ERROR_NAME = re.compile(r"(\([A-Z][A-Z0-9_]+\))$")
 
 
 def _first_line(error: BaseException) -> str:
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if error_code(error) is None and (reason := _SYSTEM_REASON.search(text)) is not None:
-        return next(group for group in reason.groups() if group).strip().lower()
-    text = text.split(" (for url ")[0].split("(version ")[0].strip()
+    if error_code(error) is None and (found := _SYSTEM_REASON.search(text)) is not None:
+        return next(group for group in found.groups() if group).strip().lower()
+    for unwanted in (" (for url ", " with url: ", " executing HTTP request", " (version "):
+        text = text.split(unwanted)[0].strip()
     return text[:300]

@@ -10,11 +10,13 @@ import re
 from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import resources
+from typing import Final
 
 from monitor.errors import SchemaTooNew, StoreError
 from monitor.store.client import Client
 from monitor.store.cluster import LOCAL, Layout, Renderer
 
+METRIC_KINDS: Final = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
 _CREATED = re.compile(r"^CREATE TABLE IF NOT EXISTS (\w+)", re.MULTILINE)
 _STATEMENT_END = re.compile(r";[ \t]*\n")
 
@@ -180,7 +182,13 @@ def apply_retention(
     wanted = {
         "otel_traces": ("Timestamp", raw_days),
         "otel_traces_trace_id_ts": ("Start", raw_days),
+        "otel_logs": ("Timestamp", raw_days),
+        **{f"otel_metrics_{kind}": ("TimeUnix", raw_days) for kind in METRIC_KINDS},
         "inferences": ("timestamp", facts_days),
+        "sdk_reports": ("timestamp", facts_days),
+        "evaluations": ("timestamp", facts_days),
+        "engagement_events": ("timestamp", facts_days),
+        "gpu_samples": ("timestamp", facts_days),
     }
     for name, (column, days) in wanted.items():
         if name in leave:

@@ -274,14 +274,14 @@ def test_a_shard_that_dies_costs_nothing(tmp_path: Path) -> None:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
             # The first segment's rows were seen, but its answer may have died with the shard: it is sent again then.
-            assert collector.pipeline.stats.snapshot().waiting in (200 * (taken - 1), 200 * taken)
+            assert collector.snapshot().waiting in (200 * (taken - 1), 200 * taken)
             servers[1] = servers[1].restarted()
             deadline = time.monotonic() + 60
-            while collector.pipeline.stats.snapshot().waiting:
+            while collector.snapshot().waiting:
                 assert time.monotonic() < deadline, trouble(collector.http)
                 time.sleep(0.05)
             assert trouble(collector.http) is None
-        assert collector.pipeline.stats.snapshot().retried_inserts > 0
+        assert collector.snapshot().retried_inserts > 0
         for table in ("otel_traces", "inferences"):
             assert count(client, table) == 200 * taken
         assert client.command("SELECT uniqExact(SpanId) FROM otel_traces") == 200 * taken

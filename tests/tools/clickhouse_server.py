@@ -10,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import signal
 import socket
 import subprocess
 import sys
@@ -48,10 +49,6 @@ class Server:
     path: Path
     options: tuple[str, ...] = ()
 
-    def kill(self) -> None:
-        self.process.kill()
-        self.process.wait()
-
     def restarted(self) -> Server:
         """The same again, after it ended."""
         return start(self.path, self.port, self.options)
@@ -62,6 +59,18 @@ class Server:
             self.process.wait(timeout=20)
         except subprocess.TimeoutExpired:
             self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL, also to one that is suspended; `start` on the same path and port brings it back."""
+        self.process.kill()
+        self.process.wait()
+
+    def suspend(self) -> None:
+        """It hangs: connections are taken by the system, and nothing is answered."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
 
     def url(self, database: str = "default", user: str = "monitor", password: str = PASSWORD) -> str:
         from urllib.parse import quote
@@ -75,9 +84,17 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def start(path: Path, port: int | None = None, options: tuple[str, ...] = ()) -> Server:
-    """Start a server on this data folder and wait until it answers."""
-    server = launch(path, port, options)
+def start(
+    path: Path,
+    port: int | None = None,
+    options: tuple[str, ...] = (),
+    *,
+    password: str = PASSWORD,
+    read_only: bool = False,
+) -> Server:
+    """Start a server on this data folder and wait until it answers; `read_only` forbids `monitor` to write, too."""
+    more = ("--password", password, *(["--read-only"] if read_only else []))
+    server = launch(path, port, (*options, *more))
     wait(server)
     return server
 
@@ -135,16 +152,17 @@ def cluster(folder: Path, shards: int = 2) -> Iterator[list[Server]]:
             server.stop()
 
 
-def _write_config(folder: Path, hosts: str, shard: int) -> Path:
-    password = f"<password>{PASSWORD}</password>"
+def _write_config(folder: Path, password: str, hosts: str, shard: int, *, read_only: bool) -> Path:
+    secret = f"<password>{password}</password>"
+    profile = "reading" if read_only else "default"
     networks = "<networks><ip>::1</ip><ip>127.0.0.1</ip></networks><quota>default</quota>"
     (folder / "users.xml").write_text(
         "<clickhouse><profiles><default/><reading><readonly>2</readonly></reading>"
         "<locked><readonly>1</readonly></locked></profiles><users>"
         f"<default><password></password><profile>default</profile>{networks}</default>"
-        f"<monitor>{password}<profile>default</profile>{networks}<access_management>1</access_management></monitor>"
-        f"<reader>{password}<profile>reading</profile>{networks}</reader>"
-        f"<locked>{password}<profile>locked</profile>{networks}</locked>"
+        f"<monitor>{secret}<profile>{profile}</profile>{networks}<access_management>1</access_management></monitor>"
+        f"<reader>{secret}<profile>reading</profile>{networks}</reader>"
+        f"<locked>{secret}<profile>locked</profile>{networks}</locked>"
         "</users><quotas><default/></quotas></clickhouse>",
         encoding="utf-8",
     )
@@ -166,6 +184,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--http-port", type=int, required=True)
     parser.add_argument("--path", type=Path, required=True)
+    parser.add_argument("--password", default=PASSWORD)
+    parser.add_argument("--read-only", action="store_true", help="`monitor` may not write either")
     parser.add_argument("--tcp-port", type=int, help="where other shards reach it")
     parser.add_argument("--cluster", default="", help="HOST:TCP_PORT,HOST:TCP_PORT,… one shard each")
     parser.add_argument("--shard", type=int, default=1)
@@ -173,7 +193,7 @@ def main() -> None:
     options = parser.parse_args()
     folder = options.path.with_name(f"{options.path.name}-config")
     folder.mkdir(exist_ok=True)
-    config = _write_config(folder, options.cluster, options.shard)
+    config = _write_config(folder, options.password, options.cluster, options.shard, read_only=options.read_only)
     listen = "SYSTEM START LISTEN HTTP;"
     if options.tcp_port:
         listen += " SYSTEM START LISTEN TCP;"

@@ -70,6 +70,13 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**kept, **(extra or {})}
 
 
+def run(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """One command, run to its end."""
+    return subprocess.run(
+        command(*arguments), cwd=ROOT, env=environment(env), capture_output=True, text=True, timeout=60
+    )
+
+
 def spawn(data: Path, *options: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     """Start `monitor up` on free ports, without waiting for it; stderr goes to a file beside the data folder."""
     return _spawn("up", ("grpc", "http", "clickhouse", "dashboard"), data, options, env)
