@@ -58,7 +58,7 @@ class Watch:
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._repeat, args=(read, every_s), name=f"watch{read.__name__}")
-            for read, every_s in ((self._read_metrics, 0.02), (self._read_readiness, 0.1))
+            for read, every_s in ((self._read_metrics, 0.05), (self._read_readiness, 0.2))
         ]
         for thread in self._threads:
             thread.start()
@@ -236,7 +236,7 @@ class Scene:
         code, said = self.check()
         assert code == 1, said
         failed = "\n".join(line for line in said.splitlines() if line.startswith("FAIL"))
-        assert all(word in failed for word in words), said
+        assert all(word in failed for word in words), f"not {words} in: {said}"
 
     def wait_until_ready(self) -> None:
         """Until `/readyz` says 200; nobody lends a hand."""
