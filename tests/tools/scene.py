@@ -160,7 +160,7 @@ class Scene:
             "MONITOR_STORE__QUERY_TIMEOUT_S": "1",
             "MONITOR_COLLECTORS__TOKENS": json.dumps([TOKEN]),
             "MONITOR_COLLECTORS__SEGMENT_AGE_S": "0.4",
-            "MONITOR_COLLECTORS__INSERT_TIMEOUT_S": "2",
+            "MONITOR_COLLECTORS__INSERT_TIMEOUT_S": "3",
             "MONITOR_PRIVACY__HASH_USER_IDS": "true",
             "MONITOR_PRIVACY__SALT": SALT,
             **env,
