@@ -12,6 +12,8 @@ demo: $(VENV)/server.stamp
 test: $(VENV)/dev.stamp lint
 	$(BIN)/python -m tests.tools.browser
 	$(BIN)/python -m tests.tools.clickhouse_library
+	$(BIN)/python -m tests.tools.compiler
+	$(BIN)/python -m tests.tools.javascript
 	$(BIN)/pytest $(PYTEST)
 
 lint: $(VENV)/dev.stamp

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 from collections.abc import Iterator
 
-from collectors.stats import Stats
 from monitor.errors import Retryable
 
 
 class Busy(Retryable):
     """Too many bytes are being taken in at this moment."""
 
+    reason = "busy"
+
 
 class Inflight:
-    """For one event loop."""
+    """Shared by all receivers and the threads that inflate for them."""
 
-    def __init__(self, limit: int, stats: Stats) -> None:
+    def __init__(self, limit: int) -> None:
         self.bytes = 0
         self._limit = limit
-        self._stats = stats
+        self._lock = threading.Lock()
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[Held]:
@@ -28,14 +30,18 @@ class Inflight:
         try:
             yield held
         finally:
-            self.bytes -= held.bytes
+            with self._lock:
+                self.bytes -= held.bytes
 
-    def fits(self, size: int) -> bool:
-        return self.bytes + size <= self._limit
-
-    def refuse(self) -> Busy:
-        self._stats.refuse("busy")
-        return Busy(f"more than {self._limit} bytes of requests are being taken in; send again shortly")
+    def take(self, size: int, held: Held) -> None:
+        with self._lock:
+            # A request that is alone is never refused: it has a limit of its own, and would be refused each time it is
+            # sent again.
+            alone = self.bytes == held.bytes
+            if not alone and self.bytes + size > self._limit:
+                raise Busy(f"more than {self._limit} bytes of requests are being taken in; send again shortly")
+            self.bytes += size
+            held.bytes += size
 
 
 class Held:
@@ -51,11 +57,6 @@ class Held:
         Raises
         ------
         Busy
-            If that is over the limit. A request that is alone is never refused: it has a limit of its own, and would
-            be refused each time it is sent again.
+            If that is over the limit of all requests together.
         """
-        alone = self._inflight.bytes == self.bytes
-        if not alone and not self._inflight.fits(size):
-            raise self._inflight.refuse()
-        self.bytes += size
-        self._inflight.bytes += size
+        self._inflight.take(size, self)

@@ -10,30 +10,65 @@ from collectors.stats import Snapshot
 PREFIX: Final = "monitor_collector"
 
 
-def render_metrics(snapshot: Snapshot, waiting_bytes: int) -> str:
-    """Text exposition format 0.0.4."""
-    lines: list[str] = []
+class _Page:
+    def __init__(self) -> None:
+        self._families: dict[str, list[str]] = {}
 
-    def add(name: str, kind: str, meaning: str, values: Mapping[str, int] | int, label: str = "reason") -> None:
-        lines.extend([f"# HELP {PREFIX}_{name} {meaning}", f"# TYPE {PREFIX}_{name} {kind}"])
-        if isinstance(values, int):
-            lines.append(f"{PREFIX}_{name} {values}")
-        else:
-            lines.extend(f'{PREFIX}_{name}{{{label}="{key}"}} {value}' for key, value in sorted(values.items()))
+    def add(self, name: str, kind: str, meaning: str, value: int, labels: Mapping[str, str] | None = None) -> None:
+        family = self._families.setdefault(
+            name, [f"# HELP {PREFIX}_{name} {meaning}", f"# TYPE {PREFIX}_{name} {kind}"]
+        )
+        inside = ",".join(f'{key}="{text}"' for key, text in (labels or {}).items())
+        family.append(f"{PREFIX}_{name}{{{inside}}} {value}" if inside else f"{PREFIX}_{name} {value}")
 
-    add(
-        "spans_received_total",
-        "counter",
-        "Spans of accepted requests, and those recovered from the log.",
-        snapshot.received,
-    )
-    add("spans_stored_total", "counter", "Spans in ClickHouse.", snapshot.stored)
-    add("spans_rejected_total", "counter", "Spans that can never be stored.", snapshot.rejected)
-    add("spans_waiting", "gauge", "Spans in the write-ahead log that are not stored yet.", snapshot.waiting)
-    add("spans_recovered_total", "counter", "Spans found in the write-ahead log at start.", snapshot.recovered)
-    add("spans_repaired_total", "counter", "Spans stored with a change.", snapshot.repaired)
-    add("requests_total", "counter", "Accepted requests.", snapshot.requests)
-    add("requests_refused_total", "counter", "Requests of which nothing was taken.", snapshot.refused_requests)
-    add("insert_retries_total", "counter", "Inserts that had to be tried again.", snapshot.retried_inserts)
-    add("wal_bytes", "gauge", "Bytes in the write-ahead log.", waiting_bytes)
-    return "\n".join(lines) + "\n"
+    def text(self) -> str:
+        return "\n".join(line for family in self._families.values() for line in family) + "\n"
+
+
+# Prefix of each signal's items -> the words for them.
+_ITEMS: Final = {"spans": "Spans", "log_records": "Log records", "data_points": "Metric data points"}
+
+
+def render_metrics(snapshots: Mapping[str, tuple[str, Snapshot]], waiting_bytes: int) -> str:
+    """Text exposition format 0.0.4; `snapshots` is signal -> (name of its items, its numbers)."""
+    page = _Page()
+    for items, snapshot in snapshots.values():
+        what = _ITEMS[items]
+        page.add(
+            f"{items}_received_total",
+            "counter",
+            f"{what} of accepted requests, and those recovered from the log.",
+            snapshot.received,
+        )
+        page.add(f"{items}_stored_total", "counter", f"{what} in ClickHouse.", snapshot.stored)
+        page.add(
+            f"{items}_waiting", "gauge", f"{what} in the write-ahead log that are not stored yet.", snapshot.waiting
+        )
+        page.add(
+            f"{items}_recovered_total", "counter", f"{what} found in the write-ahead log at start.", snapshot.recovered
+        )
+        for reason, count in sorted(snapshot.rejected.items()):
+            page.add(
+                f"{items}_rejected_total", "counter", f"{what} that can never be stored.", count, {"reason": reason}
+            )
+        for reason, count in sorted(snapshot.repaired.items()):
+            page.add(f"{items}_repaired_total", "counter", f"{what} stored with a change.", count, {"reason": reason})
+    for signal, (_, snapshot) in snapshots.items():
+        page.add("requests_total", "counter", "Accepted requests.", snapshot.requests, {"signal": signal})
+        for reason, count in sorted(snapshot.refused_requests.items()):
+            page.add(
+                "requests_refused_total",
+                "counter",
+                "Requests of which nothing was taken.",
+                count,
+                {"signal": signal, "reason": reason},
+            )
+        page.add(
+            "insert_retries_total",
+            "counter",
+            "Inserts that had to be tried again.",
+            snapshot.retried_inserts,
+            {"signal": signal},
+        )
+    page.add("wal_bytes", "gauge", "Bytes in the write-ahead logs.", waiting_bytes)
+    return page.text()

@@ -10,22 +10,22 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, kw_only=True)
 class Snapshot:
-    """Spans since the process began.
+    """Items of one signal (spans, log records, data points) since the process began.
 
     Attributes
     ----------
     received : int
-        Spans of accepted requests, and those found in the log at start.
+        Items of accepted requests, and those found in the log at start.
     stored, waiting : int
         In ClickHouse; in the log and not there yet.
     rejected : mapping of reason to count
-        Spans that can never be stored.
+        Items that can never be stored.
     recovered : int
         Part of `received` that was found in the log at start.
     refused_requests : mapping of reason to count
         Requests that got an error: nothing of them was taken.
     repaired : mapping of reason to count
-        Spans stored with a change.
+        Items stored with a change.
     retried_inserts : int
         Inserts that had to be tried again.
     """
@@ -43,7 +43,7 @@ class Snapshot:
 
 @dataclass
 class Stats:
-    """Counters shared by receivers and inserters."""
+    """Counters of one signal, shared by receivers and inserters."""
 
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _received: int = 0
@@ -56,44 +56,43 @@ class Stats:
     _refused: Counter[str] = field(default_factory=Counter)
     _repaired: Counter[str] = field(default_factory=Counter)
 
-    def accept(self, spans: int, rejected: Mapping[str, int], repaired: Mapping[str, int]) -> None:
+    def accept(self, items: int, rejected: Mapping[str, int], repaired: Mapping[str, int]) -> None:
         with self._lock:
             self._requests += 1
-            self._received += spans + sum(rejected.values())
-            self._waiting += spans
+            self._received += items + sum(rejected.values())
+            self._waiting += items
             self._rejected.update(rejected)
             self._repaired.update(repaired)
 
-    def undo_accept(self, spans: int, rejected: Mapping[str, int], repaired: Mapping[str, int], reason: str) -> None:
+    def undo_accept(self, items: int, rejected: Mapping[str, int], repaired: Mapping[str, int]) -> None:
         """The request could not be logged, so nothing of it was taken."""
         with self._lock:
             self._requests -= 1
-            self._received -= spans + sum(rejected.values())
-            self._waiting -= spans
+            self._received -= items + sum(rejected.values())
+            self._waiting -= items
             self._rejected.subtract(rejected)
             self._repaired.subtract(repaired)
-            self._refused[reason] += 1
 
     def refuse(self, reason: str) -> None:
         with self._lock:
             self._refused[reason] += 1
 
-    def recover(self, spans: int) -> None:
+    def recover(self, items: int) -> None:
         with self._lock:
-            self._received += spans
-            self._recovered += spans
-            self._waiting += spans
+            self._received += items
+            self._recovered += items
+            self._waiting += items
 
-    def store(self, spans: int) -> None:
+    def store(self, items: int) -> None:
         with self._lock:
-            self._waiting -= spans
-            self._stored += spans
+            self._waiting -= items
+            self._stored += items
 
-    def set_aside(self, spans: int, reason: str) -> None:
+    def set_aside(self, items: int, reason: str) -> None:
         """ClickHouse can never take these."""
         with self._lock:
-            self._waiting -= spans
-            self._rejected[reason] += spans
+            self._waiting -= items
+            self._rejected[reason] += items
 
     def retry(self) -> None:
         with self._lock:

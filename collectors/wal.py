@@ -41,9 +41,13 @@ SUFFIX: Final = ".segment"
 class LogFull(Retryable):
     """The log holds as much as it may; ClickHouse is behind, or away."""
 
+    reason = "log_full"
+
 
 class LogBroken(Retryable):
     """The log could not be written: disk full, or failing."""
+
+    reason = "log_broken"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +113,37 @@ def record_body(data: bytes, begin: int, end: int) -> bytes:
     return data[_read_varint(data, begin)[1] : end - TRAILER_BYTES]
 
 
+class TooBig(BadInput):
+    """One request is more than the log may hold at all."""
+
+    reason = "too_large"
+
+
+class Budget:
+    """Bytes on disk that the logs of all signals share."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self._lock = threading.Lock()
+        self._taken = 0
+
+    @property
+    def taken(self) -> int:
+        return self._taken
+
+    def take(self, size: int, *, force: bool = False) -> bool:
+        """Reserve so many bytes; whether they fit. What is on disk already is taken by force."""
+        with self._lock:
+            if not force and self._taken + size > self.limit:
+                return False
+            self._taken += size
+            return True
+
+    def give_back(self, size: int) -> None:
+        with self._lock:
+            self._taken -= size
+
+
 class WriteAheadLog:
     """Durable queue of segments in one folder, which one process may own.
 
@@ -118,8 +153,8 @@ class WriteAheadLog:
         Made if it is not there; readable by this user alone.
     segment_spans, segment_bytes, segment_age_s
         A segment is closed at the first of these.
-    max_bytes : int
-        Most bytes on disk that wait to be stored; beyond it `append` refuses.
+    budget : Budget
+        Bytes on disk that may wait to be stored; beyond it `append` refuses.
     on_segment : callable
         Takes each closed segment, from the log's thread, in order.
     """
@@ -131,18 +166,17 @@ class WriteAheadLog:
         segment_spans: int,
         segment_bytes: int,
         segment_age_s: float,
-        max_bytes: int,
+        budget: Budget,
         on_segment: Callable[[Segment], None],
     ) -> None:
         self._folder = folder
         self._segment_spans = segment_spans
         self._segment_bytes = segment_bytes
         self._segment_age_s = segment_age_s
-        self._max_bytes = max_bytes
+        self.budget = budget
         self._on_segment = on_segment
         self._queue: queue.SimpleQueue[_Append | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
-        self._waiting_bytes = 0
         self._closing = False
         self._run = uuid.uuid4().hex[:12]
         self._number = 0
@@ -159,11 +193,6 @@ class WriteAheadLog:
             ) from None
         self._thread = threading.Thread(target=self._write, name="wal", daemon=True)
 
-    @property
-    def waiting_bytes(self) -> int:
-        """Bytes accepted and not yet deleted by `forget`."""
-        return self._waiting_bytes
-
     def start(self) -> list[Segment]:
         """Recover what an earlier run left, hand it on, and begin to accept; returns what was recovered."""
         recovered = []
@@ -176,8 +205,7 @@ class WriteAheadLog:
                 ) from None
             if segment is None:
                 continue
-            with self._lock:
-                self._waiting_bytes += segment.bytes
+            self.budget.take(segment.bytes, force=True)
             recovered.append(segment)
             self._on_segment(segment)
         self._thread.start()
@@ -190,22 +218,21 @@ class WriteAheadLog:
         ------
         LogFull
             If the log holds as much as it may, or is closing.
-        BadInput
+        TooBig
             If the request alone is more than the log may hold.
         """
         prefix, trailer = _around(body, spans)
         done: Future[None] = Future()
         item = _Append(prefix, body, trailer, spans, done)
-        if item.size > self._max_bytes:
-            raise BadInput(f"a request of {len(body)} bytes is over the write-ahead log's limit of {self._max_bytes}")
+        if item.size > self.budget.limit:
+            raise TooBig(f"a request of {len(body)} bytes is over the write-ahead log's limit of {self.budget.limit}")
         with self._lock:
             if self._closing:
                 raise LogFull("the service is stopping; send again shortly")
-            if self._waiting_bytes + item.size > self._max_bytes:
+            if not self.budget.take(item.size):
                 raise LogFull(
-                    f"the write-ahead log holds its limit of {self._max_bytes} bytes that ClickHouse has not taken yet"
+                    f"the write-ahead log holds its limit of {self.budget.limit} bytes that ClickHouse has not taken yet"
                 )
-            self._waiting_bytes += item.size
             done.set_running_or_notify_cancel()  # a client that goes away must not cancel what is being written
             self._queue.put(item)
         return done
@@ -217,8 +244,7 @@ class WriteAheadLog:
         except OSError as error:
             # Harmless: it is inserted again at the next start, and its token makes that change nothing.
             logger.error("segment %s is stored but cannot be deleted: %s", segment.path, error.strerror)
-        with self._lock:
-            self._waiting_bytes -= segment.bytes
+        self.budget.give_back(segment.bytes)
 
     def close(self) -> None:
         """Write and hand on all that was accepted; nothing can be appended after."""
@@ -290,8 +316,7 @@ class WriteAheadLog:
         logger.error("write-ahead log %s cannot be written: %s", self._folder, reason)
         for item in group:
             if not item.done.done():
-                with self._lock:
-                    self._waiting_bytes -= item.size
+                self.budget.give_back(item.size)
                 item.done.set_exception(LogBroken(f"the write-ahead log cannot be written: {reason}"))
         # After a failed sync nobody knows what the disk holds behind the last good one: cut there, and go on in a new file.
         if self._file is not None:

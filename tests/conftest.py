@@ -79,6 +79,16 @@ def store_client(empty_client: Client) -> Client:
     return empty_client
 
 
+def empty_all(client: Client) -> None:
+    """Empty every table of the client's database but the ledger of migrations."""
+    query = (
+        "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'"
+        " AND name != 'schema_migrations'"
+    )
+    for (table,) in client.query(query).result_rows:
+        client.command(f"TRUNCATE TABLE {table}")
+
+
 @pytest.fixture
 def shared_folder() -> Path:
     """Test data that is kept in the repository."""

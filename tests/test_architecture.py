@@ -13,12 +13,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 OURS = ("monitor", "collectors", "alerts", "dashboards")
-BASE = ("monitor.errors", "monitor.semconv", "monitor.settings")
+BASE = ("monitor.errors", "monitor.semconv", "monitor.gpu_semconv", "monitor.settings")
 
 # Package -> what of ours it may import, beside itself. The longest matching name counts.
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "monitor.errors": (),
     "monitor.semconv": (),
+    "monitor.gpu_semconv": (),
     "monitor.settings": ("monitor.errors",),
     "monitor.sdk": ("monitor.errors", "monitor.semconv"),
     "monitor.stats": (),

@@ -8,11 +8,12 @@ from typing import Final
 import grpc
 from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import Message
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
-from collectors.otlp.check import Checked
+from collectors.otlp.checked import Checked
+from collectors.otlp.signals import Signal
 from monitor.errors import MonitorError, Retryable
 
 # Plain SDK exporters give up when the wait is longer than what is left of their ten seconds.
@@ -61,17 +62,27 @@ def refusal_of(error: MonitorError) -> Refusal:
     return Refusal(code=grpc.StatusCode.INVALID_ARGUMENT, message=str(error))
 
 
+def reason_of(error: MonitorError) -> str:
+    """The name under which such a refusal is counted."""
+    return str(getattr(error, "reason", "refused"))
+
+
 UNAUTHENTICATED: Final = Refusal(
     code=grpc.StatusCode.UNAUTHENTICATED, message="a valid token is wanted: `authorization: Bearer TOKEN`"
 )
+# Ours to answer for, and perhaps passing: the client should keep its data.
+UNEXPECTED: Final = Refusal(code=grpc.StatusCode.UNAVAILABLE, message="internal error", retry_after_s=RETRY_AFTER_S)
 
 
-def success(checked: Checked) -> bytes:
-    """The serialised response: empty, unless some spans were left out."""
-    if not checked.rejected:
-        return b""
-    response = ExportTraceServiceResponse()
-    response.partial_success.rejected_spans = sum(checked.rejected.values())
-    reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(checked.rejected.items()))
-    response.partial_success.error_message = f"spans left out ({reasons}); ids must be 16 and 8 bytes, not all zero"
-    return response.SerializeToString()
+def success(signal: Signal, checked: Checked) -> Message:
+    """The response: empty, unless some items were left out."""
+    response = signal.response()
+    if checked.rejected:
+        # Only now, because touching the field sets it, and clients warn of one that is set.
+        partial = response.partial_success  # type: ignore[attr-defined]
+        setattr(partial, signal.rejected, sum(checked.rejected.values()))
+        reasons = ", ".join(f"{reason}: {count}" for reason, count in sorted(checked.rejected.items()))
+        partial.error_message = (
+            f"{signal.items.replace('_', ' ')} left out ({reasons}); ids must be 16 and 8 bytes, not all zero"
+        )
+    return response

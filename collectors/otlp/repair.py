@@ -1,8 +1,10 @@
-"""What is done to the rare span that cannot be stored as it came. Works on decoded messages, in place.
+"""What is done to the rare item that cannot be stored as it came. Works on decoded messages, in place.
 
-- ids of the wrong length, or all zero: the span is left out (it can never succeed);
+- ids of the wrong length, or all zero: the span is left out (it can never succeed); a log record has none then;
 - a begin in the far past or future (see `max_past_days`, `max_future_s`): the time of arrival is taken, the time given is
   kept as an attribute; an end before the begin, or in the far future, becomes the begin, marked the same way;
+- a log record or data point of no believable time gets the time of arrival, marked the same way; a data point's impossible
+  start becomes unknown;
 - values over the limit are cut, attributes over the limit are dropped; both leave a mark;
 - byte strings, key-value lists and nested arrays become JSON text, which is how they are stored.
 """
@@ -13,14 +15,18 @@ import base64
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue
+from opentelemetry.proto.metrics.v1.metrics_pb2 import Metric
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from collectors.otlp.checked import Limits, TimeWindow
 from monitor import semconv
 
 TRUNCATION_MARK: Final = "…[truncated]"
@@ -33,19 +39,14 @@ class Repaired:
     rejected: Counter[str] = field(default_factory=Counter)
     repaired: Counter[str] = field(default_factory=Counter)
 
+    def note(self, reason: str, count: int = 1) -> None:
+        self.repaired[reason] += count
+        self.changed = True
 
-def repair_traces(
-    request: ExportTraceServiceRequest,
-    *,
-    max_attributes: int,
-    max_attribute_bytes: int,
-    earliest_ns: int,
-    latest_ns: int,
-    now_ns: int,
-) -> Repaired:
+
+def repair_traces(request: ExportTraceServiceRequest, limits: Limits, window: TimeWindow) -> Repaired:
     """Repair all spans of a request; says what was done."""
     done = Repaired()
-    limits = (max_attributes, max_attribute_bytes)
     for resource_spans in request.resource_spans:
         _repair_attributes(resource_spans.resource.attributes, limits, done)
         for scope_spans in resource_spans.scope_spans:
@@ -57,15 +58,67 @@ def repair_traces(
                     _repair_attributes(event.attributes, limits, done)
                 for link in span.links:
                     _repair_attributes(link.attributes, limits, done)
-                if not earliest_ns <= span.start_time_unix_nano <= latest_ns:
-                    _clamp(span, now_ns)
-                elif not span.start_time_unix_nano <= span.end_time_unix_nano <= latest_ns:
+                if not window.earliest_ns <= span.start_time_unix_nano <= window.latest_ns:
+                    _clamp(span, window.now_ns)
+                elif not span.start_time_unix_nano <= span.end_time_unix_nano <= window.latest_ns:
                     _clamp_end(span)
                 else:
                     continue
-                done.repaired["time_clamped"] += 1
-                done.changed = True
+                done.note("time_clamped")
     return done
+
+
+def repair_logs(request: ExportLogsServiceRequest, limits: Limits, window: TimeWindow) -> Repaired:
+    """Repair all records of a request; says what was done."""
+    done = Repaired()
+    for resource_logs in request.resource_logs:
+        _repair_attributes(resource_logs.resource.attributes, limits, done)
+        for scope_logs in resource_logs.scope_logs:
+            _repair_attributes(scope_logs.scope.attributes, limits, done)
+            for record in scope_logs.log_records:
+                _repair_attributes(record.attributes, limits, done)
+                _repair_value(record.body, limits.max_attribute_bytes, done)
+                given = record.time_unix_nano or record.observed_time_unix_nano
+                if not window.earliest_ns <= given <= window.latest_ns:
+                    record.time_unix_nano = window.now_ns
+                    # Neither time is often left out, and no error: the protocol lets a receiver fill it in.
+                    if given:
+                        _set(record.attributes, semconv.TIME_CLAMPED, str(given))
+                    done.note("time_clamped")
+    return done
+
+
+def repair_metrics(request: ExportMetricsServiceRequest, limits: Limits, window: TimeWindow) -> Repaired:
+    """Repair all data points of a request; says what was done."""
+    done = Repaired()
+    for resource_metrics in request.resource_metrics:
+        _repair_attributes(resource_metrics.resource.attributes, limits, done)
+        for scope_metrics in resource_metrics.scope_metrics:
+            _repair_attributes(scope_metrics.scope.attributes, limits, done)
+            for metric in scope_metrics.metrics:
+                for point in data_points(metric):
+                    _repair_attributes(point.attributes, limits, done)
+                    # A summary has none.
+                    for exemplar in getattr(point, "exemplars", ()):
+                        _repair_attributes(exemplar.filtered_attributes, limits, done)
+                    if not window.holds_point(point):
+                        _clamp_point(point, window)
+                        done.note("time_clamped")
+    return done
+
+
+def data_points(metric: Metric) -> Sequence[Any]:
+    """The points of a metric, of whatever kind; none if it has no kind."""
+    kind = metric.WhichOneof("data")
+    return getattr(metric, kind).data_points if kind else ()
+
+
+def _clamp_point(point: Any, window: TimeWindow) -> None:
+    if not window.earliest_ns <= point.time_unix_nano <= window.latest_ns:
+        _set(point.attributes, semconv.TIME_CLAMPED, str(point.time_unix_nano))
+        point.time_unix_nano = window.now_ns
+    if not window.earliest_ns <= point.start_time_unix_nano <= window.latest_ns:
+        point.start_time_unix_nano = 0
 
 
 def _drop_invalid(spans: Any, done: Repaired) -> None:
@@ -115,20 +168,17 @@ def _set(attributes: Any, key: str, text: str) -> None:
     attribute.value.string_value = text
 
 
-def _repair_attributes(attributes: Any, limits: tuple[int, int], done: Repaired) -> None:
-    max_attributes, max_bytes = limits
-    surplus = len(attributes) - max_attributes
+def _repair_attributes(attributes: Any, limits: Limits, done: Repaired) -> None:
+    surplus = len(attributes) - limits.max_attributes
     if surplus > 0:
-        del attributes[max_attributes:]
+        del attributes[limits.max_attributes :]
         _set(attributes, semconv.TRUNCATED, f"attributes: {surplus} dropped")
-        done.repaired["attributes_dropped"] += surplus
-        done.changed = True
+        done.note("attributes_dropped", surplus)
     for attribute in attributes:
-        _repair_value(attribute, max_bytes, done)
+        _repair_value(attribute.value, limits.max_attribute_bytes, done)
 
 
-def _repair_value(attribute: KeyValue, max_bytes: int, done: Repaired) -> None:
-    value = attribute.value
+def _repair_value(value: AnyValue, max_bytes: int, done: Repaired) -> None:
     arm = value.WhichOneof("value")
     if arm in ("kvlist_value", "bytes_value") or (arm == "array_value" and _is_deep(value.array_value.values)):
         text = _plain(value)
@@ -144,8 +194,7 @@ def _repair_value(attribute: KeyValue, max_bytes: int, done: Repaired) -> None:
         encoded = value.string_value.encode()
         if len(encoded) > max_bytes:
             value.string_value = encoded[:max_bytes].decode(errors="ignore") + TRUNCATION_MARK
-            done.repaired["truncated"] += 1
-            done.changed = True
+            done.note("truncated")
 
 
 def _is_deep(items: Iterable[AnyValue]) -> bool:

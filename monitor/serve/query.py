@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from typing import Final
 
 from monitor.errors import BadInput
+from monitor.serve.http import http_server
 from monitor.serve.ports import bind, port_of
-from monitor.serve.up import embedded_endpoint, http_server
+from monitor.serve.up import embedded_endpoint
 from monitor.settings import Settings
 from monitor.store.client import connect, explained, is_embedded, server_address
 from monitor.store.reader import reader_url, refuse_missing, with_user

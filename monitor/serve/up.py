@@ -8,10 +8,10 @@ import logging
 import signal
 import socket
 import subprocess
-from collections.abc import AsyncIterator, Callable, Mapping
+import threading
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import grpc
-import uvicorn
 from starlette.types import ASGIApp
 
 from collectors.otlp.grpc_receiver import make_server
@@ -19,12 +19,13 @@ from collectors.otlp.http_receiver import make_app
 from collectors.pipeline import Pipeline
 from monitor.errors import MonitorError
 from monitor.serve.dashboard import start_dashboard, stop_dashboard, wait_until_ready
+from monitor.serve.http import Limits, http_server, read_tls
 from monitor.serve.ports import address, bind, free_port, port_of
 from monitor.settings import Settings
 from monitor.store.client import Client, connect, server_address
 from monitor.store.endpoint import QueryLimits, build_app
 from monitor.store.owner import Claim
-from monitor.store.prepare import prepare_store
+from monitor.store.prepare import back_fill_store, prepare_store
 from monitor.store.reader import with_user
 
 logger = logging.getLogger(__name__)
@@ -33,6 +34,7 @@ GRPC_GRACE_S = 2.0
 STORE_ANSWER_S = 5.0
 
 OnReady = Callable[[Mapping[str, str]], None]
+Start = Callable[[contextlib.AsyncExitStack], Awaitable[dict[str, str]]]
 
 
 def run(settings: Settings, *, dashboard: bool, on_ready: OnReady) -> None:
@@ -43,20 +45,25 @@ def run(settings: Settings, *, dashboard: bool, on_ready: OnReady) -> None:
     MonitorError
         If something cannot be started; nothing is left running then.
     """
+    serve(settings, lambda stack: _start(settings, stack, dashboard=dashboard), on_ready)
+
+
+def serve(settings: Settings, start: Start, on_ready: OnReady) -> None:
+    """Claim the data folder, start what `start` starts and stop it at SIGINT or SIGTERM."""
     claim = Claim(settings.data)
     try:
-        asyncio.run(_serve(settings, claim, dashboard=dashboard, on_ready=on_ready))
+        asyncio.run(_serve(claim, start, on_ready))
     finally:
         claim.release()
 
 
-async def _serve(settings: Settings, claim: Claim, *, dashboard: bool, on_ready: OnReady) -> None:
+async def _serve(claim: Claim, start: Start, on_ready: OnReady) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
-        addresses = await _start(settings, stack, dashboard=dashboard)
+        addresses = await start(stack)
         claim.announce(addresses)
         on_ready(addresses)
         await stop.wait()
@@ -70,7 +77,8 @@ async def _start(settings: Settings, stack: contextlib.AsyncExitStack, *, dashbo
     http_socket = stack.enter_context(bind(host, section.http_port, "OTLP/HTTP", "--http-port"))
     # gRPC binds its port itself; asking first says at once, and quietly, if it is taken.
     grpc_port = free_port(host, section.grpc_port, "OTLP/gRPC", "--grpc-port")
-    addresses = {"http": f"http://{address(host, port_of(http_socket))}"}
+    scheme = "https" if section.tls_cert else "http"
+    addresses = {"http": f"{scheme}://{address(host, port_of(http_socket))}"}
     endpoint_socket: socket.socket | None = None
     if settings.embedded:
         endpoint_socket = stack.enter_context(
@@ -90,36 +98,81 @@ async def _start(settings: Settings, stack: contextlib.AsyncExitStack, *, dashbo
         child = start_dashboard(reading, host=host, port=port, log=log)
         stack.callback(stop_dashboard, child)
 
+    store = await open_store(settings, stack)
+    if endpoint_socket is not None:
+        await stack.enter_async_context(http_server(embedded_endpoint(settings), endpoint_socket))
+
+    addresses["grpc"] = address(host, await start_collectors(settings, stack, store, http_socket, grpc_port))
+    start_back_fill(settings, stack)
+    if child is not None:
+        await asyncio.to_thread(wait_until_ready, child, addresses["dashboard"], log)
+    return {name: addresses[name] for name in ("grpc", "http", "clickhouse", "dashboard") if name in addresses}
+
+
+async def open_store(settings: Settings, stack: contextlib.AsyncExitStack) -> Client:
+    """A handle of the store, which is brought up to date first."""
     await asyncio.to_thread(prepare_store, settings)
     # One handle stays open from here to the end, so that the embedded engine is not closed and opened in between.
     store = await asyncio.to_thread(connect, settings.store_url)
     stack.callback(store.close)
-    if endpoint_socket is not None:
-        await stack.enter_async_context(http_server(embedded_endpoint(settings), endpoint_socket))
+    return store
 
+
+async def start_collectors(
+    settings: Settings, stack: contextlib.AsyncExitStack, store: Client, http_socket: socket.socket, grpc_port: int
+) -> int:
+    """Take OTLP over both transports until the stack is left; returns the gRPC port."""
+    section = settings.collectors
     pipeline = Pipeline(settings)
     stack.push_async_callback(asyncio.to_thread, _close_pipeline, pipeline)
     await asyncio.to_thread(pipeline.start)
+    tls = read_tls(section)
     tokens = [token.get_secret_value() for token in section.tokens]
     app = make_app(
         pipeline,
         max_message_bytes=section.max_message_bytes,
         tokens=tokens,
         ready=lambda: _trouble(pipeline, store),
+        body_timeout_s=section.request_timeout_s,
+        cors_origins=section.cors_origins,
     )
-    await stack.enter_async_context(http_server(app, http_socket))
-    server, grpc_port = make_server(
+    limits = Limits(connections=section.max_connections, headers_s=section.request_timeout_s)
+    await stack.enter_async_context(
+        http_server(app, http_socket, limits=limits, tls=None if tls is None else (section.tls_cert, section.tls_key))
+    )
+    server, port = make_server(
         pipeline,
-        host=host,
+        host=section.host,
         port=grpc_port,
         max_message_bytes=section.max_message_bytes,
         tokens=tokens,
+        tls=tls,
     )
-    addresses["grpc"] = address(host, grpc_port)
     await stack.enter_async_context(_grpc_server(server))
-    if child is not None:
-        await asyncio.to_thread(wait_until_ready, child, addresses["dashboard"], log)
-    return {name: addresses[name] for name in ("grpc", "http", "clickhouse", "dashboard") if name in addresses}
+    return port
+
+
+def start_back_fill(settings: Settings, stack: contextlib.AsyncExitStack) -> None:
+    """Carry history into the facts beside all else; it stops after a chunk, and goes on at the next start."""
+    stop = threading.Event()
+
+    def work() -> None:
+        try:
+            back_fill_store(
+                settings,
+                stop=stop,
+                on_progress=lambda step: logger.info(
+                    "history of %s in %s: %d rows (%d of %d)", step.chunk, step.target, step.rows, step.done, step.total
+                ),
+            )
+        except MonitorError as error:
+            logger.warning("history is not carried into the facts: %s; `monitor migrate` goes on with it", error)
+
+    async def end(task: asyncio.Task[None]) -> None:
+        stop.set()
+        await task
+
+    stack.push_async_callback(end, asyncio.create_task(asyncio.to_thread(work)))
 
 
 def embedded_endpoint(settings: Settings) -> ASGIApp:
@@ -150,43 +203,9 @@ async def _trouble(pipeline: Pipeline, store: Client) -> str | None:
 
 def _close_pipeline(pipeline: Pipeline) -> None:
     if not pipeline.close():
-        waiting = pipeline.stats.snapshot().waiting
         logger.warning(
-            "%d spans are not in ClickHouse yet; they stay in the write-ahead log for the next start", waiting
+            "%d items are not in ClickHouse yet; they stay in the write-ahead log for the next start", pipeline.waiting
         )
-
-
-class _Server(uvicorn.Server):
-    """Leaves signals to the service as a whole."""
-
-    @contextlib.contextmanager
-    def capture_signals(self):  # type: ignore[no-untyped-def]
-        yield
-
-
-@contextlib.asynccontextmanager
-async def http_server(app: ASGIApp, sock: socket.socket) -> AsyncIterator[None]:
-    config = uvicorn.Config(
-        app,
-        log_config=None,
-        access_log=False,
-        lifespan="on",
-        timeout_keep_alive=75,
-        timeout_graceful_shutdown=2,
-        server_header=False,
-    )
-    server = _Server(config)
-    task = asyncio.create_task(server.serve(sockets=[sock]))
-    while not server.started:
-        if task.done():
-            task.result()
-            raise MonitorError("the HTTP server ended while it was starting; run with --debug to see why")
-        await asyncio.sleep(0.005)
-    try:
-        yield
-    finally:
-        server.should_exit = True
-        await task
 
 
 @contextlib.asynccontextmanager

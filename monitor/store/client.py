@@ -54,6 +54,11 @@ _TRANSIENT = frozenset({
     23, 74, 75, 76, 159, 201, 202, 203, 209, 210, 216, 219, 225, 236, 241, 242, 243, 252, 254, 279, 285, 286, 307, 319,
     394, 415, 425, 439, 516, 194, 164, 999,
 })  # fmt: skip
+# What makes a Distributed table answer and take rows as a plain one does; without such tables they change nothing.
+_CLUSTER_SETTINGS = {
+    "distributed_foreground_insert": "1",  # acknowledged means: on its shards
+    "distributed_product_mode": "global",  # a sub-select is answered by all shards, not by each for itself
+}
 _LOCKED_TEXT = "Error initializing EmbeddedServer"
 
 
@@ -133,7 +138,7 @@ def _connect_server(url: str, database: str | None, settings: Mapping[str, Any] 
     parts = urlsplit(url)
     address = server_address(url)
     try:
-        return clickhouse_connect.get_client(
+        client = clickhouse_connect.get_client(
             host=parts.hostname or "localhost",
             port=parts.port or (8443 if parts.scheme == "https" else 8123),
             secure=parts.scheme == "https",
@@ -148,6 +153,15 @@ def _connect_server(url: str, database: str | None, settings: Mapping[str, Any] 
         )
     except ClickHouseError as error:
         raise _explain_server(error, address) from None
+    readonly = client.server_settings.get("readonly")
+    for name, value in _CLUSTER_SETTINGS.items():
+        known = client.server_settings.get(name)
+        # Who may only read (readonly = 1) may set nothing; on a cluster, that user's profile has to say it.
+        if known is None or known.readonly or (readonly is not None and readonly.value == "1"):
+            continue
+        if name not in (settings or {}):
+            client.set_client_setting(name, value)
+    return client
 
 
 def _explain_server(error: ClickHouseError, address: str) -> MonitorError:

