@@ -84,15 +84,16 @@ class Watch:
                 read()
 
     def _read_metrics(self) -> None:
-        with urllib.request.urlopen(f"{self._address}/metrics", timeout=10) as answer:
-            self.metrics.append(parse_metrics(answer.read().decode()))
+        self.metrics.append(read_metrics(self._address))
 
     def _read_readiness(self) -> None:
         self.readiness.append(read_readiness(self._address))
 
 
-def parse_metrics(text: str) -> dict[str, int]:
+def read_metrics(address: str) -> dict[str, int]:
     """Name without prefix -> value, summed over labels."""
+    with urllib.request.urlopen(f"{address}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
     found: Counter[str] = Counter()
     for name, value in re.findall(r"^monitor_collector_(\w+)(?:\{[^}]*\})? (\d+)$", text, re.MULTILINE):
         found[name] += int(value)
@@ -113,15 +114,21 @@ class Engine:
     def __init__(self, path: Path) -> None:
         self.server = clickhouse_server.start(path)
         self.password = clickhouse_server.PASSWORD
-        self.database = "default"
+        self.database = "faults"
         self._read_only = False
 
     def prepare(self) -> None:
-        """A database of its own for the next scene, whatever the last one left."""
-        self.database = f"faults_{time.time_ns()}"
+        """As well as new for the next scene, whatever the last one left; the schema stays, because making it takes long."""
         self.server.resume()
         if self.server.process.poll() is not None or self._read_only or self.password != clickhouse_server.PASSWORD:
             self.restart()
+        client = connect(self.server.url())
+        try:
+            client.command(f"CREATE DATABASE IF NOT EXISTS {self.database}")
+            for table in ("otel_traces", "otel_traces_trace_id_ts", "inferences"):
+                client.command(f"TRUNCATE TABLE IF EXISTS {self.database}.{table}")
+        finally:
+            client.close()
 
     def kill(self) -> None:
         self.server.kill()
@@ -185,6 +192,10 @@ class Scene:
     def spawn_service(self, **env: str) -> subprocess.Popen[str]:
         ports = [text for name, port in self._ports.items() for text in (f"--{name}-port", port)]
         return spawn(self.data, *ports, "--no-dashboard", env={**self._env, **env})
+
+    def metric(self, name: str) -> int:
+        """A number of `/metrics`, over all labels."""
+        return read_metrics(self.service.addresses["http"])[name]
 
     def check(self, **env: str) -> tuple[int, str]:
         """Exit code of `monitor check`, and what it said."""
@@ -313,7 +324,7 @@ def wait_until(done: Callable[[], bool], why_not: Callable[[], str], timeout_s: 
 def scene(
     folder: Path, engine: Engine, *, proxied: bool = False, padding: str = "", env: Mapping[str, str] | None = None
 ) -> Iterator[Scene]:
-    """A running scene in a database of its own; its service's data folder is `folder/data`."""
+    """A running scene with empty tables; its service's data folder is `folder/data`."""
     engine.prepare()
     running = Scene(folder, engine, env=env or {}, padding=padding, proxied=proxied)
     try:
