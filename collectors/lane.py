@@ -135,6 +135,10 @@ class Lane:
         """Why the latest insert failed; None once one succeeded."""
         return self._writer.last_error
 
+    def log_trouble(self) -> str | None:
+        """Why nothing can be logged, in words; None if it can."""
+        return self._log.trouble()
+
     def stop_accepting(self) -> None:
         """Write all that was accepted to disk and hand it on."""
         self._log.close()

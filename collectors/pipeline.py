@@ -56,6 +56,8 @@ class Pipeline:
     def trouble(self) -> str | None:
         """Why the pipeline is not well, in words; None if it is."""
         for lane in self.lanes.values():
+            if (trouble := lane.log_trouble()) is not None:
+                return trouble
             if lane.last_error is not None:
                 return f"ClickHouse does not take {lane.signal.items.replace('_', ' ')}: {lane.last_error}"
         if self._budget.taken > 0.9 * self._budget.limit:

@@ -178,6 +178,7 @@ class WriteAheadLog:
         self._queue: queue.SimpleQueue[_Append | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closing = False
+        self._broken: str | None = None
         self._run = uuid.uuid4().hex[:12]
         self._number = 0
         self._file: _OpenSegment | None = None
@@ -192,6 +193,26 @@ class WriteAheadLog:
                 f"the write-ahead log folder {folder} cannot be written: {error.strerror}; correct it, or choose another with --data"
             ) from None
         self._thread = threading.Thread(target=self._write, name="wal", daemon=True)
+
+    def trouble(self) -> str | None:
+        """Why nothing can be logged, in words; None if it can.
+
+        After a failure it is tried again here: nothing may come any more that would show that all is well.
+        """
+        if self._broken is None:
+            return None
+        probe = self._folder / f".probe-{self._run}"
+        try:
+            with probe.open("wb", buffering=0) as file:
+                file.write(bytes(_PROBE_BYTES))
+                os.fsync(file.fileno())
+        except OSError:
+            return self._broken
+        finally:
+            with contextlib.suppress(OSError):
+                probe.unlink(missing_ok=True)
+        self._broken = None
+        return None
 
     def start(self) -> list[Segment]:
         """Recover what an earlier run left, hand it on, and begin to accept; returns what was recovered."""
@@ -289,6 +310,7 @@ class WriteAheadLog:
                 if self._file is None:
                     self._file = self._open()
                 self._file.append(part)
+                self._broken = None
                 for item in part:
                     item.done.set_result(None)
                 self._rotate(force=False)
@@ -313,7 +335,9 @@ class WriteAheadLog:
 
     def _fail(self, group: list[_Append], error: OSError) -> None:
         reason = "disk full" if error.errno in (errno.ENOSPC, errno.EDQUOT) else error.strerror
-        logger.error("write-ahead log %s cannot be written: %s", self._folder, reason)
+        if self._broken is None:  # said once, not for each request
+            logger.error("write-ahead log %s cannot be written: %s", self._folder, reason)
+        self._broken = f"the write-ahead log {self._folder} cannot be written: {reason}"
         for item in group:
             if not item.done.done():
                 self.budget.give_back(item.size)
@@ -338,7 +362,11 @@ class WriteAheadLog:
             segment = file.close()
         except OSError as error:
             logger.error("segment %s cannot be closed: %s", file.path.name, error.strerror)
-            segment = _recover(file.path)
+            try:
+                segment = _recover(file.path)
+            except OSError as again:  # the thread must live on
+                logger.error("segment %s is left for the next start: %s", file.path.name, again.strerror)
+                return
         if segment is not None:
             self._on_segment(segment)
 
@@ -355,6 +383,7 @@ class WriteAheadLog:
         return file
 
 
+_PROBE_BYTES: Final = 64 * 1024
 _GROUP_MAX: Final = 4096
 _PIECES_MAX: Final = 1024  # most that the system takes in one call (IOV_MAX)
 

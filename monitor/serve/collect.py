@@ -36,12 +36,12 @@ async def _start(settings: Settings, stack: contextlib.AsyncExitStack) -> dict[s
     section = settings.collectors
     http_socket = stack.enter_context(bind(section.host, section.http_port, "OTLP/HTTP", "--http-port"))
     grpc_port = free_port(section.host, section.grpc_port, "OTLP/gRPC", "--grpc-port")
-    store = await open_store(settings, stack)
+    heartbeat = await open_store(settings, stack)
     # Collectors come and go by the dozen; carrying history over is for one who is asked to.
-    if missing := adopt.unfinished(store):
+    if heartbeat.store is not None and (missing := adopt.unfinished(heartbeat.store)):
         logger.warning("history is not yet in the facts of %s; run `monitor migrate`", ", ".join(missing))
-    port = await start_collectors(settings, stack, store, http_socket, grpc_port)
+    port = await start_collectors(settings, stack, heartbeat, http_socket, grpc_port)
     return {
         "grpc": address(section.host, port),
-        "http": f"http://{address(section.host, port_of(http_socket))}",
+        "http": f"{'https' if section.tls_cert else 'http'}://{address(section.host, port_of(http_socket))}",
     }

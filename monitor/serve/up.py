@@ -19,19 +19,19 @@ from collectors.otlp.http_receiver import make_app
 from collectors.pipeline import Pipeline
 from monitor.errors import MonitorError
 from monitor.serve.dashboard import start_dashboard, stop_dashboard, wait_until_ready
+from monitor.serve.heartbeat import Heartbeat
 from monitor.serve.http import Limits, http_server, read_tls
 from monitor.serve.ports import address, bind, free_port, port_of
 from monitor.settings import Settings
-from monitor.store.client import Client, connect, server_address
+from monitor.store.client import server_address
 from monitor.store.endpoint import QueryLimits, build_app
 from monitor.store.owner import Claim
-from monitor.store.prepare import back_fill_store, prepare_store
+from monitor.store.prepare import back_fill_store
 from monitor.store.reader import with_user
 
 logger = logging.getLogger(__name__)
 
 GRPC_GRACE_S = 2.0
-STORE_ANSWER_S = 5.0
 
 OnReady = Callable[[Mapping[str, str]], None]
 Start = Callable[[contextlib.AsyncExitStack], Awaitable[dict[str, str]]]
@@ -98,28 +98,32 @@ async def _start(settings: Settings, stack: contextlib.AsyncExitStack, *, dashbo
         child = start_dashboard(reading, host=host, port=port, log=log)
         stack.callback(stop_dashboard, child)
 
-    store = await open_store(settings, stack)
+    heartbeat = await open_store(settings, stack)
     if endpoint_socket is not None:
         await stack.enter_async_context(http_server(embedded_endpoint(settings), endpoint_socket))
 
-    addresses["grpc"] = address(host, await start_collectors(settings, stack, store, http_socket, grpc_port))
+    addresses["grpc"] = address(host, await start_collectors(settings, stack, heartbeat, http_socket, grpc_port))
     start_back_fill(settings, stack)
     if child is not None:
         await asyncio.to_thread(wait_until_ready, child, addresses["dashboard"], log)
     return {name: addresses[name] for name in ("grpc", "http", "clickhouse", "dashboard") if name in addresses}
 
 
-async def open_store(settings: Settings, stack: contextlib.AsyncExitStack) -> Client:
-    """A handle of the store, which is brought up to date first."""
-    await asyncio.to_thread(prepare_store, settings)
+async def open_store(settings: Settings, stack: contextlib.AsyncExitStack) -> Heartbeat:
+    """The store, brought up to date, or looked for until it answers."""
+    heartbeat = Heartbeat(settings)
     # One handle stays open from here to the end, so that the embedded engine is not closed and opened in between.
-    store = await asyncio.to_thread(connect, settings.store_url)
-    stack.callback(store.close)
-    return store
+    stack.callback(heartbeat.close)
+    await heartbeat.start()
+    return heartbeat
 
 
 async def start_collectors(
-    settings: Settings, stack: contextlib.AsyncExitStack, store: Client, http_socket: socket.socket, grpc_port: int
+    settings: Settings,
+    stack: contextlib.AsyncExitStack,
+    heartbeat: Heartbeat,
+    http_socket: socket.socket,
+    grpc_port: int,
 ) -> int:
     """Take OTLP over both transports until the stack is left; returns the gRPC port."""
     section = settings.collectors
@@ -128,11 +132,17 @@ async def start_collectors(
     await asyncio.to_thread(pipeline.start)
     tls = read_tls(section)
     tokens = [token.get_secret_value() for token in section.tokens]
+    await stack.enter_async_context(heartbeat.beating())
+
+    async def trouble() -> str | None:
+        """Why new spans would not become rows, in words."""
+        return pipeline.trouble() or heartbeat.trouble
+
     app = make_app(
         pipeline,
         max_message_bytes=section.max_message_bytes,
         tokens=tokens,
-        ready=lambda: _trouble(pipeline, store),
+        ready=trouble,
         body_timeout_s=section.request_timeout_s,
         cors_origins=section.cors_origins,
     )
@@ -186,19 +196,6 @@ def embedded_endpoint(settings: Settings) -> ASGIApp:
         user=section.clickhouse_user or None,
         password=section.clickhouse_password.get_secret_value() or None,
     )
-
-
-async def _trouble(pipeline: Pipeline, store: Client) -> str | None:
-    """Why new spans would not become rows, in words."""
-    if (trouble := pipeline.trouble()) is not None:
-        return trouble
-    try:
-        await asyncio.wait_for(asyncio.to_thread(store.command, "SELECT 1"), STORE_ANSWER_S)
-    except TimeoutError:
-        return f"ClickHouse has not answered for {STORE_ANSWER_S:.0f} s"
-    except Exception as error:
-        return f"ClickHouse does not answer: {str(error).splitlines()[0][:200] if str(error) else type(error).__name__}"
-    return None
 
 
 def _close_pipeline(pipeline: Pipeline) -> None:

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 import httpx2
 
 from tests.tools.clickhouse_server import free_port
-from tests.tools.scene import parse_metrics
+from  import parse_metrics
 from tests.tools.service import Service, spawn_collect, wait_until_ready
 
 
