@@ -21,11 +21,14 @@ from typing import Final, Protocol
 
 from collectors.stats import Stats
 from collectors.wal import Segment, encode_record, read_records, record_body
+from monitor.store.client import reason
 
 logger = logging.getLogger(__name__)
 
 FIRST_DELAY_S: Final = 0.2
 LONGEST_DELAY_S: Final = 5.0
+GIVE_UP_S: Final = 3.0  # a store that failed for so long on end while we stop is away
+_SAID_MAX: Final = 20  # different reasons that are remembered as said
 
 
 class Inserter(Protocol):
@@ -73,6 +76,7 @@ class Writer:
         self._queue: queue.SimpleQueue[Segment | None] = queue.SimpleQueue()
         self._stopping = threading.Event()
         self._last_error: str | None = None
+        self._said: set[str] = set()
         self._left = 0
         self._left_lock = threading.Lock()
         self._threads = [
@@ -95,18 +99,24 @@ class Writer:
     def close(self, timeout_s: float) -> bool:
         """Insert what was submitted, give up after `timeout_s`; whether all of it is stored.
 
-        What is left stays in the log for the next start.
+        Sooner where the store takes nothing. What is left stays in the log for the next start.
         """
         for _ in self._threads:
             self._queue.put(None)
-        deadline = time.monotonic() + timeout_s
-        started = [thread for thread in self._threads if thread.ident is not None]
-        for thread in started:
-            thread.join(max(0.0, deadline - time.monotonic()))
+        self._join(timeout_s, while_failing_s=GIVE_UP_S)
         self._stopping.set()
-        for thread in started:
-            thread.join(LONGEST_DELAY_S)
+        self._join(LONGEST_DELAY_S, while_failing_s=LONGEST_DELAY_S)
         return not self._left
+
+    def _join(self, timeout_s: float, *, while_failing_s: float) -> None:
+        """Wait for the threads to end, all of them together; no longer than `while_failing_s` on end with failures."""
+        now = time.monotonic()
+        deadline, patience = now + timeout_s, now + while_failing_s
+        for thread in self._threads:
+            while thread.is_alive() and (now := time.monotonic()) < min(deadline, patience):
+                thread.join(0.02)
+                if self._last_error is None:
+                    patience = now + while_failing_s
 
     def _count_left(self, change: int) -> None:
         with self._left_lock:
@@ -133,16 +143,20 @@ class Writer:
                 delay_s = min(delay_s * 2, LONGEST_DELAY_S)
             else:
                 self._last_error = None
+                self._said.clear()
                 self._forget(segment)
                 self._count_left(-1)
                 return inserter
         return inserter
 
     def _note_failure(self, segment: Segment, error: Exception) -> None:
-        reason = str(error).strip().splitlines()[0][:300] if str(error).strip() else type(error).__name__
-        if reason != self._last_error:  # said once, not at each attempt
-            logger.warning("segment %s not stored, trying again: %s", segment.token, reason)
-        self._last_error = reason
+        why = reason(error)
+        if why not in self._said:  # said once, not at each attempt, though the threads may see it each in its way
+            if len(self._said) >= _SAID_MAX:
+                self._said.clear()
+            self._said.add(why)
+            logger.warning("segment %s not stored, trying again: %s", segment.token, why)
+        self._last_error = why
         self._stats.retry()
 
     def _insert(self, segment: Segment, inserter: Inserter) -> None:
@@ -151,7 +165,7 @@ class Writer:
         except Exception as error:
             if not self._is_data_error(error):
                 raise
-            logger.error("segment %s holds a request that ClickHouse cannot read: %s", segment.token, error)
+            logger.error("segment %s holds a request that ClickHouse cannot read: %s", segment.token, reason(error))
             bad = self._insert_by_halves(segment, inserter)
             self._stats.store(segment.spans - bad)
         else:

@@ -69,6 +69,22 @@ EMITTER: Final = "monitor.emitter"
 SEQ: Final = "monitor.seq"
 COHORT_PREFIX: Final = "monitor.cohort."
 
+# What the SDK counts of itself, as metrics.
+CALLS_STARTED: Final = "monitor.sdk.calls.started"
+CALLS_ENDED: Final = "monitor.sdk.calls.ended"
+CALLS_UNSAMPLED: Final = "monitor.sdk.calls.unsampled"
+CALLS_SETTLED: Final = "monitor.sdk.calls.settled"
+CALLS_OPEN: Final = "monitor.sdk.calls.open"
+
+# Judgements and engagement, beside OpenTelemetry's `gen_ai.evaluation.*`.
+EVALUATION_EVENT: Final = "gen_ai.evaluation.result"
+EVALUATION_SOURCE: Final = "monitor.evaluation.source"
+EVALUATION_EVALUATOR: Final = "monitor.evaluation.evaluator"
+ENGAGEMENT_EVENT: Final = "monitor.engagement"
+ENGAGEMENT_KIND: Final = "monitor.engagement.kind"
+ENGAGEMENT_VALUE: Final = "monitor.engagement.value"
+ENGAGEMENT_COMMENT: Final = "monitor.engagement.comment"
+
 # Marks that the flattening adds when it had to change what came in.
 TRUNCATED: Final = "monitor.truncated"
 TIME_CLAMPED: Final = "monitor.time_clamped"

@@ -12,7 +12,7 @@ import os
 import re
 from pathlib import Path
 from typing import Any, get_origin
-from urllib.parse import urlsplit
+from urllib.parse import urlsplit, urlunsplit
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
@@ -42,6 +42,25 @@ class StoreSettings(Section):
     clickhouse_password: SecretStr = Field(
         SecretStr(""), description="Password that the embedded ClickHouse endpoint demands."
     )
+    cluster: str = Field(
+        "",
+        pattern=r"^[\w.{}-]*$",
+        description="Name of the ClickHouse cluster (in the servers' `remote_servers`) over which rows are spread, by trace."
+        " Empty: the tables are on the one server that `url` names.",
+    )
+    on_cluster: bool = Field(
+        False, description="Whether the schema is made with ON CLUSTER, from one server on all; it needs a Keeper."
+    )
+    replicated: bool | None = Field(
+        None,
+        description="Whether tables of the cluster are Replicated…MergeTree. Empty: they are when `on_cluster` is on.",
+    )
+    nodes: list[str] = Field(
+        [],
+        repr=False,
+        description="Address of each server of the cluster, when `on_cluster` is off: the schema is made on one after the"
+        " other. User, password and database are those of `url` where an address has none.",
+    )
     query_timeout_s: float = Field(30.0, gt=0, description="Longest time one reading query may take, in seconds.")
     query_memory_mib: int = Field(2048, ge=64, description="Most memory one reading query may take, in MiB.")
 
@@ -50,6 +69,15 @@ class StoreSettings(Section):
     def _known_scheme(cls, value: str) -> str:
         if value and urlsplit(value).scheme not in ("chdb", "http", "https"):
             raise ValueError("must begin with chdb:///, http:// or https://")
+        return value
+
+    @field_validator("nodes")
+    @classmethod
+    def _servers(cls, value: list[str]) -> list[str]:
+        for node in value:
+            parts = urlsplit(node)
+            if parts.scheme not in ("http", "https") or not parts.hostname:
+                raise ValueError("each must be the address of a server: http://host:8123 or https://host:8443")
         return value
 
 
@@ -193,6 +221,19 @@ class Settings(BaseSettings):
     @property
     def store_url(self) -> str:
         return self.store.url or f"chdb://{(self.data / 'store').resolve()}"
+
+    @property
+    def node_urls(self) -> list[str]:
+        """Addresses at which the schema is made, one after the other."""
+        given = urlsplit(self.store_url)
+        user = f"{given.netloc.rpartition('@')[0]}@" if "@" in given.netloc else ""
+        urls = []
+        for node in self.store.nodes:
+            parts = urlsplit(node)
+            netloc = parts.netloc if "@" in parts.netloc else f"{user}{parts.netloc}"
+            urls.append(urlunsplit((parts.scheme, netloc, parts.path.rstrip("/") or given.path, "", "")))
+        # The address that all else is sent to comes last: when it is ready, all are.
+        return [url for url in urls if url != self.store_url] + [self.store_url]
 
     @property
     def wal_dir(self) -> Path:
@@ -358,6 +399,7 @@ def _check_together(settings: Settings, where: str) -> None:
     if bool(settings.collectors.tls_cert) != bool(settings.collectors.tls_key):
         given, missing = ("tls_cert", "tls_key") if settings.collectors.tls_cert else ("tls_key", "tls_cert")
         raise ConfigError(f"{where}: `collectors.{given}` is set, but `collectors.{missing}` is not; TLS needs both")
+    _check_cluster(settings, where)
     loopback = settings.collectors.host in ("127.0.0.1", "::1", "localhost")
     if not loopback and not settings.collectors.tokens:
         raise ConfigError(
@@ -369,3 +411,23 @@ def _check_together(settings: Settings, where: str) -> None:
             f"{where}: listening on {settings.collectors.host} would let anybody read the store;"
             " set `store.clickhouse_user` and `store.clickhouse_password`, or listen on 127.0.0.1"
         )
+
+
+def _check_cluster(settings: Settings, where: str) -> None:
+    section = settings.store
+    if not section.cluster:
+        for key in ("on_cluster", "replicated", "nodes"):
+            if getattr(section, key):
+                raise ConfigError(f"{where}: `store.{key}` is set, but `store.cluster` is empty; name the cluster")
+        return
+    if settings.embedded:
+        raise ConfigError(
+            f"{where}: `store.cluster` is set, but the store is embedded; set `store.url` to a server of the cluster"
+        )
+    if not section.on_cluster and not section.nodes:
+        raise ConfigError(
+            f"{where}: `store.cluster` is set, but not how its servers get their tables; list them in `store.nodes`,"
+            " or set `store.on_cluster` if the cluster has a Keeper"
+        )
+    if section.on_cluster and section.nodes:
+        raise ConfigError(f"{where}: `store.nodes` is for a cluster without ON CLUSTER; unset it or `store.on_cluster`")

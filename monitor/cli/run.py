@@ -1,4 +1,4 @@
-"""Commands that serve: `up`, `demo`."""
+"""Commands that serve: `up`, `collect`, `demo`."""
 
 from __future__ import annotations
 
@@ -39,6 +39,26 @@ def up(
         dashboard_port=dashboard_port,
     )  # fmt: skip
     run(settings, dashboard=not no_dashboard, on_ready=lambda addresses: print(_ready_line(addresses), flush=True))
+
+
+@app.command()
+def collect(
+    data: Data = None,
+    config: Config = None,
+    host: Host = None,
+    grpc_port: GrpcPort = None,
+    http_port: HttpPort = None,
+) -> None:
+    """Run the OTLP collectors alone, in front of a ClickHouse server or cluster (`store.url`).
+
+    Any number may run side by side, on one machine too: each needs ports and a data folder of its own, where what is
+    not in ClickHouse yet waits. When all is ready one line `ready` is printed with the addresses.
+    """
+    from monitor.serve.collect import run_collect
+    from monitor.settings import load_settings
+
+    settings = load_settings(config, data, host=host, grpc_port=grpc_port, http_port=http_port)
+    run_collect(settings, on_ready=lambda addresses: print(_ready_line(addresses), flush=True))
 
 
 @app.command()

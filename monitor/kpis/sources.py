@@ -84,24 +84,40 @@ def _numbered(client: Client, question: Question, ingredients: Mapping[str, str]
 
     Numbers are given when spans end, so a window of beginnings cuts ragged edges into the numbers, and so does a
     filter. Therefore window and filter only say from which number to which to look (per emitter); what is stored
-    between the two is counted whenever it began and whatever it is. A number's rank among the distinct stored ones, at
-    the last minus at the first, is that count. Sorted arrays give the ranks five times as fast as a window function.
+    between the two is counted whenever it began and whatever it is.
+
+    Emitters also report the number up to which all is sent or lost, so that the loss of an emitter's last calls, or of
+    all of them, shows too. A report knows where it comes from, but not of which model a lost call was: it counts where
+    nothing else is asked.
     """
     condition, _ = where_sql(question.where)
+    between = _between(question.start_ns, question.end_ns)
     keys = ", ".join([*question.keys, "emitter"])
-    ranks = f"""SELECT emitter, seq, rank FROM (
-        SELECT emitter, arrayCompact(arraySort(groupArray(seq))) AS seqs FROM inferences
-        WHERE seq > 0 AND {_between(question.start_ns - REACH_NS, question.end_ns + REACH_NS)} GROUP BY emitter
-    ) ARRAY JOIN seqs AS seq, arrayEnumerate(seqs) AS rank"""
-    ends = f"""SELECT {keys}, reports, seq, sign FROM (
-        SELECT {", ".join([*question.key_columns, "emitter"])}, count() AS reports, min(seq) AS first, max(seq) AS last
-        FROM inferences
-        WHERE seq > 0 AND {_between(question.start_ns, question.end_ns)} AND {condition} GROUP BY {keys}
-    ) ARRAY JOIN [first, last] AS seq, [-1, 1] AS sign"""
-    per_emitter = f"""SELECT {keys}, any(reports) AS reports,
-        sum(sign * toInt64(rank)) + 1 AS stored, sum(sign * toInt64(seq)) + 1 AS sent
-    FROM ({ranks}) AS ranks INNER JOIN ({ends}) AS ends USING (emitter, seq) GROUP BY {keys}"""
+    columns = ", ".join([*question.key_columns, "emitter"])
+    ends = f"""SELECT {columns}, count() AS calls, min(seq) AS first, max(seq) AS last
+        FROM inferences WHERE seq > 0 AND {between} AND {condition} GROUP BY {keys}"""
+    if set(question.by) | set(question.where) <= set(REPORTED):
+        reported = f"""SELECT {columns}, 0 AS calls, min(settled) + 1 AS first, max(settled) AS last
+            FROM sdk_reports WHERE {between} AND {condition} GROUP BY {keys}"""
+        ends = f"""SELECT {keys}, sum(calls) AS calls, min(first) AS first, max(last) AS last
+            FROM ({ends} UNION ALL {reported}) GROUP BY {keys} HAVING last >= first"""
+    stored = f"""SELECT emitter, arrayCompact(arraySort(groupArray(seq))) AS seqs FROM inferences
+        WHERE seq > 0 AND {_between(question.start_ns - REACH_NS, question.end_ns + REACH_NS)} GROUP BY emitter"""
+    per_emitter = f"""SELECT {keys}, calls AS reports, last - first + 1 AS sent,
+        {_place("last")} - {_place("first - 1")} AS stored
+    FROM ({ends}) AS ends LEFT JOIN ({stored}) AS stored USING (emitter)"""
     return f"SELECT {_list(question.keys, ingredients)} FROM ({per_emitter}){_group_by(question)}"
+
+
+def _place(number: str) -> str:
+    """How many stored numbers are not above this one."""
+    return f"arrayCount(s -> s <= {number}, seqs)"
+
+
+# What a report says of itself: columns of `sdk_reports`.
+REPORTED: Final = (
+    "service", "environment", "deployment", "pricing", "region", "node", "gpu", "variant", "release",
+)  # fmt: skip
 
 
 SOURCES: Final[Mapping[str, Source]] = {

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import importlib
 import logging
+import os
 import threading
 from collections.abc import Callable
 from typing import Any, Final
 
+from opentelemetry.sdk.metrics.export import MetricExporter
 from opentelemetry.sdk.trace.export import SpanExporter
 
 from monitor.errors import ConfigError
@@ -21,7 +23,14 @@ _MODULES: Final = {
     "grpc": "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
     "http/protobuf": "opentelemetry.exporter.otlp.proto.http.trace_exporter",
 }
+_METRIC_MODULES: Final = {
+    "grpc": "opentelemetry.exporter.otlp.proto.grpc.metric_exporter",
+    "http/protobuf": "opentelemetry.exporter.otlp.proto.http.metric_exporter",
+}
+_METRICS_TIMEOUT_S: Final = 3  # counts can wait for the next time; spans behind them should not
 _NOISY: Final = (
+    "opentelemetry.exporter.otlp.proto.grpc.metric_exporter",
+    "opentelemetry.exporter.otlp.proto.http.metric_exporter",
     "opentelemetry.exporter.otlp.proto.grpc.exporter",
     "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
     "opentelemetry.exporter.otlp.proto.http.trace_exporter",
@@ -41,6 +50,36 @@ def exporter_factory(config: Config) -> Callable[[], SpanExporter]:
             f"monitor.init: protocol {config.protocol} needs opentelemetry-exporter-otlp ({error}); "
             "install it with: pip install opentelemetry-exporter-otlp"
         ) from error
+    arguments = _arguments(config)
+
+    def make() -> SpanExporter:
+        exporter: SpanExporter = module.OTLPSpanExporter(**arguments)
+        return exporter
+
+    return make
+
+
+def metric_exporter_factory(config: Config) -> Callable[[], MetricExporter] | None:
+    """What makes the exporter of our own counts, to the same endpoint; None if they are not wanted."""
+    said = os.environ.get("OTEL_METRICS_EXPORTER", "").strip().lower()
+    if config.exporter is not None or said == "none" or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return None
+    try:
+        module = importlib.import_module(_METRIC_MODULES[config.protocol])
+    except ImportError:
+        return None
+    arguments = _arguments(config)
+    if config.protocol != GRPC and config.endpoint is not None:
+        arguments["endpoint"] = config.endpoint.removesuffix("/v1/traces") + "/v1/metrics"
+
+    def make() -> MetricExporter:
+        exporter: MetricExporter = module.OTLPMetricExporter(**arguments, timeout=_METRICS_TIMEOUT_S)
+        return exporter
+
+    return make
+
+
+def _arguments(config: Config) -> dict[str, Any]:
     # Left out means: the exporter reads OTEL_EXPORTER_OTLP_* itself, by the letter of the specification.
     arguments: dict[str, Any] = {}
     if config.endpoint is not None:
@@ -49,12 +88,7 @@ def exporter_factory(config: Config) -> Callable[[], SpanExporter]:
         arguments["insecure"] = config.endpoint.startswith("http://")
     if config.headers:
         arguments["headers"] = dict(config.headers)
-
-    def make() -> SpanExporter:
-        exporter: SpanExporter = module.OTLPSpanExporter(**arguments)
-        return exporter
-
-    return make
+    return arguments
 
 
 class WorkerLog(logging.Filter):

@@ -213,7 +213,7 @@ def _start(config: Config) -> None:
     forget()
     try:
         installed = install(config, _state.installed)
-        installed.processor.open(config)
+        installed.processor.open(config, lambda: _state.counted.open_calls.counts())
         runtime = make_runtime(installed, capture_content=config.capture_content)
     except ConfigError:
         raise

@@ -9,9 +9,11 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
 from opentelemetry.sdk.trace import ReadableSpan
@@ -30,14 +32,23 @@ AWAY_EXIT_TIMEOUT_S = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """What happened to the spans offered to the queue."""
+    """What happened to the spans offered to the queue; every number up to `settled` was sent, or is lost."""
 
     last_seq: int = 0
+    settled: int = 0
     offered: int = 0
     dropped: int = 0
     exported: int = 0
     failed: int = 0
     waiting: int = 0
+
+
+class Report(Protocol):
+    """Sends the counts somewhere; called in the pipeline's thread, and never while the endpoint seems to be away."""
+
+    def send(self, counts: Counts) -> None: ...
+
+    def shutdown(self) -> None: ...
 
 
 class Pipeline:
@@ -52,8 +63,12 @@ class Pipeline:
         batch_size: int,
         interval_s: float,
         target: str,
+        report: Report | None = None,
+        report_s: float = 10.0,
     ) -> None:
         self._make_exporter = make_exporter
+        self._report_counts = report
+        self._report_s = report_s
         self._prepare = prepare
         self._queue_size = queue_size
         self._batch_size = batch_size
@@ -77,7 +92,9 @@ class Pipeline:
         self._log = WorkerLog()
         self._stopping = False
         self._away = False
+        self._reported = time.monotonic()
         self._seq = self._offered = self._dropped = self._exported = self._failed = self._in_flight = 0
+        self._in_flight_first = 0
 
     def after_fork(self) -> None:
         """Begin anew in a forked child: queue, thread, exporter and counts belong to the parent."""
@@ -134,6 +151,8 @@ class Pipeline:
         if exporter is not None:
             # Also ends the exporter's wait for its next try, if it is in one.
             exporter.shutdown()
+        if self._report_counts is not None:
+            self._report_counts.shutdown()
         if worker is not None and worker.is_alive():
             worker.join(0.2)
 
@@ -142,12 +161,17 @@ class Pipeline:
         with self._lock:
             return Counts(
                 last_seq=self._seq,
+                settled=self._settled(),
                 offered=self._offered,
                 dropped=self._dropped,
                 exported=self._exported,
                 failed=self._failed,
                 waiting=len(self._queue) + self._in_flight,
             )
+
+    def _settled(self) -> int:
+        pending = self._in_flight_first or next((seq for seq, _ in self._queue if seq), 0)
+        return pending - 1 if pending else self._seq
 
     def _signal(self) -> None:
         if self._wake.locked():
@@ -182,7 +206,9 @@ class Pipeline:
             while not self._stopping:
                 self._wake.acquire(timeout=self._interval_s)
                 self._export_queued()
+                self._tell_counts(due=self._reported + self._report_s)
             self._export_queued()
+            self._tell_counts(due=0.0)
         finally:
             self._log.release()
 
@@ -199,10 +225,21 @@ class Pipeline:
         for done in flushes:
             done.set()
 
+    def _tell_counts(self, *, due: float) -> None:
+        now = time.monotonic()
+        if self._report_counts is None or self._away or now < due:
+            return
+        self._reported = now
+        try:
+            self._report_counts.send(self.counts())
+        except Exception:
+            swallow("reporting counts")
+
     def _take(self, count: int) -> list[Item]:
         with self._lock:
             batch = [self._queue.popleft() for _ in range(min(count, len(self._queue)))]
             self._in_flight = len(batch)
+            self._in_flight_first = next((seq for seq, _ in batch if seq), 0)
             return batch
 
     def _export(self, batch: Sequence[Item]) -> None:
@@ -215,7 +252,7 @@ class Pipeline:
         except Exception as error:
             self._log.last_reason = f"{type(error).__name__}: {error}"
         with self._lock:
-            self._in_flight = 0
+            self._in_flight = self._in_flight_first = 0
             if sent:
                 self._exported += len(batch)
             else:

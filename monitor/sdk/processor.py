@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from typing import Final
 
+from opentelemetry.sdk.metrics.export import MetricExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, SynchronousMultiSpanProcessor
+from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.util.types import AnyValue
 
 from monitor import semconv
 from monitor.sdk.config import Config, detected_resource
-from monitor.sdk.exporter import exporter_factory
+from monitor.sdk.exporter import exporter_factory, metric_exporter_factory
 from monitor.sdk.guard import swallow
-from monitor.sdk.pipeline import Counts, Item, Pipeline
+from monitor.sdk.pipeline import Counts, Item, Pipeline, Report
+from monitor.sdk.report import Calls, Reporter
 from monitor.sdk.span import CallSpan, SentSpan
 
 SCOPE: Final = "monitor.sdk"
@@ -49,15 +53,17 @@ class MonitorProcessor(SpanProcessor):
         self._said: Mapping[str, AnyValue] = {}
         self._exit_timeout_s = 0.0
         self.emitter = _new_emitter()
+        self.started_ns = time.time_ns()
         self._resources: dict[int, tuple[Resource, Resource]] = {}
 
-    def open(self, config: Config) -> None:
-        """Begin to send."""
+    def open(self, config: Config, calls: Callable[[], Calls] | None = None) -> None:
+        """Begin to send; `calls` reads the counts of calls, to be reported with those of spans."""
         self._config = config
         self._said = config.resource
         self._exit_timeout_s = config.exit_timeout_s
         # A new run numbers from 1 again, so it is a new emitter.
         self.emitter = _new_emitter()
+        self.started_ns = time.time_ns()
         self._resources = {}
         if "otlp" not in config.export:
             return
@@ -68,7 +74,17 @@ class MonitorProcessor(SpanProcessor):
             batch_size=config.batch_size,
             interval_s=config.interval_s,
             target=config.target,
+            report=self._reporter(config, calls),
         )
+
+    def _reporter(self, config: Config, calls: Callable[[], Calls] | None) -> Report | None:
+        make = metric_exporter_factory(config)
+        return None if make is None or calls is None else _Reports(self, make, calls)
+
+    @property
+    def sent_resource(self) -> Resource | None:
+        """The resource under which spans are sent; None before the first."""
+        return next((sent for _, sent in self._resources.values()), None)
 
     def close(self, timeout_s: float) -> None:
         """Send the rest within the time given, then stop."""
@@ -87,6 +103,7 @@ class MonitorProcessor(SpanProcessor):
     def after_fork(self) -> None:
         """Become an emitter of one's own in a forked child."""
         self.emitter = _new_emitter()
+        self.started_ns = time.time_ns()
         self._resources = {}
         if self._pipeline is not None:
             self._pipeline.after_fork()
@@ -140,6 +157,35 @@ class MonitorProcessor(SpanProcessor):
             kept = {} if len(self._resources) > 8 else self._resources
             self._resources = {**kept, id(found): known}
         return known[1]
+
+
+class _Reports:
+    """Sends the counts of the run that its emitter stands for; a forked child's are those of another."""
+
+    def __init__(
+        self, processor: MonitorProcessor, make: Callable[[], MetricExporter], calls: Callable[[], Calls]
+    ) -> None:
+        self._processor = processor
+        self._make = make
+        self._calls = calls
+        self._emitter = ""
+        self._reporter: Reporter | None = None
+
+    def send(self, counts: Counts) -> None:
+        resource = self._processor.sent_resource
+        if resource is None:
+            return
+        now_ns = time.time_ns()
+        if self._reporter is None or self._emitter != self._processor.emitter:
+            self._emitter = self._processor.emitter
+            scope = InstrumentationScope(SCOPE, "", SCHEMA_URL)
+            started_ns = self._processor.started_ns
+            self._reporter = Reporter(exporter=self._make(), scope=scope, calls=self._calls, started_ns=started_ns)
+        self._reporter.send(counts, resource, now_ns)
+
+    def shutdown(self) -> None:
+        if self._reporter is not None:
+            self._reporter.shutdown()
 
 
 class SentResource(Resource):

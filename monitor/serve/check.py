@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import ssl
 import time
 import urllib.error
 import urllib.request
@@ -15,13 +16,15 @@ from typing import Final, Literal
 from monitor.errors import MonitorError
 from monitor.serve.ports import bind
 from monitor.settings import Settings, load_settings
-from monitor.store.client import Client, server_address
+from monitor.store.adopt import unfinished
+from monitor.store.client import Client, connect, explained, server_address
 from monitor.store.migrate import applied_versions, pending
 from monitor.store.owner import Owner, find_owner
-from monitor.store.reader import open_reader
+from monitor.store.reader import reader_url
 
 LEAST_FREE_BYTES: Final = 2 * 1024**3
 MOST_CLOCK_DIFFERENCE_S: Final = 2.0
+STORE_ANSWER_S: Final = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +70,7 @@ def _service(settings: Settings, owner: Owner | None) -> Iterator[CheckResult]:
         return
     where = " ".join(f"{name}={address}" for name, address in owner.addresses.items())
     yield CheckResult(name="service", state="ok", text=f"process {owner.pid}: {where}")
-    trouble = _readiness(f"{owner.addresses['http']}/readyz")
+    trouble = _readiness(f"{owner.addresses['http']}/readyz", settings.collectors.tls_cert)
     yield CheckResult(name="ingest", state="failed" if trouble else "ok", text=trouble or "spans are taken and stored")
 
 
@@ -87,9 +90,9 @@ def _ports(settings: Settings) -> Iterator[CheckResult]:
             yield CheckResult(name="port", state="failed", text=str(error))
 
 
-def _readiness(url: str) -> str | None:
+def _readiness(url: str, certificate: Path | None) -> str | None:
     try:
-        with urllib.request.urlopen(url, timeout=10) as answer:
+        with urllib.request.urlopen(url, timeout=10, context=_trust(url, certificate)) as answer:
             answer.read()
     except urllib.error.HTTPError as error:
         try:
@@ -101,22 +104,35 @@ def _readiness(url: str) -> str | None:
     return None
 
 
+def _trust(url: str, certificate: Path | None) -> ssl.SSLContext | None:
+    """Trust in the very certificate that the service is set to use, whatever name it is for: it is on this machine."""
+    if not url.startswith("https:") or certificate is None:
+        return None
+    context = ssl.create_default_context()
+    context.check_hostname = False
+    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
+    context.load_verify_locations(certificate)
+    return context
+
+
 def _store(settings: Settings) -> Iterator[CheckResult]:
     address = str(settings.data) if settings.embedded else server_address(settings.store_url)
     if settings.embedded and not (settings.data / "store").exists() and not settings.store.url:
         yield CheckResult(name="store", state="warning", text=f"{address} has none yet; `monitor up` makes it")
         return
+    client: Client | None = None
     try:
-        client = open_reader(settings)
-    except MonitorError as error:
+        with explained(address):
+            client = connect(reader_url(settings), timeout_s=STORE_ANSWER_S)
+            yield CheckResult(name="store", state="ok", text=f"ClickHouse {client.server_version} at {address}")
+            yield _schema(client)
+            yield from _history(client)
+            yield _clock(client)
+    except MonitorError as error:  # also in the middle: it may go away at any moment
         yield CheckResult(name="store", state="failed", text=str(error))
-        return
-    try:
-        yield CheckResult(name="store", state="ok", text=f"ClickHouse {client.server_version} at {address}")
-        yield _schema(client)
-        yield _clock(client)
     finally:
-        client.close()
+        if client is not None:
+            client.close()
 
 
 def _schema(client: Client) -> CheckResult:
@@ -129,6 +145,12 @@ def _schema(client: Client) -> CheckResult:
         return CheckResult(name="schema", state="failed", text=f"lacks {names}; run `monitor migrate`")
     newest = max(applied_versions(client), default=0)
     return CheckResult(name="schema", state="ok", text=f"version {newest}, up to date")
+
+
+def _history(client: Client) -> Iterator[CheckResult]:
+    if missing := unfinished(client):
+        text = f"rows from before are not yet in the facts of {', '.join(missing)}; run `monitor migrate`"
+        yield CheckResult(name="history", state="warning", text=text)
 
 
 def _clock(client: Client) -> CheckResult:

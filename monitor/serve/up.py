@@ -8,6 +8,7 @@ import logging
 import signal
 import socket
 import subprocess
+import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
 import grpc
@@ -16,6 +17,7 @@ from starlette.types import ASGIApp
 from collectors.otlp.grpc_receiver import make_server
 from collectors.otlp.http_receiver import make_app
 from collectors.pipeline import Pipeline
+from monitor.errors import MonitorError
 from monitor.serve.dashboard import start_dashboard, stop_dashboard, wait_until_ready
 from monitor.serve.http import Limits, http_server, read_tls
 from monitor.serve.ports import address, bind, free_port, port_of
@@ -23,7 +25,7 @@ from monitor.settings import Settings
 from monitor.store.client import Client, connect, server_address
 from monitor.store.endpoint import QueryLimits, build_app
 from monitor.store.owner import Claim
-from monitor.store.prepare import prepare_store
+from monitor.store.prepare import back_fill_store, prepare_store
 from monitor.store.reader import with_user
 
 logger = logging.getLogger(__name__)
@@ -32,6 +34,7 @@ GRPC_GRACE_S = 2.0
 STORE_ANSWER_S = 5.0
 
 OnReady = Callable[[Mapping[str, str]], None]
+Start = Callable[[contextlib.AsyncExitStack], Awaitable[dict[str, str]]]
 
 
 def run(settings: Settings, *, dashboard: bool, on_ready: OnReady) -> None:
@@ -42,20 +45,25 @@ def run(settings: Settings, *, dashboard: bool, on_ready: OnReady) -> None:
     MonitorError
         If something cannot be started; nothing is left running then.
     """
+    serve(settings, lambda stack: _start(settings, stack, dashboard=dashboard), on_ready)
+
+
+def serve(settings: Settings, start: Start, on_ready: OnReady) -> None:
+    """Claim the data folder, start what `start` starts and stop it at SIGINT or SIGTERM."""
     claim = Claim(settings.data)
     try:
-        asyncio.run(_serve(settings, claim, dashboard=dashboard, on_ready=on_ready))
+        asyncio.run(_serve(claim, start, on_ready))
     finally:
         claim.release()
 
 
-async def _serve(settings: Settings, claim: Claim, *, dashboard: bool, on_ready: OnReady) -> None:
+async def _serve(claim: Claim, start: Start, on_ready: OnReady) -> None:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
-        addresses = await _start(settings, stack, dashboard=dashboard)
+        addresses = await start(stack)
         claim.announce(addresses)
         on_ready(addresses)
         await stop.wait()
@@ -90,42 +98,41 @@ async def _start(settings: Settings, stack: contextlib.AsyncExitStack, *, dashbo
         child = start_dashboard(reading, host=host, port=port, log=log)
         stack.callback(stop_dashboard, child)
 
-    await asyncio.to_thread(prepare_store, settings)
-    # One handle stays open from here to the end, so that the embedded engine is not closed and opened in between.
-    store = await asyncio.to_thread(connect, settings.store_url)
-    stack.callback(store.close)
+    store = await open_store(settings, stack)
     if endpoint_socket is not None:
         await stack.enter_async_context(http_server(embedded_endpoint(settings), endpoint_socket))
 
-    pipeline = Pipeline(settings)
-    stack.push_async_callback(asyncio.to_thread, _close_pipeline, pipeline)
-    await asyncio.to_thread(pipeline.start)
-    grpc_port = await start_receivers(
-        settings, stack, pipeline, http_socket, grpc_port, lambda: _trouble(pipeline, store)
-    )
-    addresses["grpc"] = address(host, grpc_port)
+    addresses["grpc"] = address(host, await start_collectors(settings, stack, store, http_socket, grpc_port))
+    start_back_fill(settings, stack)
     if child is not None:
         await asyncio.to_thread(wait_until_ready, child, addresses["dashboard"], log)
     return {name: addresses[name] for name in ("grpc", "http", "clickhouse", "dashboard") if name in addresses}
 
 
-async def start_receivers(
-    settings: Settings,
-    stack: contextlib.AsyncExitStack,
-    pipeline: Pipeline,
-    http_socket: socket.socket,
-    grpc_port: int,
-    ready: Callable[[], Awaitable[str | None]],
+async def open_store(settings: Settings, stack: contextlib.AsyncExitStack) -> Client:
+    """A handle of the store, which is brought up to date first."""
+    await asyncio.to_thread(prepare_store, settings)
+    # One handle stays open from here to the end, so that the embedded engine is not closed and opened in between.
+    store = await asyncio.to_thread(connect, settings.store_url)
+    stack.callback(store.close)
+    return store
+
+
+async def start_collectors(
+    settings: Settings, stack: contextlib.AsyncExitStack, store: Client, http_socket: socket.socket, grpc_port: int
 ) -> int:
-    """Serve OTLP over both transports until the stack is left; returns the gRPC port."""
+    """Take OTLP over both transports until the stack is left; returns the gRPC port."""
     section = settings.collectors
+    pipeline = Pipeline(settings)
+    stack.push_async_callback(asyncio.to_thread, _close_pipeline, pipeline)
+    await asyncio.to_thread(pipeline.start)
     tls = read_tls(section)
     tokens = [token.get_secret_value() for token in section.tokens]
     app = make_app(
         pipeline,
         max_message_bytes=section.max_message_bytes,
         tokens=tokens,
-        ready=ready,
+        ready=lambda: _trouble(pipeline, store),
         body_timeout_s=section.request_timeout_s,
         cors_origins=section.cors_origins,
     )
@@ -143,6 +150,29 @@ async def start_receivers(
     )
     await stack.enter_async_context(_grpc_server(server))
     return port
+
+
+def start_back_fill(settings: Settings, stack: contextlib.AsyncExitStack) -> None:
+    """Carry history into the facts beside all else; it stops after a chunk, and goes on at the next start."""
+    stop = threading.Event()
+
+    def work() -> None:
+        try:
+            back_fill_store(
+                settings,
+                stop=stop,
+                on_progress=lambda step: logger.info(
+                    "history of %s in %s: %d rows (%d of %d)", step.chunk, step.target, step.rows, step.done, step.total
+                ),
+            )
+        except MonitorError as error:
+            logger.warning("history is not carried into the facts: %s; `monitor migrate` goes on with it", error)
+
+    async def end(task: asyncio.Task[None]) -> None:
+        stop.set()
+        await task
+
+    stack.push_async_callback(end, asyncio.create_task(asyncio.to_thread(work)))
 
 
 def embedded_endpoint(settings: Settings) -> ASGIApp:

@@ -7,6 +7,7 @@ process a folder, no fork after the folder is open, any number of handles, which
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -28,10 +29,14 @@ __all__ = [
     "explained",
     "is_embedded",
     "is_transient",
+    "reason",
     "server_address",
     "store_path",
 ]
 
+# Its warnings quote the address with the whole statement, in which a secret may stand; what it warns of is raised too.
+# Said here because importing the driver sets a level of its own.
+logging.getLogger("urllib3.connectionpool").setLevel(logging.ERROR)
 # Times are UTC everywhere; without this, naive datetimes are taken as local time.
 common.set_setting("naive_datetime_insert", "server")
 # A client is shared by threads; with a session, a server would refuse two queries at a time.
@@ -49,6 +54,11 @@ _TRANSIENT = frozenset({
     23, 74, 75, 76, 159, 201, 202, 203, 209, 210, 216, 219, 225, 236, 241, 242, 243, 252, 254, 279, 285, 286, 307, 319,
     394, 415, 425, 439, 516, 194, 164, 999,
 })  # fmt: skip
+# What makes a Distributed table answer and take rows as a plain one does; without such tables they change nothing.
+_CLUSTER_SETTINGS = {
+    "distributed_foreground_insert": "1",  # acknowledged means: on its shards
+    "distributed_product_mode": "global",  # a sub-select is answered by all shards, not by each for itself
+}
 _LOCKED_TEXT = "Error initializing EmbeddedServer"
 
 
@@ -128,7 +138,7 @@ def _connect_server(url: str, database: str | None, settings: Mapping[str, Any] 
     parts = urlsplit(url)
     address = server_address(url)
     try:
-        return clickhouse_connect.get_client(
+        client = clickhouse_connect.get_client(
             host=parts.hostname or "localhost",
             port=parts.port or (8443 if parts.scheme == "https" else 8123),
             secure=parts.scheme == "https",
@@ -143,6 +153,15 @@ def _connect_server(url: str, database: str | None, settings: Mapping[str, Any] 
         )
     except ClickHouseError as error:
         raise _explain_server(error, address) from None
+    readonly = client.server_settings.get("readonly")
+    for name, value in _CLUSTER_SETTINGS.items():
+        known = client.server_settings.get(name)
+        # Who may only read (readonly = 1) may set nothing; on a cluster, that user's profile has to say it.
+        if known is None or known.readonly or (readonly is not None and readonly.value == "1"):
+            continue
+        if name not in (settings or {}):
+            client.set_client_setting(name, value)
+    return client
 
 
 def _explain_server(error: ClickHouseError, address: str) -> MonitorError:
@@ -188,13 +207,38 @@ def explained(address: str) -> Iterator[None]:
         raise _explain_server(error, address) from error
 
 
+def reason(error: BaseException) -> str:
+    """Why a statement of ours failed, in one line for logs and pages.
+
+    Without the statement, which driver and server quote, and in which a secret may stand.
+    """
+    if isinstance(error, MonitorError):
+        return str(error)
+    words = _first_line(error)
+    if error_code(error) is None:
+        return words
+    name = _ERROR_NAME.search(words)
+    said = _STATEMENT.split(_PREFIX.sub("", words))[0].strip()
+    return f"{said} {name.group(1)}" if name and not said.endswith(name.group(1)) else said
+
+
 # What the system said, out of the driver's account of its attempts.
-_SYSTEM_REASON = re.compile(r"\[Errno -?\d+\] ([^\"'\])]+)|(timed out)|(Name or service not known)")
+_SYSTEM_REASON = re.compile(
+    r"\[Errno -?\d+\] ([^\"'\])]+)|Error\(\d+, '([^']+)'\)|(timed out)|(Name or service not known)"
+    r"|(Remote end closed connection)"
+)
+_PREFIX = re.compile(r"^Received ClickHouse exception, code: \d+, server response: Code: \d+\. DB::(Net)?Exception: ")
+# Where ClickHouse's own words end and the statement that it quotes begins.
+_STATEMENT = re.compile(
+    r"[:,.;]? *(?:in scope|in query|while processing|while executing '|failed at position).*", re.IGNORECASE
+)
+_ERROR_NAME = re.compile(r"(\([A-Z][A-Z0-9_]+\))$")
 
 
 def _first_line(error: BaseException) -> str:
     text = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-    if error_code(error) is None and (reason := _SYSTEM_REASON.search(text)) is not None:
-        return next(group for group in reason.groups() if group).strip().lower()
-    text = text.split(" (for url ")[0].split("(version ")[0].strip()
+    if error_code(error) is None and (found := _SYSTEM_REASON.search(text)) is not None:
+        return next(group for group in found.groups() if group).strip().lower()
+    for unwanted in (" (for url ", " with url: ", " executing HTTP request", " (version "):
+        text = text.split(unwanted)[0].strip()
     return text[:300]

@@ -3,7 +3,10 @@
 `FIELDS` is the table that people read and change; `inferences_view()` renders it as the SELECT of a materialized view
 over `otel_traces`. The view makes one pass over a span's attributes: each key becomes a number (which field, which
 priority), values are sorted by it, and a field is the first value with its number. A `coalesce` over Map lookups for
-each field took ten times as long.
+each field took ten times as long. What only some emitters need (JSON documents, JSON-quoted values, numbered messages)
+works on arrays that are empty for all others.
+
+Nothing in the view may throw, whatever a span holds: one span would keep its whole segment out of the store.
 
 After a change here, write the new view as the next migration: `python -m monitor.store.dialects > NEXT.sql`. A test
 compares the newest such migration with this table.
@@ -19,109 +22,211 @@ from monitor import semconv
 from monitor.store.flatten import literal, literals
 
 # Canonical field -> attribute names, first wins. Span attributes come before resource attributes of the same name.
+# `document/key` is a key of an attribute that holds a JSON object.
 FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     # what it is
-    "operation": ("gen_ai.operation.name", "openinference.span.kind", "llm.request.type", "traceloop.span.kind"),
-    "provider": ("gen_ai.provider.name", "gen_ai.system", "llm.provider", "llm.system"),
+    "operation": (
+        "gen_ai.operation.name", "ai.operationId", "openinference.span.kind", "langfuse.observation.type", "mlflow.spanType",
+        "llm.request.type", "traceloop.span.kind",
+    ),
+    "provider": (
+        "gen_ai.provider.name", "gen_ai.system", "llm.provider", "llm.system", "ai.model.provider", "mlflow.llm.provider",
+    ),
     "model": (
-        "gen_ai.response.model", "llm.response.model_name", "litellm.provider.model",
-        "gen_ai.request.model", "llm.request.model_name", "llm.model_name", "embedding.model_name",
+        "gen_ai.response.model", "llm.response.model_name", "ai.response.model", "litellm.provider.model", "triton.model_name",
+        "gen_ai.request.model", "llm.request.model_name", "llm.model_name", "ai.model.id", "langfuse.observation.model.name",
+        "mlflow.llm.model", "embedding.model_name",
         "monitor.model",
     ),
-    "request_id": ("gen_ai.response.id", "gen_ai.request.id", "litellm.call_id"),
+    "request_id": (
+        "gen_ai.response.id", "gen_ai.request.id", "ai.response.id", "litellm.call_id", "rid", "triton.request_id",
+    ),
     # sizes
-    "input_tokens": ("gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.token_count.prompt"),
-    "output_tokens": ("gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.token_count.completion"),
+    "input_tokens": (
+        "gen_ai.usage.input_tokens", "gen_ai.usage.prompt_tokens", "llm.token_count.prompt", "ai.usage.inputTokens",
+        "ai.usage.promptTokens", "mlflow.chat.tokenUsage/input_tokens",
+        "langfuse.observation.usage_details/input", "langfuse.observation.usage_details/prompt_tokens",
+        "langfuse.observation.usage_details/input_tokens",
+        "ai.usage.tokens", "prompt_tokens",
+    ),
+    "output_tokens": (
+        "gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens", "llm.token_count.completion", "ai.usage.outputTokens",
+        "ai.usage.completionTokens", "mlflow.chat.tokenUsage/output_tokens",
+        "langfuse.observation.usage_details/output", "langfuse.observation.usage_details/completion_tokens",
+        "langfuse.observation.usage_details/output_tokens",
+        "generated_tokens",
+    ),
     "cached_tokens": (
         "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens", "gen_ai.usage.cached_tokens",
-        "llm.token_count.prompt_details.cache_read", "gen_ai.usage.details.cache_read_tokens",
+        "llm.token_count.prompt_details.cache_read", "ai.usage.cachedInputTokens", "ai.usage.inputTokenDetails.cacheReadTokens",
+        "mlflow.chat.tokenUsage/cache_read_input_tokens",
+        "langfuse.observation.usage_details/input_cached_tokens", "langfuse.observation.usage_details/cache_read_input_tokens",
+        "langfuse.observation.usage_details/input_cache_read",
+        "gen_ai.usage.details.cache_read_tokens",
     ),
     "cache_write_tokens": (
         "gen_ai.usage.cache_write.input_tokens", "gen_ai.usage.cache_creation.input_tokens",
         "gen_ai.usage.cache_creation_input_tokens", "llm.token_count.prompt_details.cache_write",
+        "ai.usage.inputTokenDetails.cacheWriteTokens", "mlflow.chat.tokenUsage/cache_creation_input_tokens",
+        "langfuse.observation.usage_details/cache_creation_input_tokens",
+        "langfuse.observation.usage_details/input_cache_creation",
+        "gen_ai.usage.details.cache_write_tokens",
     ),
     "reasoning_tokens": (
         "gen_ai.usage.reasoning.output_tokens", "gen_ai.usage.reasoning_tokens",
-        "llm.token_count.completion_details.reasoning", "llm.usage.reasoning_tokens",
+        "llm.token_count.completion_details.reasoning", "ai.usage.reasoningTokens",
+        "ai.usage.outputTokenDetails.reasoningTokens", "llm.usage.reasoning_tokens",
+        "langfuse.observation.usage_details/output_reasoning_tokens", "langfuse.observation.usage_details/output_reasoning",
         "gen_ai.usage.details.reasoning_tokens",
     ),
-    # times, all in seconds
+    # times in seconds, but for those in MILLISECONDS and in RUST_DURATIONS
     "ttft_s": (
         "gen_ai.response.time_to_first_chunk", "gen_ai.latency.time_to_first_token", "gen_ai.server.time_to_first_token",
         "gen_ai.client.operation.time_to_first_chunk", "gen_ai.client.inference.time_to_first_chunk",
+        "ai.response.msToFirstChunk", "ai.stream.msToFirstChunk",
     ),
-    "queue_s": ("gen_ai.latency.time_in_queue",),
+    "queue_s": ("gen_ai.latency.time_in_queue", "queue_time"),
     "prefill_s": ("gen_ai.latency.time_in_model_prefill",),
     "decode_s": ("gen_ai.latency.time_in_model_decode",),
-    "duration_s": ("gen_ai.latency.e2e",),
-    "tpot_s": ("gen_ai.server.time_per_output_token",),
+    "duration_s": ("gen_ai.latency.e2e", "ai.response.msToFinish", "total_time"),
+    "tpot_s": (
+        "gen_ai.server.time_per_output_token", "gen_ai.client.operation.time_per_output_chunk", "time_per_token",
+    ),
     "largest_gap_s": ("monitor.largest_gap",),
+    # the moment of the first token (Langfuse), an ISO time, JSON-quoted
+    "first_token_at": ("langfuse.observation.completion_start_time",),
     # how it ended
     "finish_reason": (
-        "gen_ai.response.finish_reasons", "gen_ai.response.finish_reason", "llm.finish_reason",
+        "gen_ai.response.finish_reasons", "gen_ai.response.finish_reason", "llm.finish_reason", "ai.response.finishReason",
         "gen_ai.completion.0.finish_reason",
     ),
     "error_type": ("error.type", "exception.type"),
-    "stream": ("gen_ai.request.stream", "gen_ai.is_streaming", "llm.is_streaming", "litellm.request.streaming"),
+    "stream": (
+        "gen_ai.request.stream", "gen_ai.is_streaming", "llm.is_streaming", "litellm.request.streaming",
+        "gen_ai.request.is_stream",
+    ),
     "cancelled": ("monitor.cancelled",),
     # who
     "session_id": (
-        "gen_ai.conversation.id", "session.id", "langfuse.session.id",
-        "traceloop.association.properties.session_id", "gen_ai.session.id",
+        "gen_ai.conversation.id", "langfuse.session.id", "session.id", "traceloop.association.properties.session_id",
+        "mlflow.trace.session", "ai.telemetry.metadata.sessionId", "ai.settings.context.sessionId", "gen_ai.session.id",
     ),
     "user_id": (
-        "user.id", "enduser.id", "litellm.end_user.id", "metadata.user_api_key_end_user_id",
-        "traceloop.association.properties.user_id", "gen_ai.user", "llm.user", "gen_ai.request.user",
+        "user.id", "enduser.id", "langfuse.user.id", "litellm.end_user.id", "metadata.user_api_key_end_user_id",
+        "traceloop.association.properties.user_id", "mlflow.trace.user", "ai.telemetry.metadata.userId",
+        "ai.settings.context.userId", "gen_ai.user", "llm.user", "gen_ai.request.user",
     ),
     # where
-    "environment": ("deployment.environment.name", "deployment.environment"),
+    "environment": ("deployment.environment.name", "deployment.environment", "langfuse.environment"),
     "node": ("monitor.node", "k8s.node.name", "host.name"),
     "region": ("cloud.region",),
     "deployment": ("monitor.deployment",),
     "pricing": ("monitor.pricing",),
     "gpu": ("monitor.gpu",),
     "variant": ("monitor.variant",),
-    "release": ("service.version",),
+    "release": ("service.version", "langfuse.release"),
     "experiment": ("monitor.experiment",),
     "arm": ("monitor.arm",),
     # text; present only if content is captured
-    "prompt": ("gen_ai.input.messages", "gen_ai.prompt", "input.value", "traceloop.entity.input"),
-    "completion": ("gen_ai.output.messages", "gen_ai.completion", "output.value", "traceloop.entity.output"),
+    "prompt": (
+        "gen_ai.input.messages", "gen_ai.prompt", "input.value", "ai.prompt.messages", "ai.prompt", "traceloop.entity.input",
+        "langfuse.observation.input", "mlflow.spanInputs",
+    ),
+    "completion": (
+        "gen_ai.output.messages", "gen_ai.completion", "output.value", "ai.response.text", "traceloop.entity.output",
+        "langfuse.observation.output", "mlflow.spanOutputs",
+    ),
+    # text in numbered messages: a sign that it is there
+    "numbered_prompt": ("gen_ai.prompt.0.content", "llm.input_messages.0.message.content"),
+    "numbered_completion": ("gen_ai.completion.0.content", "llm.output_messages.0.message.content"),
     # accounting
-    "cost_usd": ("gen_ai.usage.cost", "operation.cost", "litellm.cost.total", "gen_ai.cost.total_cost", "llm.cost.total"),
+    "cost_usd": (
+        "gen_ai.usage.cost", "operation.cost", "litellm.cost.total", "gen_ai.cost.total_cost", "llm.cost.total",
+        "langfuse.observation.cost_details/total", "mlflow.llm.cost/total_cost",
+    ),
     "sample_weight": ("monitor.sample_weight",),
     "simulated": ("monitor.simulated",),
     "tokens_estimated": ("monitor.tokens_estimated",),
     "emitter": ("monitor.emitter",),
     "seq": ("monitor.seq",),
     "cache_hit": ("litellm.cache_hit",),
+    # signs of emitters
+    "openllmetry": ("llm.usage.total_tokens",),
     "span_type": ("logfire.span_type",),
+    "level": ("langfuse.observation.level",),
     "vllm_module": ("vllm.instrumenting_module_name",),
+    "sdk_name": ("telemetry.sdk.name",),
+    "framework": ("gen_ai.framework",),
+    "triton_parent": ("triton.trace_parent_id",),
 }  # fmt: skip
+
+# Vercel
+MILLISECONDS: Final = ("ai.response.msToFirstChunk", "ai.stream.msToFirstChunk", "ai.response.msToFinish")
+# TGI: 1.5s, 45.6ms, 789µs, 12ns; a span that has them all is TGI's
+RUST_DURATIONS: Final = ("total_time", "queue_time", "time_per_token")
+
+# Attributes that hold a JSON object some of whose keys are fields.
+DOCUMENTS: Final = tuple(sorted({name.split("/")[0] for names in FIELDS.values() for name in names if "/" in name}))
 
 # A span with none of these keys is no model call; the test is cheap and comes first.
 MARKERS: Final = (
     "gen_ai.operation.name", "gen_ai.system", "gen_ai.provider.name", "gen_ai.request.model", "gen_ai.latency.e2e",
-    "gen_ai.usage.prompt_tokens", "gen_ai.usage.completion_tokens", "openinference.span.kind", "llm.request.type",
-    "litellm.call_id",
+    "gen_ai.usage.prompt_tokens", "gen_ai.usage.completion_tokens", "gen_ai.request.id", "openinference.span.kind",
+    "llm.request.type", "litellm.call_id", "ai.operationId", "langfuse.observation.type", "mlflow.spanType",
+    "triton.model_name", "time_per_token",
 )  # fmt: skip
 
 # `operation` as sent -> canonical operation, for leaf model calls. What is not here is no leaf (agents, tools, chains).
 LEAF_OPERATIONS: Final[Mapping[str, str]] = {
     "chat": "chat", "text_completion": "text_completion", "generate_content": "generate_content", "embeddings": "embeddings",
-    # OpenLLMetry and LiteLLM v1, `llm.request.type`; OpenInference, `openinference.span.kind`
+    # OpenLLMetry and LiteLLM v1, `llm.request.type`; `completion` of LiteLLM is a chat, see `inferences_view`
     "completion": "text_completion", "acompletion": "chat", "atext_completion": "text_completion",
     "embedding": "embeddings", "aembedding": "embeddings", "responses": "chat", "aresponses": "chat",
-    "LLM": "chat", "EMBEDDING": "embeddings",
+    "anthropic_messages": "chat", "agenerate_content": "generate_content", "agenerate_content_stream": "generate_content",
+    "generate_content_stream": "generate_content",
+    # OpenInference and MLflow
+    "LLM": "chat", "CHAT_MODEL": "chat", "EMBEDDING": "embeddings",
+    # Langfuse; its `embedding` is above
+    "generation": "chat",
+    # Vercel: the inner spans, for the outer ones repeat their usage
+    "ai.generateText.doGenerate": "chat", "ai.streamText.doStream": "chat", "ai.generateObject.doGenerate": "chat",
+    "ai.streamObject.doStream": "chat", "ai.embed.doEmbed": "embeddings", "ai.embedMany.doEmbed": "embeddings",
 }  # fmt: skip
 
 # Spans that repeat what another span of the same emitter says.
 NEVER_LEAF: Final = ("raw_gen_ai_request", "Received Proxy Server Request", "Failed Proxy Server Request")
 
+# SGLang puts the request's id into the name; a prefill server's span is the first half of a call that the decode
+# server's span covers.
+SGLANG_SCOPE: Final = "sglang server"
+SGLANG_ROOT: Final = r"^( |decode )?Req [0-9a-f]{8}$"
+
+# Events that mark the first token.
+FIRST_TOKEN_EVENTS: Final = ("First Token Stream Event", "ai.stream.firstChunk", "llm.content.completion.chunk")
+
 PROVIDER_RENAMES: Final[Mapping[str, str]] = {
     "vertex_ai": "gcp.vertex_ai", "gemini": "gcp.gemini", "az.ai.inference": "azure.ai.inference",
     "az.ai.openai": "azure.ai.openai", "xai": "x_ai", "Unknown": "",
 }  # fmt: skip
+
+# Fields that are numbers. What is NaN, infinite, negative or beyond reason is unknown, not 0.
+NUMBERS: Final = (
+    "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens", "ttft_s", "queue_s",
+    "prefill_s", "decode_s", "duration_s", "tpot_s", "largest_gap_s", "cost_usd", "sample_weight",
+)  # fmt: skip
+# Fields that the view looks at more than once.
+TWICE: Final = (
+    "operation", "stream", "error_type", "level", "prompt", "completion", "numbered_prompt", "numbered_completion", "framework",
+    "vllm_module", "sdk_name", "openllmetry", "provider", "input_tokens", "output_tokens", "cached_tokens",
+    "cache_write_tokens", "reasoning_tokens", "ttft_s", "queue_s", "prefill_s", "decode_s", "duration_s", "tpot_s",
+    "largest_gap_s", "cost_usd", "sample_weight",
+)  # fmt: skip
+MOST: Final = 10**12
+MOST_SECONDS: Final = 10**7
+MOST_COST: Final = 10**9
+# Of a list, also as JSON text, the first.
+FIRST_WORD: Final = r"""[^\[\]\s"',][^\[\]"',]*"""
+LONGEST_WORD: Final = 64
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,19 +238,41 @@ class Dialect:
     sign: str
 
 
-# First match wins.
+# First match wins. `families` holds the first part of each key.
 DIALECTS: Final = (
-    Dialect(name="vllm", role="engine", sign="SpanName = 'llm_request' OR vllm_module != ''"),
     Dialect(
-        name="litellm",
-        role="gateway",
-        sign="has_litellm OR SpanName = 'litellm_request' OR ServiceName = 'litellm'",
+        name="vllm",
+        role="engine",
+        sign="SpanName = 'llm_request' OR sent_vllm_module != '' OR startsWith(ScopeName, 'vllm.')",
     ),
-    Dialect(name="openinference", role="client", sign="has_openinference"),
-    Dialect(name="openllmetry", role="client", sign="has_openllmetry"),
+    Dialect(name="sglang", role="engine", sign=f"ScopeName = '{SGLANG_SCOPE}'"),
+    Dialect(name="tgi", role="engine", sign="is_tgi"),
+    Dialect(name="triton", role="engine", sign="has(families, 'triton')"),
     Dialect(name="monitor", role="client", sign=f"ScopeName = {literal('monitor.sdk')}"),
+    Dialect(name="litellm", role="gateway", sign="is_litellm"),
+    Dialect(name="openinference", role="client", sign="has(families, 'openinference')"),
+    Dialect(name="langfuse", role="client", sign="has(families, 'langfuse')"),
+    Dialect(name="openlit", role="client", sign="sent_sdk_name = 'openlit'"),
+    Dialect(name="vercel", role="client", sign="has(families, 'ai')"),
+    Dialect(name="mlflow", role="client", sign="has(families, 'mlflow')"),
+    Dialect(name="pydantic-ai", role="client", sign="ScopeName = 'pydantic-ai'"),
+    Dialect(name="logfire", role="client", sign="has(families, 'logfire')"),
+    Dialect(
+        name="openllmetry",
+        role="client",
+        sign="has(families, 'traceloop') OR startsWith(ScopeName, 'opentelemetry.instrumentation.') OR sent_openllmetry != ''",
+    ),
     Dialect(name="otel", role="client", sign="1"),
 )
+
+INFERENCES_COLUMNS: Final = (
+    "timestamp", "trace_id", "span_id", "parent_span_id", "role", "service", "environment", "node", "region", "deployment",
+    "pricing", "gpu", "provider", "model", "variant", "release", "experiment", "arm", "operation", "stream", "input_tokens",
+    "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "ttft_s", "queue_s", "prefill_s", "decode_s",
+    "duration_s", "tpot_s", "largest_gap_s", "finish_reason", "error_type", "cancelled", "request_id", "session_id", "user_id",
+    "cohorts", "prompt", "completion", "sample_weight", "cost_usd", "simulated", "tokens_estimated",
+    "tokens_adjusted", "emitter", "seq", "dialect", "dialect_version",
+)  # fmt: skip
 
 _STEP: Final = 16  # room for that many names a field
 
@@ -165,20 +292,31 @@ def _names_and_codes() -> tuple[list[str], list[int]]:
     return names, codes
 
 
+def _codes_of(names: tuple[str, ...]) -> list[int]:
+    return [code for name, code in zip(*_names_and_codes(), strict=True) if name in names]
+
+
 def _text(field: str) -> str:
-    return f"values[indexOf(fields, {_code(field) // _STEP})]"
+    return f"sent_{field}" if field in TWICE else f"values[indexOf(fields, {_code(field) // _STEP})]"
 
 
-def _count(field: str) -> str:
-    # Some emitters send integers as text or doubles. NaN, infinite and negative counts are unknown, not 0; and a
-    # conversion that throws would keep the whole segment out of the store.
-    return f"accurateCastOrNull(floor(toFloat64OrNull({_text(field)})), 'UInt64')"
+def _number(field: str) -> str:
+    return f"sent_{field}" if field in TWICE else f"numbers[indexOf(fields, {_code(field) // _STEP})]"
 
 
 def _seconds(field: str) -> str:
-    # vLLM sends hugely negative stage times when no token came: unknown.
-    number = f"toFloat64OrNull({_text(field)})"
-    return f"if({number} >= 0 AND {number} < 1e7, {number}, NULL)"
+    return f"if({_number(field)} < {MOST_SECONDS}, {_number(field)}, NULL)"
+
+
+def _seconds_between(begin: str, end: str) -> str:
+    # A place in an array that is not there is 1970.
+    begin_us, end_us = (f"toUnixTimestamp64Micro(toDateTime64({time}, 6))" for time in (begin, end))
+    return f"if({begin_us} > 0 AND {end_us} >= {begin_us}, ({end_us} - {begin_us}) / 1e6, NULL)"
+
+
+def _count(number: str) -> str:
+    # A plain cast looks at what is below a NULL, too, and throws.
+    return f"accurateCastOrNull(floor({number}), 'UInt64')"
 
 
 def _flag(field: str) -> str:
@@ -189,122 +327,152 @@ def _mapping(expression: str, mapping: Mapping[str, str], default: str) -> str:
     return f"transform({expression}, [{literals(mapping)}], [{literals(mapping.values())}], {default})"
 
 
-def _choice(column: str) -> str:
-    arms = ", ".join(f"{dialect.sign}, {literal(getattr(dialect, column))}" for dialect in DIALECTS[:-1])
-    return f"multiIf({arms}, {literal(getattr(DIALECTS[-1], column))})"
+def _content(field: str, event: str, event_key: str) -> str:
+    """Text of a call: one attribute, else numbered messages one a line, else an attribute of an event."""
+    prefix = f"^({'|'.join(name.partition('.0.')[0] for name in FIELDS[f'numbered_{field}'])})".replace(".", "[.]")
+    numbered = f"if({_text(f'numbered_{field}')} != '', SpanAttributes, map())"
+    return (
+        f"multiIf({_text(field)} != '', {_text(field)}, {_text(f'numbered_{field}')} != '',"
+        f" arrayStringConcat(mapValues(mapFilter((k, v) -> match(k, '{prefix}[.][0-9]+[.](message[.])?content$'), {numbered})), '\\n'),"
+        f" Events.Attributes[indexOf(Events.Name, {literal(event)})][{literal(event_key)}])"
+    )
+
+
+def _steps() -> list[str]:
+    """The view's SELECT lists from the innermost to the last but one; each sees what the one before it made."""
+    names, codes = _names_and_codes()
+    documented = "if(has(families, 'langfuse') OR has(families, 'mlflow'), SpanAttributes, map())"
+    unquoted = "if(startsWith(v, '\"') AND endsWith(v, '\"'), JSONExtractString(v), v)"
+    amount, unit = (f"regexpExtract(v, '^([0-9]+(?:[.][0-9]+)?)(ns|µs|us|ms|s)$', {group})" for group in (1, 2))
+    in_seconds = f"if({amount} = '', v, toString(toFloat64OrZero({amount}) * transform({unit}, ['ns', 'µs', 'us', 'ms'], [1e-9, 1e-6, 1e-6, 1e-3], 1.)))"
+    twice = [
+        f"{'numbers' if field in NUMBERS else 'values'}[indexOf(fields, {_code(field) // _STEP})] AS sent_{field}"
+        for field in TWICE
+    ]
+    signs = ", ".join(f"{dialect.sign}, {literal(dialect.name)}" for dialect in DIALECTS[:-1])
+    return [
+        """
+    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, ServiceName, ScopeName, ScopeVersion, Duration, StatusCode,
+    SpanAttributes, ResourceAttributes, `Events.Timestamp`, `Events.Name`, `Events.Attributes`,
+    arrayMap(k -> substringIndex(k, '.', 1), mapKeys(SpanAttributes)) AS families""",
+        f"""
+    *,
+    arrayFlatten(arrayMap((k, v) -> arrayMap(p -> (concat(k, '/', p.1), p.2), if(k IN ({literals(DOCUMENTS)}), JSONExtractKeysAndValuesRaw(v), [])),
+        mapKeys({documented}), mapValues({documented}))) AS parts""",
+        f"""
+    *,
+    arrayConcat(mapValues(SpanAttributes), mapValues(ResourceAttributes), parts.2) AS all_values,
+    arrayMap(k -> transform(k, [{literals(names)}], {codes}, 0), arrayConcat(mapKeys(SpanAttributes), mapKeys(ResourceAttributes), CAST(parts.1, 'Array(LowCardinality(String))'))) AS all_codes""",
+        """
+    *,
+    arraySort(i -> all_codes[i] * 65536 + i, arrayFilter((i, c, v) -> c > 0 AND v != '', arrayEnumerate(all_codes), all_codes, all_values)) AS found""",
+        """
+    *,
+    arrayMap(i -> all_codes[i], found) AS found_codes,
+    arrayMap(i -> all_values[i], found) AS as_sent""",
+        f"""
+    *,
+    hasAll(found_codes, {_codes_of(RUST_DURATIONS)}) AS is_tgi,
+    multiIf(
+        has(families, 'mlflow'), arrayMap(v -> {unquoted}, if(has(families, 'mlflow'), as_sent, [])),
+        is_tgi, arrayMap(v -> {in_seconds}, if(is_tgi, as_sent, [])),
+        as_sent) AS values""",
+        f"""
+    *,
+    arrayMap(c -> intDiv(c, {_STEP}), found_codes) AS fields,
+    arrayMap((c, x) -> if(x >= 0 AND x < {MOST} AND (is_tgi OR c NOT IN {_codes_of(RUST_DURATIONS)}), x / if(c IN {_codes_of(MILLISECONDS)}, 1000, 1), NULL), found_codes, arrayMap(v -> toFloat64OrNull(v), values)) AS numbers""",
+        f"""
+    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, ServiceName, ScopeName, ScopeVersion, Duration, StatusCode,
+    SpanAttributes, `Events.Timestamp`, `Events.Name`, `Events.Attributes`, families, is_tgi, fields, values, numbers,
+    {", ".join(twice)},
+    has(families, 'litellm') OR {_text("framework")} = 'litellm' OR SpanName = 'litellm_request' OR ServiceName = 'litellm' AS is_litellm,
+    Events.Timestamp[arrayFirstIndex(n -> n IN ({literals(FIRST_TOKEN_EVENTS)}), Events.Name)] AS first_token_event,
+    parseDateTime64BestEffortOrNull(trimBoth({_text("first_token_at")}, '"'), 6, 'UTC') AS first_token_at,
+    Events.Timestamp[indexOf(Events.Name, 'QUEUE_START')] AS queue_start,
+    Events.Timestamp[indexOf(Events.Name, 'COMPUTE_START')] AS compute_start,
+    Events.Attributes[indexOf(Events.Name, 'exception')]['exception.type'] AS exception""",
+        f"""
+    *,
+    multiIf({signs}, {literal(DIALECTS[-1].name)}) AS dialect,
+    multiIf(
+        SpanName IN ({literals(NEVER_LEAF)}) OR {_text("span_type")} = 'pending_span', '',
+        {_text("operation")} = 'completion' AND is_litellm, 'chat',
+        {_text("operation")} != '', {_mapping(_text("operation"), LEAF_OPERATIONS, "''")},
+        SpanName = 'llm_request', 'chat',
+        ScopeName = '{SGLANG_SCOPE}' AND match(SpanName, {literal(SGLANG_ROOT)}), 'chat',
+        is_tgi, if(SpanName = 'chat_completions', 'chat', 'text_completion'),
+        has(families, 'triton') AND {_text("triton_parent")} IN ('', '0'), 'generate_content',
+        SpanName = 'litellm_request' OR (is_litellm AND isNotNull({_number("input_tokens")})), 'chat',
+        '') AS operation,
+    ifNull(ifNull({_number("cached_tokens")}, 0) + ifNull({_number("cache_write_tokens")}, 0) > {_number("input_tokens")}, false) AS cached_outside,
+    ifNull({_number("reasoning_tokens")} > {_number("output_tokens")}, false) AS reasoning_outside,
+    {_number("output_tokens")} + if(reasoning_outside, {_number("reasoning_tokens")}, 0) AS total_output,
+    coalesce({_seconds("duration_s")}, Duration / 1e9) AS duration_s,
+    coalesce({_seconds("ttft_s")}, {_seconds_between("Timestamp", "first_token_event")}, {_seconds_between("Timestamp", "first_token_at")}) AS ttft_s""",
+    ]
 
 
 def inferences_view() -> str:
-    """The SELECT of the view from `otel_traces` to `inferences`."""
-    names, codes = _names_and_codes()
+    """The SELECT of the view from `otel_traces` to `inferences`.
+
+    Every insert pays for its analysis, so: one sub-select a step (an alias that is used within its own SELECT is copied to
+    each place), numbers read from all values at once, nothing written twice.
+    """
+    query = f"FROM otel_traces\nWHERE arrayExists(k -> k IN ({literals(MARKERS)}), mapKeys(SpanAttributes))"
+    for step in _steps():
+        query = f"FROM\n(\nSELECT{step}\n{query}\n)"
     cohort = literal(semconv.COHORT_PREFIX)
-    indexed = {
-        "prompt": r"^(gen_ai\.prompt|llm\.input_messages)\.\d+\.(message\.)?content$",
-        "completion": r"^(gen_ai\.completion|llm\.output_messages)\.\d+\.(message\.)?content$",
+    columns = {
+        "timestamp": "Timestamp",
+        "trace_id": "TraceId",
+        "span_id": "SpanId",
+        "parent_span_id": "ParentSpanId",
+        "service": "ServiceName",
+        "role": _mapping("dialect", {dialect.name: dialect.role for dialect in DIALECTS}, "''"),
+        "provider": _mapping(_text("provider"), PROVIDER_RENAMES, _text("provider")),
+        "input_tokens": _count(
+            f"{_number('input_tokens')} + if(cached_outside,"
+            f" ifNull({_number('cached_tokens')}, 0) + ifNull({_number('cache_write_tokens')}, 0), 0)"
+        ),
+        "output_tokens": _count("total_output"),
+        "cached_tokens": _count(_number("cached_tokens")),
+        "cache_write_tokens": _count(_number("cache_write_tokens")),
+        "reasoning_tokens": _count(_number("reasoning_tokens")),
+        "stream": f"multiIf({_text('stream')} != '', {_flag('stream')}, endsWith(SpanName, '.doStream') OR (is_tgi AND SpanName = 'generate_stream'), true, NULL)",
+        "queue_s": f"coalesce({_seconds('queue_s')}, {_seconds_between('queue_start', 'compute_start')})",
+        "prefill_s": _seconds("prefill_s"),
+        "decode_s": _seconds("decode_s"),
+        "tpot_s": (
+            f"if(total_output >= 2, coalesce({_seconds('tpot_s')},"
+            " if(duration_s >= ttft_s, (duration_s - ttft_s) / (floor(total_output) - 1), NULL)), NULL)"
+        ),
+        "largest_gap_s": _seconds("largest_gap_s"),
+        "finish_reason": f"substringUTF8(extract({_text('finish_reason')}, {literal(FIRST_WORD)}), 1, {LONGEST_WORD})",
+        "error_type": (
+            f"multiIf({_text('error_type')} != '', {_text('error_type')},"
+            f" StatusCode NOT IN ('Error', 'STATUS_CODE_ERROR') AND {_text('level')} != 'ERROR', '',"
+            " exception != '', exception, '_OTHER')"
+        ),
+        "cancelled": _flag("cancelled"),
+        "cohorts": (
+            f"mapApply((k, v) -> (substring(k, {len(semconv.COHORT_PREFIX) + 1}), v),"
+            f" mapFilter((k, v) -> startsWith(k, {cohort}), SpanAttributes))"
+        ),
+        "prompt": _content("prompt", "gen_ai.content.prompt", "gen_ai.prompt"),
+        "completion": _content("completion", "gen_ai.content.completion", "gen_ai.completion"),
+        "sample_weight": f"if({_number('sample_weight')} >= 1 AND {_number('sample_weight')} < 1e9, {_number('sample_weight')}, 1)",
+        "cost_usd": f"multiIf({_flag('cache_hit')}, 0, {_number('cost_usd')} < {MOST_COST}, {_number('cost_usd')}, NULL)",
+        "simulated": _flag("simulated"),
+        "tokens_estimated": _flag("tokens_estimated"),
+        "tokens_adjusted": "cached_outside OR reasoning_outside",
+        "seq": f"toUInt64OrZero({_text('seq')})",
+        "dialect_version": "ScopeVersion",
     }
-    prompt, completion = (
-        f"if(notEmpty({_text(field)}), {_text(field)}, arrayStringConcat(mapValues(mapFilter("
-        f"(k, v) -> match(k, {literal(pattern)}), SpanAttributes)), '\\n'))"
-        for field, pattern in indexed.items()
-    )
-    plain = "\n    ".join(
-        f"{_text(field)} AS {field},"
-        for field in (
-            "environment", "node", "region", "deployment", "pricing", "gpu", "variant", "release", "experiment", "arm",
-            "request_id", "session_id", "user_id", "emitter", "model",
-        )
-    )  # fmt: skip
-    return f"""
-SELECT
-    timestamp, trace_id, span_id, parent_span_id, role, service,
-    environment, node, region, deployment, pricing, gpu, provider, model, variant, release, experiment, arm,
-    operation, stream,
-    if(cached_tokens > tokens_in, tokens_in + cached_tokens, tokens_in) AS input_tokens,
-    cached_tokens, cache_write_tokens, output_tokens, reasoning_tokens,
-    ttft_s, queue_s, prefill_s, decode_s, duration_s,
-    if(output_tokens >= 2, coalesce(tpot_given, if(duration_s >= ttft_s, (duration_s - ttft_s) / (output_tokens - 1), NULL)), NULL) AS tpot_s,
-    largest_gap_s, finish_reason, error_type, cancelled, request_id, session_id, user_id, cohorts, prompt, completion,
-    sample_weight, cost_usd, simulated, tokens_estimated, emitter, seq, dialect, dialect_version
-FROM
-(
-SELECT
-    Timestamp AS timestamp,
-    TraceId AS trace_id,
-    SpanId AS span_id,
-    ParentSpanId AS parent_span_id,
-    ServiceName AS service,
-    {plain}
-    {_mapping(_text("provider"), PROVIDER_RENAMES, _text("provider"))} AS provider,
-    {_choice("role")} AS role,
-    {_choice("name")} AS dialect,
-    ScopeVersion AS dialect_version,
-    canonical AS operation,
-    if({_text("stream")} = '', NULL, {_flag("stream")}) AS stream,
-    {_count("input_tokens")} AS tokens_in,
-    {_count("cached_tokens")} AS cached_tokens,
-    {_count("cache_write_tokens")} AS cache_write_tokens,
-    {_count("output_tokens")} AS output_tokens,
-    {_count("reasoning_tokens")} AS reasoning_tokens,
-    coalesce({_seconds("ttft_s")}, first_token_event_s) AS ttft_s,
-    {_seconds("queue_s")} AS queue_s,
-    {_seconds("prefill_s")} AS prefill_s,
-    {_seconds("decode_s")} AS decode_s,
-    coalesce({_seconds("duration_s")}, Duration / 1e9) AS duration_s,
-    {_seconds("tpot_s")} AS tpot_given,
-    {_seconds("largest_gap_s")} AS largest_gap_s,
-    trimBoth(splitByChar(',', replaceRegexpAll({_text("finish_reason")}, '[\\\\[\\\\]"]', ''))[1]) AS finish_reason,
-    multiIf({_text("error_type")} != '', {_text("error_type")}, StatusCode IN ('Error', 'STATUS_CODE_ERROR'), '_OTHER', '') AS error_type,
-    {_flag("cancelled")} AS cancelled,
-    mapApply((k, v) -> (substring(k, {len(semconv.COHORT_PREFIX) + 1}), v), mapFilter((k, v) -> startsWith(k, {cohort}), SpanAttributes)) AS cohorts,
-    {prompt} AS prompt,
-    {completion} AS completion,
-    if(toFloat64OrZero({_text("sample_weight")}) >= 1 AND toFloat64OrZero({_text("sample_weight")}) < 1e9, toFloat64OrZero({_text("sample_weight")}), 1) AS sample_weight,
-    if({_flag("cache_hit")}, 0, toFloat64OrNull({_text("cost_usd")})) AS cost_usd,
-    {_flag("simulated")} AS simulated,
-    {_flag("tokens_estimated")} AS tokens_estimated,
-    toUInt64OrZero({_text("seq")}) AS seq
-FROM
-(
-SELECT
-    *,
-    {_text("vllm_module")} AS vllm_module,
-    {_text("operation")} AS sent_operation,
-    multiIf(
-        SpanName IN ({literals(NEVER_LEAF)}) OR {_text("span_type")} = 'pending_span', '',
-        sent_operation != '', {_mapping("sent_operation", LEAF_OPERATIONS, "''")},
-        SpanName = 'llm_request', 'chat',
-        SpanName = 'litellm_request' OR (has_litellm AND notEmpty({_text("input_tokens")})), 'chat',
-        '') AS canonical
-FROM
-(
-SELECT
-    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, ServiceName, ScopeName, ScopeVersion, Duration, StatusCode, SpanAttributes,
-    arrayExists(k -> startsWith(k, 'litellm.') OR k = 'gen_ai.framework', mapKeys(SpanAttributes)) AS has_litellm,
-    arrayExists(k -> k = 'openinference.span.kind', mapKeys(SpanAttributes)) AS has_openinference,
-    arrayExists(k -> startsWith(k, 'traceloop.') OR k IN ('llm.request.type', 'llm.is_streaming', 'llm.usage.total_tokens', 'gen_ai.is_streaming'), mapKeys(SpanAttributes)) AS has_openllmetry,
-    if(has(Events.Name, 'First Token Stream Event') AND Events.Timestamp[indexOf(Events.Name, 'First Token Stream Event')] >= Timestamp,
-       (toUnixTimestamp64Nano(Events.Timestamp[indexOf(Events.Name, 'First Token Stream Event')]) - toUnixTimestamp64Nano(Timestamp)) / 1e9, NULL) AS first_token_event_s,
-    arrayConcat(mapValues(SpanAttributes), mapValues(ResourceAttributes)) AS all_values,
-    arrayMap(k -> transform(k, [{literals(names)}], {codes}, 0), arrayConcat(mapKeys(SpanAttributes), mapKeys(ResourceAttributes))) AS all_codes,
-    arraySort(i -> all_codes[i], arrayFilter((i, c, v) -> c > 0 AND v != '', arrayEnumerate(all_codes), all_codes, all_values)) AS found,
-    arrayMap(i -> intDiv(all_codes[i], {_STEP}), found) AS fields,
-    arrayMap(i -> all_values[i], found) AS values
-FROM otel_traces
-WHERE arrayExists(k -> k IN ({literals(MARKERS)}), mapKeys(SpanAttributes))
-)
-WHERE canonical != ''
-)
-)""".strip()
-
-
-INFERENCES_COLUMNS: Final = (
-    "timestamp", "trace_id", "span_id", "parent_span_id", "role", "service", "environment", "node", "region", "deployment",
-    "pricing", "gpu", "provider", "model", "variant", "release", "experiment", "arm", "operation", "stream", "input_tokens",
-    "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "ttft_s", "queue_s", "prefill_s", "decode_s",
-    "duration_s", "tpot_s", "largest_gap_s", "finish_reason", "error_type", "cancelled", "request_id", "session_id", "user_id",
-    "cohorts", "prompt", "completion", "sample_weight", "cost_usd", "simulated", "tokens_estimated", "emitter", "seq",
-    "dialect", "dialect_version",
-)  # fmt: skip
+    made = {"operation", "ttft_s", "duration_s", "dialect"}
+    rest = {name: _text(name) for name in INFERENCES_COLUMNS if name not in made and name not in columns}
+    columns |= rest
+    listed = ",\n    ".join(name if name in made else f"{columns[name]} AS {name}" for name in INFERENCES_COLUMNS)
+    return f"SELECT\n    {listed}\n{query}\nWHERE operation != ''"
 
 
 def migration() -> str:
@@ -312,6 +480,7 @@ def migration() -> str:
     select = inferences_view()
     return (
         "-- Generated from monitor/store/dialects.py by `python -m monitor.store.dialects`; do not edit.\n"
+        "ALTER TABLE inferences ADD COLUMN IF NOT EXISTS tokens_adjusted Bool AFTER tokens_estimated;\n\n"
         "CREATE MATERIALIZED VIEW IF NOT EXISTS inferences_mv TO inferences AS\n"
         f"{select};\n\n"
         "ALTER TABLE inferences_mv MODIFY QUERY\n"

@@ -74,7 +74,8 @@ TRANSPORT = frozenset({
 
 _PLAIN = frozenset({
     "aggregate_functions_null_for_empty", "any_join_distinct_right_table_keys",
-    "cast_string_to_dynamic_use_inference", "date_time_input_format", "date_time_output_format", "extremes",
+    "cast_string_to_dynamic_use_inference", "date_time_input_format", "date_time_output_format",
+    "distributed_foreground_insert", "distributed_product_mode", "extremes",
     "final", "group_by_use_nulls", "interval_output_format", "join_default_strictness", "join_use_nulls",
     "limit", "max_block_size", "max_bytes_to_read", "max_rows_to_read", "offset",
     "partial_result_on_first_cancel", "prefer_column_name_to_alias", "read_overflow_mode",

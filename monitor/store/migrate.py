@@ -7,14 +7,17 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
 from importlib import resources
 from typing import Final
 
 from monitor.errors import SchemaTooNew, StoreError
 from monitor.store.client import Client
+from monitor.store.cluster import LOCAL, Layout, Renderer
 
 METRIC_KINDS: Final = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
+_CREATED = re.compile(r"^CREATE TABLE IF NOT EXISTS (\w+)", re.MULTILINE)
 _STATEMENT_END = re.compile(r";[ \t]*\n")
 
 _LEDGER = """
@@ -57,9 +60,10 @@ def known_migrations() -> list[Migration]:
     ]
 
 
-def ensure_database(client: Client, database: str) -> None:
+def ensure_database(client: Client, database: str, layout: Layout | None = None) -> None:
     """Make the database if it is not there; `client` must be connected without it."""
-    client.command(f"CREATE DATABASE IF NOT EXISTS `{database.replace('`', '')}`")
+    ddl = layout.ddl if layout is not None else ""
+    client.command(f"CREATE DATABASE IF NOT EXISTS `{database.replace('`', '')}`{ddl}")
 
 
 def applied_versions(client: Client) -> dict[int, tuple[str, str]]:
@@ -99,12 +103,25 @@ def pending(client: Client, known: list[Migration] | None = None) -> list[Migrat
     return [migration for migration in known if migration.version not in applied]
 
 
-def migrate(client: Client, known: list[Migration] | None = None) -> list[Migration]:
-    """Bring the schema up to date; returns what was applied, in order."""
+def migrate(client: Client, known: list[Migration] | None = None, layout: Layout | None = None) -> list[Migration]:
+    """Bring the schema up to date; returns what was applied, in order.
+
+    With a `layout` without ON CLUSTER this is one server's part of it: each server keeps its own account of what it has.
+    """
+    known = known_migrations() if known is None else known
+    refuse_other_layout(client, layout)
     missing = pending(client, known)
-    client.command(_LEDGER)
-    for migration in missing:
-        for statement in migration.statements:
+    if layout is not None and layout.on_cluster and not missing and lacking_servers(client, layout, known):
+        missing = known  # a server joined; what the others have is not changed by being made again
+    for statement in _rendered_ledger(layout):
+        client.command(statement)
+    renderer = Renderer(layout) if layout is not None else None
+    for migration in known:
+        # Those that the store has are rendered as well: they say what is a table and what a view.
+        statements = renderer.all(migration.statements) if renderer is not None else migration.statements
+        if migration not in missing:
+            continue
+        for statement in statements:
             client.command(statement)
         client.insert(
             "schema_migrations",
@@ -115,19 +132,69 @@ def migrate(client: Client, known: list[Migration] | None = None) -> list[Migrat
     return missing
 
 
-def apply_retention(client: Client, *, raw_days: int, facts_days: int) -> None:
-    """Set how long each table keeps its rows; a no-op where that is what the table has."""
+def _rendered_ledger(layout: Layout | None) -> list[str]:
+    # Where one server makes the schema for all, all must know; else each has an account of its own.
+    return Renderer(layout).render(_LEDGER) if layout is not None and layout.on_cluster else [_LEDGER]
+
+
+def base_tables(known: list[Migration]) -> list[str]:
+    """Names of the tables that migrations make."""
+    return [name for migration in known for name in _CREATED.findall(migration.text)]
+
+
+def lacking_servers(client: Client, layout: Layout, known: list[Migration]) -> list[str]:
+    """Servers of the cluster that do not have all tables."""
+    query = (
+        "SELECT hostName() AS host, uniqExactIf(name, database = {database:String} AND has({tables:Array(String)}, name)) AS present"
+        f" FROM clusterAllReplicas('{layout.cluster}', system.tables) GROUP BY host, tcpPort() HAVING present < {{wanted:UInt32}}"
+        " ORDER BY host"
+    )
+    wanted = [f"{name}{LOCAL}" for name in base_tables(known)]
+    parameters = {"database": client.database, "tables": wanted, "wanted": len(wanted)}
+    return [str(host) for host, _ in client.query(query, parameters=parameters).result_rows]
+
+
+def refuse_other_layout(client: Client, layout: Layout | None) -> None:
+    """Say so if the tables were made for the other kind of store.
+
+    Raises
+    ------
+    StoreError
+        If a table lies on one server and a cluster is configured, or the other way round.
+    """
+    query = "SELECT name, engine FROM system.tables WHERE database = currentDatabase() AND name IN ('otel_traces', 'inferences')"
+    for name, engine in client.query(query).result_rows:
+        if layout is None and engine == "Distributed":
+            raise StoreError(
+                f"the table `{name}` lies on a cluster, and `store.cluster` is not set; set it as it was when the tables were made"
+            )
+        if layout is not None and engine != "Distributed":
+            raise StoreError(
+                f"the table `{name}` of this database is not spread over the cluster `{layout.cluster}` but lies on one server;"
+                " name another database in store.url, where the cluster's tables will be made, or unset store.cluster"
+            )
+
+
+def apply_retention(
+    client: Client, *, raw_days: int, facts_days: int, layout: Layout | None = None, leave: Collection[str] = ()
+) -> None:
+    """Set how long each table keeps its rows, but for those to `leave`; a no-op where that is what the table has."""
     wanted = {
         "otel_traces": ("Timestamp", raw_days),
         "otel_traces_trace_id_ts": ("Start", raw_days),
         "otel_logs": ("Timestamp", raw_days),
         **{f"otel_metrics_{kind}": ("TimeUnix", raw_days) for kind in METRIC_KINDS},
         "inferences": ("timestamp", facts_days),
+        "sdk_reports": ("timestamp", facts_days),
         "evaluations": ("timestamp", facts_days),
         "engagement_events": ("timestamp", facts_days),
         "gpu_samples": ("timestamp", facts_days),
     }
-    for table, (column, days) in wanted.items():
+    for name, (column, days) in wanted.items():
+        if name in leave:
+            continue
+        table = f"{name}{LOCAL}" if layout is not None else name
+        ddl = layout.ddl if layout is not None else ""
         clause = f"toDate({column}) + toIntervalDay({days})"
         query = (
             "SELECT create_table_query FROM system.tables WHERE database = currentDatabase() AND name = {table:String}"
@@ -135,4 +202,6 @@ def apply_retention(client: Client, *, raw_days: int, facts_days: int) -> None:
         present = str(client.query(query, parameters={"table": table}).result_rows[0][0])
         if f"TTL {clause}" not in present:
             # Parts are dropped whole, so there is nothing to rewrite now.
-            client.command(f"ALTER TABLE {table} MODIFY TTL {clause}", settings={"materialize_ttl_after_modify": 0})
+            client.command(
+                f"ALTER TABLE {table}{ddl} MODIFY TTL {clause}", settings={"materialize_ttl_after_modify": 0}
+            )

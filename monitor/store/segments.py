@@ -65,6 +65,17 @@ class SegmentInserter:
         self._client.close()
 
 
+# What ClickHouse adds when rows were on their way to other servers of a cluster.
+_ON_THE_WAY: Final = ("Insertion status:", "while receiving packet from")
+
+
 def is_data_error(error: BaseException) -> bool:
-    """Whether ClickHouse could not read the bytes, so that the same bytes will fail again."""
-    return isinstance(error, BadInput) or error_code(error) in _DATA_ERRORS
+    """Whether ClickHouse could not read the bytes, so that the same bytes will fail again.
+
+    A shard that dies while it answers gives the same error as bytes that end too early. Once rows are on their way to
+    shards, the bytes have been read; some shards may have their rows, and only the same token keeps them from having
+    them twice.
+    """
+    if isinstance(error, BadInput):
+        return True
+    return error_code(error) in _DATA_ERRORS and not any(text in str(error) for text in _ON_THE_WAY)

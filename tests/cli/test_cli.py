@@ -22,6 +22,7 @@ STORE = ("--data", "--config")
 PORTS = ("--grpc-port", "--http-port", "--clickhouse-port", "--dashboard-port", "--no-dashboard")
 OPTIONS: dict[str, tuple[str, ...]] = {
     "up": (*STORE, *PORTS, "--host"),
+    "collect": (*STORE, "--grpc-port", "--http-port", "--host"),
     "demo": (*STORE, *PORTS),
     "query": (*STORE, "--format"),
     "kpi": (*STORE, "--by", "--since", "--where", "--json", "--no-intervals"),
@@ -90,6 +91,7 @@ def _failures() -> dict[str, tuple[tuple[str, ...], str]]:
         "unknown kpi": (("kpi", "latency.tft.p95"), "did you mean `latency.ttft.p95`?"),
         "bad duration": (("kpi", "traffic", "--since", "3x"), "`3x` is no duration"),
         "port out of range": (("up", "--grpc-port", "70000"), "the command line: `grpc_port`"),
+        "collect into the embedded store": (("collect",), "need a ClickHouse server"),
         "missing config of up": (("up", "--config", "none.yaml"), "cannot read the configuration file none.yaml"),
         "missing workload": (("replay", "none.csv"), "none.csv"),
         "nobody listens": (("replay", str(WORKLOAD), "--endpoint", "127.0.0.1:9"), "127.0.0.1:9"),

@@ -10,6 +10,7 @@ from monitor.store.client import Client, connect
 from monitor.store.migrate import migrate
 from tests.clients.receivers import Receivers
 from tests.collectors.receiving import receiving
+from tests.conftest import empty_all
 
 
 @pytest.fixture(scope="session")
@@ -18,10 +19,7 @@ def store(chdb_url: str) -> Iterator[Client]:
     client = connect(chdb_url)
     migrate(client)
     yield client
-    tables = "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'"
-    for (table,) in client.query(tables).result_rows:
-        if table.startswith("otel_") or table in ("inferences", "evaluations", "engagement_events"):
-            client.command(f"TRUNCATE TABLE {table}")
+    empty_all(client)
     client.close()
 
 

@@ -20,22 +20,31 @@ import time
 from typing import Any
 
 import openai
-from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
-from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
+from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcMetrics
+from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcSpans
+from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpMetrics
+from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpSpans
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricExporter, PeriodicExportingMetricReader
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 
 def main(order: dict[str, Any]) -> list[dict[str, Any]]:
-    provider = TracerProvider(resource=Resource({"service.name": order["service"]}))
-    exporter: SpanExporter
+    resource = Resource({"service.name": order["service"]})
+    spans: SpanExporter
+    points: MetricExporter
     if order["transport"] == "grpc":
-        exporter = GrpcExporter(endpoint=order["grpc"], insecure=True)
+        spans = GrpcSpans(endpoint=order["grpc"], insecure=True)
+        points = GrpcMetrics(endpoint=order["grpc"], insecure=True)
     else:
-        exporter = HttpExporter(endpoint=f"{order['http']}/v1/traces")
-    provider.add_span_processor(BatchSpanProcessor(exporter))
-    _instrument(order["instrumentation"], provider)
+        spans = HttpSpans(endpoint=f"{order['http']}/v1/traces")
+        points = HttpMetrics(endpoint=f"{order['http']}/v1/metrics")
+    provider = TracerProvider(resource=resource)
+    provider.add_span_processor(BatchSpanProcessor(spans))
+    meters = MeterProvider([PeriodicExportingMetricReader(points)], resource=resource)
+    _instrument(order["instrumentation"], provider, meters)
     given = []
     for call in order["calls"]:
         options = {"base_url": order["base_url"], "api_key": "none", "max_retries": call["attempts"] - 1}
@@ -49,10 +58,11 @@ def main(order: dict[str, Any]) -> list[dict[str, Any]]:
             seen = {"error": type(error).__name__}
         given.append({"begin": begin, "end": time.time(), **seen})
     provider.shutdown()
+    meters.shutdown()
     return given
 
 
-def _instrument(name: str, provider: TracerProvider) -> None:
+def _instrument(name: str, provider: TracerProvider, meters: MeterProvider) -> None:
     if name == "openinference":
         from openinference.instrumentation.openai import OpenAIInstrumentor as OpenInference
 
@@ -60,7 +70,7 @@ def _instrument(name: str, provider: TracerProvider) -> None:
     else:
         from opentelemetry.instrumentation.openai import OpenAIInstrumentor as OpenLLMetry
 
-        OpenLLMetry().instrument(tracer_provider=provider)
+        OpenLLMetry().instrument(tracer_provider=provider, meter_provider=meters)
 
 
 def _arguments(call: dict[str, Any]) -> dict[str, Any]:

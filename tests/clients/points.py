@@ -70,8 +70,11 @@ TABLES = {
 }
 
 
-def expected(service: str, *, delta: bool) -> dict[str, list[dict[str, Any]]]:
-    """The rows of each table, without their times."""
+def expected(service: str, *, delta: bool, padded: bool = False) -> dict[str, list[dict[str, Any]]]:
+    """The rows of each table, without their times.
+
+    `padded` tells whether the SDK sends all the buckets that it keeps of an exponential histogram, the empty ones too.
+    """
     temporality = DELTA if delta else CUMULATIVE
 
     def row(index: int, attributes: Mapping[str, str], **values: Any) -> dict[str, Any]:
@@ -125,9 +128,9 @@ def expected(service: str, *, delta: bool) -> dict[str, list[dict[str, Any]]]:
                 Scale=6,
                 ZeroCount=1,
                 PositiveOffset=-1,
-                PositiveBucketCounts=[1, *[0] * 63, 1, *[0] * 63, 2],
+                PositiveBucketCounts=[1, *[0] * 63, 1, *[0] * 63, 2, *([0] * 31 if padded else [])],
                 NegativeOffset=0,
-                NegativeBucketCounts=[],
+                NegativeBucketCounts=[0] if padded else [],
                 Min=0.0,
                 Max=4.0,
                 AggregationTemporality=temporality,

@@ -21,6 +21,7 @@ class Receivers:
     def wait_stored(self) -> None:
         """Block until nothing waits in the write-ahead log."""
         deadline = time.monotonic() + 30
-        while self.receiving.pipeline.stats.snapshot().waiting:
-            assert time.monotonic() < deadline, self.receiving.pipeline.trouble()
+        pipeline = self.receiving.pipeline
+        while any(lane.stats.snapshot().waiting for lane in pipeline.lanes.values()):
+            assert time.monotonic() < deadline, pipeline.trouble()
             time.sleep(0.01)

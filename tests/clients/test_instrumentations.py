@@ -241,3 +241,24 @@ def test_nothing_of_what_was_said_is_stored(ran: Ran, store: Client) -> None:
 def test_prompt_and_completion_are_empty(request: pytest.FixtureRequest, ran: Ran) -> None:
     missing(request, ran, "openinference", "emptied messages are joined by line ends, and the line ends stay")
     assert [(row["prompt"], row["completion"]) for row in ran.rows] == [("", "")] * len(CALLS)
+
+
+def test_metrics_say_the_same(ran: Ran, store: Client) -> None:
+    """OpenLLMetry counts the tokens and times the calls as metrics too; OpenInference sends none."""
+    query = """
+        SELECT MetricName, Attributes['gen_ai.token.type'] AS of, Attributes['error.type'] AS error, sum(Count), sum(Sum)
+        FROM otel_metrics_histogram
+        WHERE ServiceName = {service:String} AND MetricName IN ('gen_ai.client.token.usage', 'gen_ai.client.operation.duration')
+        GROUP BY ALL ORDER BY ALL
+    """
+    found = store.query(query, parameters={"service": ran.service}).result_rows
+    if ran.instrumentation == "openinference":
+        assert found == []
+        return
+    tokens = {of: (count, total) for name, of, _, count, total in found if name == "gen_ai.client.token.usage"}
+    assert tokens == {
+        "input": (len(COUNTED) + len(EMBEDDED), len(COUNTED) * INPUT_TOKENS + len(EMBEDDED) * EMBEDDING_TOKENS),
+        "output": (len(COUNTED), len(COUNTED) * OUTPUT_TOKENS),
+    }
+    timed = {error: count for name, _, error, count, _ in found if name == "gen_ai.client.operation.duration"}
+    assert timed == {"": len(CALLS) - len(REFUSED), "RateLimitError": 2, "InternalServerError": 1}

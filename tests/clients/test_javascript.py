@@ -17,11 +17,11 @@ def check_spans(receivers: Receivers, store: Client, transport: str, gzip: bool,
     service = f"javascript-{uuid.uuid4().hex}"
     wanted = spans.spans(count)
     what = {"resource": {**spans.RESOURCE, "service.name": service}, "scope": spans.SCOPE, "spans": wanted}
-    before = receivers.receiving.pipeline.stats.snapshot()
+    before = receivers.receiving.snapshot()
     ids = javascript.send(receivers.endpoint(transport), signal="traces", transport=transport, gzip=gzip, what=what)
     receivers.wait_stored()
     assert spans.rows(store, service) == spans.expected(service, wanted, ids)
-    after = receivers.receiving.pipeline.stats.snapshot()
+    after = receivers.receiving.snapshot()
     assert after.stored - before.stored == count
     assert (after.rejected, after.refused_requests) == (before.rejected, before.refused_requests)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping
+from typing import Any
 
 import pytest
 
@@ -22,23 +24,49 @@ def test_more_spans_than_one_batch(receivers: Receivers, store: Client) -> None:
     check_spans(receivers, store, "json", True, 600)
 
 
-# What JSON.stringify makes of a number: NaN and the infinities become `null`; whole ones that are too large for an
-# integer are sent as `intValue: 1e+21`. An item of an array that has no value is stored as an empty text.
+# NaN and the infinities, of which JSON.stringify makes `null`, and what is stored of them. An item of an array that has no
+# value is stored as an empty text.
 STRANGE = {
     "nan": ({"$number": "NaN"}, {"json": "", "proto": "nan", "grpc": "nan"}),
     "infinity": ({"$number": "-Infinity"}, {"json": "", "proto": "-inf", "grpc": "-inf"}),
-    "huge": (1e21, {"json": "1e21", "proto": "1e21", "grpc": "1e21"}),
     "array": ([None, 1.5, {"$number": "NaN"}], {"json": '["",1.5,""]', "proto": '["",1.5,"nan"]', "grpc": '["",1.5,"nan"]'}),
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("transport", ["json", "proto", "grpc"])
-def test_numbers_that_json_does_not_know(receivers: Receivers, store: Client, transport: str) -> None:
-    """Whatever becomes of such a value, the span is stored with all its others."""
+def check_values(
+    receivers: Receivers, store: Client, transport: str, values: Mapping[str, Any], texts: Mapping[str, str]
+) -> None:
+    """Send a span with these attributes, and compare how they are stored."""
     service = f"javascript-{uuid.uuid4().hex}"
-    span = spans.spans(1)[0] | {"attributes": {"number": 0, **{name: value for name, (value, _) in STRANGE.items()}}}
+    span = spans.spans(1)[0] | {"attributes": {"number": 0, **values}}
     what = {"resource": {"service.name": service}, "scope": spans.SCOPE, "spans": [span]}
     javascript.send(receivers.endpoint(transport), signal="traces", transport=transport, gzip=False, what=what)
     receivers.wait_stored()
     (row,) = spans.rows(store, service)
-    assert row["SpanAttributes"] == {"number": "0", **{name: texts[transport] for name, (_, texts) in STRANGE.items()}}
+    assert row["SpanAttributes"] == {"number": "0", **texts}
+
+
+@pytest.mark.parametrize("transport", ["json", "proto", "grpc"])
+def test_numbers_that_json_does_not_know(receivers: Receivers, store: Client, transport: str) -> None:
+    values = {name: value for name, (value, _) in STRANGE.items()}
+    check_values(receivers, store, transport, values, {name: texts[transport] for name, (_, texts) in STRANGE.items()})
+
+
+@pytest.mark.parametrize(
+    "transport",
+    [
+        pytest.param(
+            "json",
+            marks=pytest.mark.xfail(
+                reason="`intValue` of more than 64 bits: the whole request is refused", raises=AssertionError
+            ),
+        ),
+        "proto",
+        "grpc",
+    ],
+)
+@pytest.mark.parametrize("number", [2.0**63, 1e21])
+def test_whole_numbers_that_are_too_large(receivers: Receivers, store: Client, transport: str, number: float) -> None:
+    """The exporter sends them as `intValue` in JSON, as doubles in protobuf. They must not cost the spans around them."""
+    text = {2.0**63: "9223372036854776000", 1e21: "1e21"}[number]
+    check_values(receivers, store, transport, {"huge": number}, {"huge": text})

@@ -15,13 +15,13 @@ def check_spans(receivers: Receivers, store: Client, way: str, count: int) -> No
     """Send so many spans and compare every column."""
     service = f"python-{uuid.uuid4().hex}"
     wanted = spans.spans(count)
-    before = receivers.receiving.pipeline.stats.snapshot()
+    before = receivers.receiving.snapshot()
     exporter = python_sdk.exporter(receivers, "traces", way)
     ids = python_sdk.send_spans(exporter, {**spans.RESOURCE, "service.name": service}, spans.SCOPE, wanted)
     receivers.wait_stored()
     # The exporter for Python sends no trace state of links.
     assert spans.rows(store, service) == spans.expected(service, wanted, ids, link_state=False)
-    after = receivers.receiving.pipeline.stats.snapshot()
+    after = receivers.receiving.snapshot()
     assert after.stored - before.stored == count
     assert (after.rejected, after.refused_requests) == (before.rejected, before.refused_requests)
 

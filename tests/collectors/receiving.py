@@ -14,7 +14,7 @@ from collectors.otlp.grpc_receiver import make_server
 from collectors.otlp.http_receiver import make_app
 from collectors.pipeline import Pipeline
 from collectors.stats import Snapshot
-from monitor.serve.http import http_server
+from monitor.serve.http import Limits, http_server
 from monitor.serve.ports import bind, port_of
 from monitor.settings import PrivacySettings, load_settings
 
@@ -58,8 +58,17 @@ def receiving(
     async def serve() -> None:
         size = settings.collectors.max_message_bytes
         sock = bind("127.0.0.1", 0, "a test", "--http-port")
-        app = make_app(pipeline, max_message_bytes=size, tokens=tokens, ready=ready)
-        async with http_server(app, sock):
+        section = settings.collectors
+        app = make_app(
+            pipeline,
+            max_message_bytes=size,
+            tokens=tokens,
+            ready=ready,
+            body_timeout_s=section.request_timeout_s,
+            cors_origins=section.cors_origins,
+        )
+        limits = Limits(connections=section.max_connections, headers_s=section.request_timeout_s)
+        async with http_server(app, sock, limits=limits):
             server, port = make_server(pipeline, host="127.0.0.1", port=0, max_message_bytes=size, tokens=tokens)
             await server.start()
             found.append(Receiving(f"127.0.0.1:{port}", f"http://127.0.0.1:{port_of(sock)}", pipeline))

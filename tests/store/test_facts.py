@@ -63,7 +63,7 @@ EMITTERS: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
     ),
     "LiteLLM, from its cache": (
         {"name": "litellm_request", "attributes": {"llm.request.type": "completion", "gen_ai.usage.input_tokens": "3", "gen_ai.cost.total_cost": "0.01", "litellm.cache_hit": "True"}},
-        {"cost_usd": 0.0, "operation": "text_completion"},
+        {"cost_usd": 0.0, "operation": "chat"},
     ),
     "our SDK": (
         {"scope": "monitor.sdk", "resource": {"monitor.node": "gpu-7", "host.name": "h", "monitor.emitter": "e"}, "attributes": {**CALL, "monitor.seq": "9", "monitor.cancelled": "true", "monitor.cohort.language": "de", "monitor.sample_weight": "20", "monitor.variant": "fp8", "monitor.simulated": "true"}},

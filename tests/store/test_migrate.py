@@ -29,6 +29,8 @@ TABLES = {
     "engagement_events",
     "engagement_from_logs_mv",
     "engagement_from_spans_mv",
+    "sdk_reports",
+    "sdk_reports_mv",
     "gpu_samples",
     "gpu_samples_from_gauge_mv",
     "gpu_samples_from_sum_mv",

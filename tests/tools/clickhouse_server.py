@@ -1,7 +1,8 @@
-"""A real ClickHouse server on loopback: `python -m tests.tools.clickhouse_server --http-port N --path DIR`.
+"""Real ClickHouse servers on loopback: `python -m tests.tools.clickhouse_server --http-port N --path DIR`.
 
 The library's entry point is `clickhouse local` with its full command line, which can listen. Users: `monitor`, who may do
-all, and `reader` (readonly = 2), both with the password; `default`, without one, is what the engine itself uses.
+all, and `reader` (readonly = 2), both with the password; `default`, without one, is what the engine itself and the
+shards among themselves use. There is no Keeper in it, so no ON CLUSTER and no replication.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import signal
 import socket
 import subprocess
 import sys
@@ -21,6 +23,7 @@ from pathlib import Path
 from tests.tools.clickhouse_library import library
 
 PASSWORD = "a-real-pass:word@1"
+CLUSTER = "monitor"
 
 
 class _Result(ctypes.Structure):
@@ -44,6 +47,30 @@ class Server:
     process: subprocess.Popen[bytes]
     port: int
     path: Path
+    options: tuple[str, ...] = ()
+
+    def restarted(self) -> Server:
+        """The same again, after it ended."""
+        return start(self.path, self.port, self.options)
+
+    def stop(self) -> None:
+        self.process.terminate()
+        try:
+            self.process.wait(timeout=20)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+    def kill(self) -> None:
+        """SIGKILL, also to one that is suspended; `start` on the same path and port brings it back."""
+        self.process.kill()
+        self.process.wait()
+
+    def suspend(self) -> None:
+        """It hangs: connections are taken by the system, and nothing is answered."""
+        self.process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        self.process.send_signal(signal.SIGCONT)
 
     def url(self, database: str = "default", user: str = "monitor", password: str = PASSWORD) -> str:
         from urllib.parse import quote
@@ -57,24 +84,44 @@ def free_port() -> int:
         return int(sock.getsockname()[1])
 
 
-def start(path: Path, port: int | None = None) -> Server:
-    """Start a server on this data folder and wait until it answers."""
+def start(
+    path: Path,
+    port: int | None = None,
+    options: tuple[str, ...] = (),
+    *,
+    password: str = PASSWORD,
+    read_only: bool = False,
+) -> Server:
+    """Start a server on this data folder and wait until it answers; `read_only` forbids `monitor` to write, too."""
+    more = ("--password", password, *(["--read-only"] if read_only else []))
+    server = launch(path, port, (*options, *more))
+    wait(server)
+    return server
+
+
+def launch(path: Path, port: int | None = None, options: tuple[str, ...] = ()) -> Server:
+    """Start a server without waiting for it."""
     port = port or free_port()
     path.mkdir(parents=True, exist_ok=True)
     command = [sys.executable, "-m", "tests.tools.clickhouse_server", "--http-port", str(port), "--path", str(path)]
+    command += options
     with (path.parent / f"{path.name}.log").open("ab") as log:
         process = subprocess.Popen(command, stdout=log, stderr=log, cwd=Path(__file__).parents[2])
+    return Server(process, port, path, options)
+
+
+def wait(server: Server) -> None:
+    """Until it answers."""
     deadline = time.monotonic() + 60
     while True:
         try:
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/ping", timeout=1).read()
-            return Server(process, port, path)
+            urllib.request.urlopen(f"http://127.0.0.1:{server.port}/ping", timeout=1).read()
+            return
         except OSError:
-            if process.poll() is not None or time.monotonic() > deadline:
-                process.kill()
-                raise RuntimeError(
-                    f"no ClickHouse server: {(path.parent / f'{path.name}.log').read_text()[-2000:]}"
-                ) from None
+            if server.process.poll() is not None or time.monotonic() > deadline:
+                server.process.kill()
+                log = server.path.parent / f"{server.path.name}.log"
+                raise RuntimeError(f"no ClickHouse server: {log.read_text()[-2000:]}") from None
             time.sleep(0.05)
 
 
@@ -84,27 +131,50 @@ def running(path: Path) -> Iterator[Server]:
     try:
         yield server
     finally:
-        server.process.terminate()
-        try:
-            server.process.wait(timeout=20)
-        except subprocess.TimeoutExpired:
-            server.process.kill()
-            server.process.wait()
+        server.stop()
 
 
-def _write_config(folder: Path) -> Path:
-    password = f"<password>{PASSWORD}</password>"
+@contextlib.contextmanager
+def cluster(folder: Path, shards: int = 2) -> Iterator[list[Server]]:
+    """Servers that know each other as the shards of the cluster `CLUSTER`; a list whose items a test may replace."""
+    tcp_ports = [free_port() for _ in range(shards)]
+    hosts = ",".join(f"127.0.0.1:{port}" for port in tcp_ports)
+    servers = [
+        launch(folder / f"shard{number}", None, ("--tcp-port", str(port), "--cluster", hosts, "--shard", str(number)))
+        for number, port in enumerate(tcp_ports, 1)
+    ]
+    try:
+        for server in servers:
+            wait(server)
+        yield servers
+    finally:
+        for server in servers:
+            server.stop()
+
+
+def _write_config(folder: Path, password: str, hosts: str, shard: int, *, read_only: bool) -> Path:
+    secret = f"<password>{password}</password>"
+    profile = "reading" if read_only else "default"
     networks = "<networks><ip>::1</ip><ip>127.0.0.1</ip></networks><quota>default</quota>"
     (folder / "users.xml").write_text(
         "<clickhouse><profiles><default/><reading><readonly>2</readonly></reading></profiles><users>"
         f"<default><password></password><profile>default</profile>{networks}</default>"
-        f"<monitor>{password}<profile>default</profile>{networks}<access_management>1</access_management></monitor>"
-        f"<reader>{password}<profile>reading</profile>{networks}</reader>"
+        f"<monitor>{secret}<profile>{profile}</profile>{networks}<access_management>1</access_management></monitor>"
+        f"<reader>{secret}<profile>reading</profile>{networks}</reader>"
         "</users><quotas><default/></quotas></clickhouse>",
         encoding="utf-8",
     )
+    shards = "".join(
+        f"<shard><replica><host>{host}</host><port>{port}</port></replica></shard>"
+        for host, port in (each.split(":") for each in hosts.split(",") if each)
+    )
+    servers = f"<remote_servers><{CLUSTER}>{shards}</{CLUSTER}></remote_servers>" if shards else ""
     config = folder / "config.xml"
-    config.write_text(f"<clickhouse><users_config>{folder}/users.xml</users_config></clickhouse>", encoding="utf-8")
+    config.write_text(
+        f"<clickhouse><users_config>{folder}/users.xml</users_config>{servers}"
+        f"<macros><shard>{shard}</shard><replica>r{shard}</replica></macros></clickhouse>",
+        encoding="utf-8",
+    )
     return config
 
 
@@ -112,9 +182,19 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--http-port", type=int, required=True)
     parser.add_argument("--path", type=Path, required=True)
+    parser.add_argument("--password", default=PASSWORD)
+    parser.add_argument("--read-only", action="store_true", help="`monitor` may not write either")
+    parser.add_argument("--tcp-port", type=int, help="where other shards reach it")
+    parser.add_argument("--cluster", default="", help="HOST:TCP_PORT,HOST:TCP_PORT,… one shard each")
+    parser.add_argument("--shard", type=int, default=1)
     parser.add_argument("--seconds", type=int, default=3600, help="stop by itself after this long")
     options = parser.parse_args()
-    config = _write_config(options.path.parent)
+    folder = options.path.with_name(f"{options.path.name}-config")
+    folder.mkdir(exist_ok=True)
+    config = _write_config(folder, options.password, options.cluster, options.shard, read_only=options.read_only)
+    listen = "SYSTEM START LISTEN HTTP;"
+    if options.tcp_port:
+        listen += " SYSTEM START LISTEN TCP;"
     # `clickhouse local` ends with its queries, so the last one takes as long as the server shall run.
     stay = f"SELECT sleepEachRow(1) FROM numbers({options.seconds}) SETTINGS max_block_size = 1 FORMAT Null"
     arguments = [
@@ -123,8 +203,10 @@ def main() -> None:
         f"--path={options.path}",
         f"--http_port={options.http_port}",
         "--listen_host=127.0.0.1",
-        f"--query=SYSTEM START LISTEN HTTP; {stay}",
+        f"--query={listen} {stay}",
     ]
+    if options.tcp_port:
+        arguments.insert(-1, f"--tcp_port={options.tcp_port}")
     engine = ctypes.CDLL(str(library()))
     engine.query_stable_v2.restype = ctypes.POINTER(_Result)
     array = (ctypes.c_char_p * len(arguments))(*[argument.encode() for argument in arguments])

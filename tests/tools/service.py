@@ -70,12 +70,30 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**kept, **(extra or {})}
 
 
+def run(*arguments: str, env: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """One command, run to its end."""
+    return subprocess.run(
+        command(*arguments), cwd=ROOT, env=environment(env), capture_output=True, text=True, timeout=60
+    )
+
+
 def spawn(data: Path, *options: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
     """Start `monitor up` on free ports, without waiting for it; stderr goes to a file beside the data folder."""
-    ports = [argument for name in ("grpc", "http", "clickhouse", "dashboard") for argument in (f"--{name}-port", "0")]
+    return _spawn("up", ("grpc", "http", "clickhouse", "dashboard"), data, options, env)
+
+
+def spawn_collect(data: Path, *options: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    """The same for `monitor collect`."""
+    return _spawn("collect", ("grpc", "http"), data, options, env)
+
+
+def _spawn(
+    name: str, listens: tuple[str, ...], data: Path, options: tuple[str, ...], env: Mapping[str, str] | None
+) -> subprocess.Popen[str]:
+    ports = [argument for each in listens for argument in (f"--{each}-port", "0")]
     with (data.parent / f"{data.name}.log").open("a") as log:
         return subprocess.Popen(
-            command("up", "--data", str(data), *ports, *options),
+            command(name, "--data", str(data), *ports, *options),
             cwd=ROOT,
             env=environment(env),
             stdout=subprocess.PIPE,

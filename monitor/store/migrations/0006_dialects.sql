@@ -1,0 +1,284 @@
+-- Generated from monitor/store/dialects.py by `python -m monitor.store.dialects`; do not edit.
+ALTER TABLE inferences ADD COLUMN IF NOT EXISTS tokens_adjusted Bool AFTER tokens_estimated;
+
+CREATE MATERIALIZED VIEW IF NOT EXISTS inferences_mv TO inferences AS
+SELECT
+    Timestamp AS timestamp,
+    TraceId AS trace_id,
+    SpanId AS span_id,
+    ParentSpanId AS parent_span_id,
+    transform(dialect, ['vllm', 'sglang', 'tgi', 'triton', 'monitor', 'litellm', 'openinference', 'langfuse', 'openlit', 'vercel', 'mlflow', 'pydantic-ai', 'logfire', 'openllmetry', 'otel'], ['engine', 'engine', 'engine', 'engine', 'client', 'gateway', 'client', 'client', 'client', 'client', 'client', 'client', 'client', 'client', 'client'], '') AS role,
+    ServiceName AS service,
+    values[indexOf(fields, 24)] AS environment,
+    values[indexOf(fields, 25)] AS node,
+    values[indexOf(fields, 26)] AS region,
+    values[indexOf(fields, 27)] AS deployment,
+    values[indexOf(fields, 28)] AS pricing,
+    values[indexOf(fields, 29)] AS gpu,
+    transform(sent_provider, ['vertex_ai', 'gemini', 'az.ai.inference', 'az.ai.openai', 'xai', 'Unknown'], ['gcp.vertex_ai', 'gcp.gemini', 'azure.ai.inference', 'azure.ai.openai', 'x_ai', ''], sent_provider) AS provider,
+    values[indexOf(fields, 3)] AS model,
+    values[indexOf(fields, 30)] AS variant,
+    values[indexOf(fields, 31)] AS release,
+    values[indexOf(fields, 32)] AS experiment,
+    values[indexOf(fields, 33)] AS arm,
+    operation,
+    multiIf(sent_stream != '', lower(sent_stream) IN ('true', '1'), endsWith(SpanName, '.doStream') OR (is_tgi AND SpanName = 'generate_stream'), true, NULL) AS stream,
+    accurateCastOrNull(floor(sent_input_tokens + if(cached_outside, ifNull(sent_cached_tokens, 0) + ifNull(sent_cache_write_tokens, 0), 0)), 'UInt64') AS input_tokens,
+    accurateCastOrNull(floor(sent_cached_tokens), 'UInt64') AS cached_tokens,
+    accurateCastOrNull(floor(sent_cache_write_tokens), 'UInt64') AS cache_write_tokens,
+    accurateCastOrNull(floor(total_output), 'UInt64') AS output_tokens,
+    accurateCastOrNull(floor(sent_reasoning_tokens), 'UInt64') AS reasoning_tokens,
+    ttft_s,
+    coalesce(if(sent_queue_s < 10000000, sent_queue_s, NULL), if(toUnixTimestamp64Micro(toDateTime64(queue_start, 6)) > 0 AND toUnixTimestamp64Micro(toDateTime64(compute_start, 6)) >= toUnixTimestamp64Micro(toDateTime64(queue_start, 6)), (toUnixTimestamp64Micro(toDateTime64(compute_start, 6)) - toUnixTimestamp64Micro(toDateTime64(queue_start, 6))) / 1e6, NULL)) AS queue_s,
+    if(sent_prefill_s < 10000000, sent_prefill_s, NULL) AS prefill_s,
+    if(sent_decode_s < 10000000, sent_decode_s, NULL) AS decode_s,
+    duration_s,
+    if(total_output >= 2, coalesce(if(sent_tpot_s < 10000000, sent_tpot_s, NULL), if(duration_s >= ttft_s, (duration_s - ttft_s) / (floor(total_output) - 1), NULL)), NULL) AS tpot_s,
+    if(sent_largest_gap_s < 10000000, sent_largest_gap_s, NULL) AS largest_gap_s,
+    substringUTF8(extract(values[indexOf(fields, 18)], '[^\\[\\]\\s"\',][^\\[\\]"\',]*'), 1, 64) AS finish_reason,
+    multiIf(sent_error_type != '', sent_error_type, StatusCode NOT IN ('Error', 'STATUS_CODE_ERROR') AND sent_level != 'ERROR', '', exception != '', exception, '_OTHER') AS error_type,
+    lower(values[indexOf(fields, 21)]) IN ('true', '1') AS cancelled,
+    values[indexOf(fields, 4)] AS request_id,
+    values[indexOf(fields, 22)] AS session_id,
+    values[indexOf(fields, 23)] AS user_id,
+    mapApply((k, v) -> (substring(k, 16), v), mapFilter((k, v) -> startsWith(k, 'monitor.cohort.'), SpanAttributes)) AS cohorts,
+    multiIf(sent_prompt != '', sent_prompt, sent_numbered_prompt != '', arrayStringConcat(mapValues(mapFilter((k, v) -> match(k, '^(gen_ai[.]prompt|llm[.]input_messages)[.][0-9]+[.](message[.])?content$'), if(sent_numbered_prompt != '', SpanAttributes, map()))), '\n'), Events.Attributes[indexOf(Events.Name, 'gen_ai.content.prompt')]['gen_ai.prompt']) AS prompt,
+    multiIf(sent_completion != '', sent_completion, sent_numbered_completion != '', arrayStringConcat(mapValues(mapFilter((k, v) -> match(k, '^(gen_ai[.]completion|llm[.]output_messages)[.][0-9]+[.](message[.])?content$'), if(sent_numbered_completion != '', SpanAttributes, map()))), '\n'), Events.Attributes[indexOf(Events.Name, 'gen_ai.content.completion')]['gen_ai.completion']) AS completion,
+    if(sent_sample_weight >= 1 AND sent_sample_weight < 1e9, sent_sample_weight, 1) AS sample_weight,
+    multiIf(lower(values[indexOf(fields, 44)]) IN ('true', '1'), 0, sent_cost_usd < 1000000000, sent_cost_usd, NULL) AS cost_usd,
+    lower(values[indexOf(fields, 40)]) IN ('true', '1') AS simulated,
+    lower(values[indexOf(fields, 41)]) IN ('true', '1') AS tokens_estimated,
+    cached_outside OR reasoning_outside AS tokens_adjusted,
+    values[indexOf(fields, 42)] AS emitter,
+    toUInt64OrZero(values[indexOf(fields, 43)]) AS seq,
+    dialect,
+    ScopeVersion AS dialect_version
+FROM
+(
+SELECT
+    *,
+    multiIf(SpanName = 'llm_request' OR sent_vllm_module != '' OR startsWith(ScopeName, 'vllm.'), 'vllm', ScopeName = 'sglang server', 'sglang', is_tgi, 'tgi', has(families, 'triton'), 'triton', ScopeName = 'monitor.sdk', 'monitor', is_litellm, 'litellm', has(families, 'openinference'), 'openinference', has(families, 'langfuse'), 'langfuse', sent_sdk_name = 'openlit', 'openlit', has(families, 'ai'), 'vercel', has(families, 'mlflow'), 'mlflow', ScopeName = 'pydantic-ai', 'pydantic-ai', has(families, 'logfire'), 'logfire', has(families, 'traceloop') OR startsWith(ScopeName, 'opentelemetry.instrumentation.') OR sent_openllmetry != '', 'openllmetry', 'otel') AS dialect,
+    multiIf(
+        SpanName IN ('raw_gen_ai_request', 'Received Proxy Server Request', 'Failed Proxy Server Request') OR values[indexOf(fields, 46)] = 'pending_span', '',
+        sent_operation = 'completion' AND is_litellm, 'chat',
+        sent_operation != '', transform(sent_operation, ['chat', 'text_completion', 'generate_content', 'embeddings', 'completion', 'acompletion', 'atext_completion', 'embedding', 'aembedding', 'responses', 'aresponses', 'anthropic_messages', 'agenerate_content', 'agenerate_content_stream', 'generate_content_stream', 'LLM', 'CHAT_MODEL', 'EMBEDDING', 'generation', 'ai.generateText.doGenerate', 'ai.streamText.doStream', 'ai.generateObject.doGenerate', 'ai.streamObject.doStream', 'ai.embed.doEmbed', 'ai.embedMany.doEmbed'], ['chat', 'text_completion', 'generate_content', 'embeddings', 'text_completion', 'chat', 'text_completion', 'embeddings', 'embeddings', 'chat', 'chat', 'chat', 'generate_content', 'generate_content', 'generate_content', 'chat', 'chat', 'embeddings', 'chat', 'chat', 'chat', 'chat', 'chat', 'embeddings', 'embeddings'], ''),
+        SpanName = 'llm_request', 'chat',
+        ScopeName = 'sglang server' AND match(SpanName, '^( |decode )?Req [0-9a-f]{8}$'), 'chat',
+        is_tgi, if(SpanName = 'chat_completions', 'chat', 'text_completion'),
+        has(families, 'triton') AND values[indexOf(fields, 51)] IN ('', '0'), 'generate_content',
+        SpanName = 'litellm_request' OR (is_litellm AND isNotNull(sent_input_tokens)), 'chat',
+        '') AS operation,
+    ifNull(ifNull(sent_cached_tokens, 0) + ifNull(sent_cache_write_tokens, 0) > sent_input_tokens, false) AS cached_outside,
+    ifNull(sent_reasoning_tokens > sent_output_tokens, false) AS reasoning_outside,
+    sent_output_tokens + if(reasoning_outside, sent_reasoning_tokens, 0) AS total_output,
+    coalesce(if(sent_duration_s < 10000000, sent_duration_s, NULL), Duration / 1e9) AS duration_s,
+    coalesce(if(sent_ttft_s < 10000000, sent_ttft_s, NULL), if(toUnixTimestamp64Micro(toDateTime64(Timestamp, 6)) > 0 AND toUnixTimestamp64Micro(toDateTime64(first_token_event, 6)) >= toUnixTimestamp64Micro(toDateTime64(Timestamp, 6)), (toUnixTimestamp64Micro(toDateTime64(first_token_event, 6)) - toUnixTimestamp64Micro(toDateTime64(Timestamp, 6))) / 1e6, NULL), if(toUnixTimestamp64Micro(toDateTime64(Timestamp, 6)) > 0 AND toUnixTimestamp64Micro(toDateTime64(first_token_at, 6)) >= toUnixTimestamp64Micro(toDateTime64(Timestamp, 6)), (toUnixTimestamp64Micro(toDateTime64(first_token_at, 6)) - toUnixTimestamp64Micro(toDateTime64(Timestamp, 6))) / 1e6, NULL)) AS ttft_s
+FROM
+(
+SELECT
+    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, ServiceName, ScopeName, ScopeVersion, Duration, StatusCode,
+    SpanAttributes, `Events.Timestamp`, `Events.Name`, `Events.Attributes`, families, is_tgi, fields, values, numbers,
+    values[indexOf(fields, 1)] AS sent_operation, values[indexOf(fields, 20)] AS sent_stream, values[indexOf(fields, 19)] AS sent_error_type, values[indexOf(fields, 47)] AS sent_level, values[indexOf(fields, 34)] AS sent_prompt, values[indexOf(fields, 35)] AS sent_completion, values[indexOf(fields, 36)] AS sent_numbered_prompt, values[indexOf(fields, 37)] AS sent_numbered_completion, values[indexOf(fields, 50)] AS sent_framework, values[indexOf(fields, 48)] AS sent_vllm_module, values[indexOf(fields, 49)] AS sent_sdk_name, values[indexOf(fields, 45)] AS sent_openllmetry, values[indexOf(fields, 2)] AS sent_provider, numbers[indexOf(fields, 5)] AS sent_input_tokens, numbers[indexOf(fields, 6)] AS sent_output_tokens, numbers[indexOf(fields, 7)] AS sent_cached_tokens, numbers[indexOf(fields, 8)] AS sent_cache_write_tokens, numbers[indexOf(fields, 9)] AS sent_reasoning_tokens, numbers[indexOf(fields, 10)] AS sent_ttft_s, numbers[indexOf(fields, 11)] AS sent_queue_s, numbers[indexOf(fields, 12)] AS sent_prefill_s, numbers[indexOf(fields, 13)] AS sent_decode_s, numbers[indexOf(fields, 14)] AS sent_duration_s, numbers[indexOf(fields, 15)] AS sent_tpot_s, numbers[indexOf(fields, 16)] AS sent_largest_gap_s, numbers[indexOf(fields, 38)] AS sent_cost_usd, numbers[indexOf(fields, 39)] AS sent_sample_weight,
+    has(families, 'litellm') OR sent_framework = 'litellm' OR SpanName = 'litellm_request' OR ServiceName = 'litellm' AS is_litellm,
+    Events.Timestamp[arrayFirstIndex(n -> n IN ('First Token Stream Event', 'ai.stream.firstChunk', 'llm.content.completion.chunk'), Events.Name)] AS first_token_event,
+    parseDateTime64BestEffortOrNull(trimBoth(values[indexOf(fields, 17)], '"'), 6, 'UTC') AS first_token_at,
+    Events.Timestamp[indexOf(Events.Name, 'QUEUE_START')] AS queue_start,
+    Events.Timestamp[indexOf(Events.Name, 'COMPUTE_START')] AS compute_start,
+    Events.Attributes[indexOf(Events.Name, 'exception')]['exception.type'] AS exception
+FROM
+(
+SELECT
+    *,
+    arrayMap(c -> intDiv(c, 16), found_codes) AS fields,
+    arrayMap((c, x) -> if(x >= 0 AND x < 1000000000000 AND (is_tgi OR c NOT IN [177, 226, 242]), x / if(c IN [165, 166, 225], 1000, 1), NULL), found_codes, arrayMap(v -> toFloat64OrNull(v), values)) AS numbers
+FROM
+(
+SELECT
+    *,
+    hasAll(found_codes, [177, 226, 242]) AS is_tgi,
+    multiIf(
+        has(families, 'mlflow'), arrayMap(v -> if(startsWith(v, '"') AND endsWith(v, '"'), JSONExtractString(v), v), if(has(families, 'mlflow'), as_sent, [])),
+        is_tgi, arrayMap(v -> if(regexpExtract(v, '^([0-9]+(?:[.][0-9]+)?)(ns|µs|us|ms|s)$', 1) = '', v, toString(toFloat64OrZero(regexpExtract(v, '^([0-9]+(?:[.][0-9]+)?)(ns|µs|us|ms|s)$', 1)) * transform(regexpExtract(v, '^([0-9]+(?:[.][0-9]+)?)(ns|µs|us|ms|s)$', 2), ['ns', 'µs', 'us', 'ms'], [1e-9, 1e-6, 1e-6, 1e-3], 1.))), if(is_tgi, as_sent, [])),
+        as_sent) AS values
+FROM
+(
+SELECT
+    *,
+    arrayMap(i -> all_codes[i], found) AS found_codes,
+    arrayMap(i -> all_values[i], found) AS as_sent
+FROM
+(
+SELECT
+    *,
+    arraySort(i -> all_codes[i] * 65536 + i, arrayFilter((i, c, v) -> c > 0 AND v != '', arrayEnumerate(all_codes), all_codes, all_values)) AS found
+FROM
+(
+SELECT
+    *,
+    arrayConcat(mapValues(SpanAttributes), mapValues(ResourceAttributes), parts.2) AS all_values,
+    arrayMap(k -> transform(k, ['gen_ai.operation.name', 'ai.operationId', 'openinference.span.kind', 'langfuse.observation.type', 'mlflow.spanType', 'llm.request.type', 'traceloop.span.kind', 'gen_ai.provider.name', 'gen_ai.system', 'llm.provider', 'llm.system', 'ai.model.provider', 'mlflow.llm.provider', 'gen_ai.response.model', 'llm.response.model_name', 'ai.response.model', 'litellm.provider.model', 'triton.model_name', 'gen_ai.request.model', 'llm.request.model_name', 'llm.model_name', 'ai.model.id', 'langfuse.observation.model.name', 'mlflow.llm.model', 'embedding.model_name', 'monitor.model', 'gen_ai.response.id', 'gen_ai.request.id', 'ai.response.id', 'litellm.call_id', 'rid', 'triton.request_id', 'gen_ai.usage.input_tokens', 'gen_ai.usage.prompt_tokens', 'llm.token_count.prompt', 'ai.usage.inputTokens', 'ai.usage.promptTokens', 'mlflow.chat.tokenUsage/input_tokens', 'langfuse.observation.usage_details/input', 'langfuse.observation.usage_details/prompt_tokens', 'langfuse.observation.usage_details/input_tokens', 'ai.usage.tokens', 'prompt_tokens', 'gen_ai.usage.output_tokens', 'gen_ai.usage.completion_tokens', 'llm.token_count.completion', 'ai.usage.outputTokens', 'ai.usage.completionTokens', 'mlflow.chat.tokenUsage/output_tokens', 'langfuse.observation.usage_details/output', 'langfuse.observation.usage_details/completion_tokens', 'langfuse.observation.usage_details/output_tokens', 'generated_tokens', 'gen_ai.usage.cache_read.input_tokens', 'gen_ai.usage.cache_read_input_tokens', 'gen_ai.usage.cached_tokens', 'llm.token_count.prompt_details.cache_read', 'ai.usage.cachedInputTokens', 'ai.usage.inputTokenDetails.cacheReadTokens', 'mlflow.chat.tokenUsage/cache_read_input_tokens', 'langfuse.observation.usage_details/input_cached_tokens', 'langfuse.observation.usage_details/cache_read_input_tokens', 'langfuse.observation.usage_details/input_cache_read', 'gen_ai.usage.details.cache_read_tokens', 'gen_ai.usage.cache_write.input_tokens', 'gen_ai.usage.cache_creation.input_tokens', 'gen_ai.usage.cache_creation_input_tokens', 'llm.token_count.prompt_details.cache_write', 'ai.usage.inputTokenDetails.cacheWriteTokens', 'mlflow.chat.tokenUsage/cache_creation_input_tokens', 'langfuse.observation.usage_details/cache_creation_input_tokens', 'langfuse.observation.usage_details/input_cache_creation', 'gen_ai.usage.details.cache_write_tokens', 'gen_ai.usage.reasoning.output_tokens', 'gen_ai.usage.reasoning_tokens', 'llm.token_count.completion_details.reasoning', 'ai.usage.reasoningTokens', 'ai.usage.outputTokenDetails.reasoningTokens', 'llm.usage.reasoning_tokens', 'langfuse.observation.usage_details/output_reasoning_tokens', 'langfuse.observation.usage_details/output_reasoning', 'gen_ai.usage.details.reasoning_tokens', 'gen_ai.response.time_to_first_chunk', 'gen_ai.latency.time_to_first_token', 'gen_ai.server.time_to_first_token', 'gen_ai.client.operation.time_to_first_chunk', 'gen_ai.client.inference.time_to_first_chunk', 'ai.response.msToFirstChunk', 'ai.stream.msToFirstChunk', 'gen_ai.latency.time_in_queue', 'queue_time', 'gen_ai.latency.time_in_model_prefill', 'gen_ai.latency.time_in_model_decode', 'gen_ai.latency.e2e', 'ai.response.msToFinish', 'total_time', 'gen_ai.server.time_per_output_token', 'gen_ai.client.operation.time_per_output_chunk', 'time_per_token', 'monitor.largest_gap', 'langfuse.observation.completion_start_time', 'gen_ai.response.finish_reasons', 'gen_ai.response.finish_reason', 'llm.finish_reason', 'ai.response.finishReason', 'gen_ai.completion.0.finish_reason', 'error.type', 'exception.type', 'gen_ai.request.stream', 'gen_ai.is_streaming', 'llm.is_streaming', 'litellm.request.streaming', 'gen_ai.request.is_stream', 'monitor.cancelled', 'gen_ai.conversation.id', 'langfuse.session.id', 'session.id', 'traceloop.association.properties.session_id', 'mlflow.trace.session', 'ai.telemetry.metadata.sessionId', 'ai.settings.context.sessionId', 'gen_ai.session.id', 'user.id', 'enduser.id', 'langfuse.user.id', 'litellm.end_user.id', 'metadata.user_api_key_end_user_id', 'traceloop.association.properties.user_id', 'mlflow.trace.user', 'ai.telemetry.metadata.userId', 'ai.settings.context.userId', 'gen_ai.user', 'llm.user', 'gen_ai.request.user', 'deployment.environment.name', 'deployment.environment', 'langfuse.environment', 'monitor.node', 'k8s.node.name', 'host.name', 'cloud.region', 'monitor.deployment', 'monitor.pricing', 'monitor.gpu', 'monitor.variant', 'service.version', 'langfuse.release', 'monitor.experiment', 'monitor.arm', 'gen_ai.input.messages', 'gen_ai.prompt', 'input.value', 'ai.prompt.messages', 'ai.prompt', 'traceloop.entity.input', 'langfuse.observation.input', 'mlflow.spanInputs', 'gen_ai.output.messages', 'gen_ai.completion', 'output.value', 'ai.response.text', 'traceloop.entity.output', 'langfuse.observation.output', 'mlflow.spanOutputs', 'gen_ai.prompt.0.content', 'llm.input_messages.0.message.content', 'gen_ai.completion.0.content', 'llm.output_messages.0.message.content', 'gen_ai.usage.cost', 'operation.cost', 'litellm.cost.total', 'gen_ai.cost.total_cost', 'llm.cost.total', 'langfuse.observation.cost_details/total', 'mlflow.llm.cost/total_cost', 'monitor.sample_weight', 'monitor.simulated', 'monitor.tokens_estimated', 'monitor.emitter', 'monitor.seq', 'litellm.cache_hit', 'llm.usage.total_tokens', 'logfire.span_type', 'langfuse.observation.level', 'vllm.instrumenting_module_name', 'telemetry.sdk.name', 'gen_ai.framework', 'triton.trace_parent_id'], [16, 17, 18, 19, 20, 21, 22, 32, 33, 34, 35, 36, 37, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 64, 65, 66, 67, 68, 69, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 90, 96, 97, 98, 99, 100, 101, 102, 103, 104, 105, 112, 113, 114, 115, 116, 117, 118, 119, 120, 121, 122, 128, 129, 130, 131, 132, 133, 134, 135, 136, 144, 145, 146, 147, 148, 149, 150, 151, 152, 160, 161, 162, 163, 164, 165, 166, 176, 177, 192, 208, 224, 225, 226, 240, 241, 242, 256, 272, 288, 289, 290, 291, 292, 304, 305, 320, 321, 322, 323, 324, 336, 352, 353, 354, 355, 356, 357, 358, 359, 368, 369, 370, 371, 372, 373, 374, 375, 376, 377, 378, 379, 384, 385, 386, 400, 401, 402, 416, 432, 448, 464, 480, 496, 497, 512, 528, 544, 545, 546, 547, 548, 549, 550, 551, 560, 561, 562, 563, 564, 565, 566, 576, 577, 592, 593, 608, 609, 610, 611, 612, 613, 614, 624, 640, 656, 672, 688, 704, 720, 736, 752, 768, 784, 800, 816], 0), arrayConcat(mapKeys(SpanAttributes), mapKeys(ResourceAttributes), CAST(parts.1, 'Array(LowCardinality(String))'))) AS all_codes
+FROM
+(
+SELECT
+    *,
+    arrayFlatten(arrayMap((k, v) -> arrayMap(p -> (concat(k, '/', p.1), p.2), if(k IN ('langfuse.observation.cost_details', 'langfuse.observation.usage_details', 'mlflow.chat.tokenUsage', 'mlflow.llm.cost'), JSONExtractKeysAndValuesRaw(v), [])),
+        mapKeys(if(has(families, 'langfuse') OR has(families, 'mlflow'), SpanAttributes, map())), mapValues(if(has(families, 'langfuse') OR has(families, 'mlflow'), SpanAttributes, map())))) AS parts
+FROM
+(
+SELECT
+    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, ServiceName, ScopeName, ScopeVersion, Duration, StatusCode,
+    SpanAttributes, ResourceAttributes, `Events.Timestamp`, `Events.Name`, `Events.Attributes`,
+    arrayMap(k -> substringIndex(k, '.', 1), mapKeys(SpanAttributes)) AS families
+FROM otel_traces
+WHERE arrayExists(k -> k IN ('gen_ai.operation.name', 'gen_ai.system', 'gen_ai.provider.name', 'gen_ai.request.model', 'gen_ai.latency.e2e', 'gen_ai.usage.prompt_tokens', 'gen_ai.usage.completion_tokens', 'gen_ai.request.id', 'openinference.span.kind', 'llm.request.type', 'litellm.call_id', 'ai.operationId', 'langfuse.observation.type', 'mlflow.spanType', 'triton.model_name', 'time_per_token'), mapKeys(SpanAttributes))
+)
+)
+)
+)
+)
+)
+)
+)
+)
+WHERE operation != '';
+
+ALTER TABLE inferences_mv MODIFY QUERY
+SELECT
+    Timestamp AS timestamp,
+    TraceId AS trace_id,
+    SpanId AS span_id,
+    ParentSpanId AS parent_span_id,
+    transform(dialect, ['vllm', 'sglang', 'tgi', 'triton', 'monitor', 'litellm', 'openinference', 'langfuse', 'openlit', 'vercel', 'mlflow', 'pydantic-ai', 'logfire', 'openllmetry', 'otel'], ['engine', 'engine', 'engine', 'engine', 'client', 'gateway', 'client', 'client', 'client', 'client', 'client', 'client', 'client', 'client', 'client'], '') AS role,
+    ServiceName AS service,
+    values[indexOf(fields, 24)] AS environment,
+    values[indexOf(fields, 25)] AS node,
+    values[indexOf(fields, 26)] AS region,
+    values[indexOf(fields, 27)] AS deployment,
+    values[indexOf(fields, 28)] AS pricing,
+    values[indexOf(fields, 29)] AS gpu,
+    transform(sent_provider, ['vertex_ai', 'gemini', 'az.ai.inference', 'az.ai.openai', 'xai', 'Unknown'], ['gcp.vertex_ai', 'gcp.gemini', 'azure.ai.inference', 'azure.ai.openai', 'x_ai', ''], sent_provider) AS provider,
+    values[indexOf(fields, 3)] AS model,
+    values[indexOf(fields, 30)] AS variant,
+    values[indexOf(fields, 31)] AS release,
+    values[indexOf(fields, 32)] AS experiment,
+    values[indexOf(fields, 33)] AS arm,
+    operation,
+    multiIf(sent_stream != '', lower(sent_stream) IN ('true', '1'), endsWith(SpanName, '.doStream') OR (is_tgi AND SpanName = 'generate_stream'), true, NULL) AS stream,
+    accurateCastOrNull(floor(sent_input_tokens + if(cached_outside, ifNull(sent_cached_tokens, 0) + ifNull(sent_cache_write_tokens, 0), 0)), 'UInt64') AS input_tokens,
+    accurateCastOrNull(floor(sent_cached_tokens), 'UInt64') AS cached_tokens,
+    accurateCastOrNull(floor(sent_cache_write_tokens), 'UInt64') AS cache_write_tokens,
+    accurateCastOrNull(floor(total_output), 'UInt64') AS output_tokens,
+    accurateCastOrNull(floor(sent_reasoning_tokens), 'UInt64') AS reasoning_tokens,
+    ttft_s,
+    coalesce(if(sent_queue_s < 10000000, sent_queue_s, NULL), if(toUnixTimestamp64Micro(toDateTime64(queue_start, 6)) > 0 AND toUnixTimestamp64Micro(toDateTime64(compute_start, 6)) >= toUnixTimestamp64Micro(toDateTime64(queue_start, 6)), (toUnixTimestamp64Micro(toDateTime64(compute_start, 6)) - toUnixTimestamp64Micro(toDateTime64(queue_start, 6))) / 1e6, NULL)) AS queue_s,
+    if(sent_prefill_s < 10000000, sent_prefill_s, NULL) AS prefill_s,
+    if(sent_decode_s < 10000000, sent_decode_s, NULL) AS decode_s,
+    duration_s,
+    if(total_output >= 2, coalesce(if(sent_tpot_s < 10000000, sent_tpot_s, NULL), if(duration_s >= ttft_s, (duration_s - ttft_s) / (floor(total_output) - 1), NULL)), NULL) AS tpot_s,
+    if(sent_largest_gap_s < 10000000, sent_largest_gap_s, NULL) AS largest_gap_s,
+    substringUTF8(extract(values[indexOf(fields, 18)], '[^\\[\\]\\s"\',][^\\[\\]"\',]*'), 1, 64) AS finish_reason,
+    multiIf(sent_error_type != '', sent_error_type, StatusCode NOT IN ('Error', 'STATUS_CODE_ERROR') AND sent_level != 'ERROR', '', exception != '', exception, '_OTHER') AS error_type,
+    lower(values[indexOf(fields, 21)]) IN ('true', '1') AS cancelled,
+    values[indexOf(fields, 4)] AS request_id,
+    values[indexOf(fields, 22)] AS session_id,
+    values[indexOf(fields, 23)] AS user_id,
+    mapApply((k, v) -> (substring(k, 16), v), mapFilter((k, v) -> startsWith(k, 'monitor.cohort.'), SpanAttributes)) AS cohorts,
+    multiIf(sent_prompt != '', sent_prompt, sent_numbered_prompt != '', arrayStringConcat(mapValues(mapFilter((k, v) -> match(k, '^(gen_ai[.]prompt|llm[.]input_messages)[.][0-9]+[.](message[.])?content$'), if(sent_numbered_prompt != '', SpanAttributes, map()))), '\n'), Events.Attributes[indexOf(Events.Name, 'gen_ai.content.prompt')]['gen_ai.prompt']) AS prompt,
+    multiIf(sent_completion != '', sent_completion, sent_numbered_completion != '', arrayStringConcat(mapValues(mapFilter((k, v) -> match(k, '^(gen_ai[.]completion|llm[.]output_messages)[.][0-9]+[.](message[.])?content$'), if(sent_numbered_completion != '', SpanAttributes, map()))), '\n'), Events.Attributes[indexOf(Events.Name, 'gen_ai.content.completion')]['gen_ai.completion']) AS completion,
+    if(sent_sample_weight >= 1 AND sent_sample_weight < 1e9, sent_sample_weight, 1) AS sample_weight,
+    multiIf(lower(values[indexOf(fields, 44)]) IN ('true', '1'), 0, sent_cost_usd < 1000000000, sent_cost_usd, NULL) AS cost_usd,
+    lower(values[indexOf(fields, 40)]) IN ('true', '1') AS simulated,
+    lower(values[indexOf(fields, 41)]) IN ('true', '1') AS tokens_estimated,
+    cached_outside OR reasoning_outside AS tokens_adjusted,
+    values[indexOf(fields, 42)] AS emitter,
+    toUInt64OrZero(values[indexOf(fields, 43)]) AS seq,
+    dialect,
+    ScopeVersion AS dialect_version
+FROM
+(
+SELECT
+    *,
+    multiIf(SpanName = 'llm_request' OR sent_vllm_module != '' OR startsWith(ScopeName, 'vllm.'), 'vllm', ScopeName = 'sglang server', 'sglang', is_tgi, 'tgi', has(families, 'triton'), 'triton', ScopeName = 'monitor.sdk', 'monitor', is_litellm, 'litellm', has(families, 'openinference'), 'openinference', has(families, 'langfuse'), 'langfuse', sent_sdk_name = 'openlit', 'openlit', has(families, 'ai'), 'vercel', has(families, 'mlflow'), 'mlflow', ScopeName = 'pydantic-ai', 'pydantic-ai', has(families, 'logfire'), 'logfire', has(families, 'traceloop') OR startsWith(ScopeName, 'opentelemetry.instrumentation.') OR sent_openllmetry != '', 'openllmetry', 'otel') AS dialect,
+    multiIf(
+        SpanName IN ('raw_gen_ai_request', 'Received Proxy Server Request', 'Failed Proxy Server Request') OR values[indexOf(fields, 46)] = 'pending_span', '',
+        sent_operation = 'completion' AND is_litellm, 'chat',
+        sent_operation != '', transform(sent_operation, ['chat', 'text_completion', 'generate_content', 'embeddings', 'completion', 'acompletion', 'atext_completion', 'embedding', 'aembedding', 'responses', 'aresponses', 'anthropic_messages', 'agenerate_content', 'agenerate_content_stream', 'generate_content_stream', 'LLM', 'CHAT_MODEL', 'EMBEDDING', 'generation', 'ai.generateText.doGenerate', 'ai.streamText.doStream', 'ai.generateObject.doGenerate', 'ai.streamObject.doStream', 'ai.embed.doEmbed', 'ai.embedMany.doEmbed'], ['chat', 'text_completion', 'generate_content', 'embeddings', 'text_completion', 'chat', 'text_completion', 'embeddings', 'embeddings', 'chat', 'chat', 'chat', 'generate_content', 'generate_content', 'generate_content', 'chat', 'chat', 'embeddings', 'chat', 'chat', 'chat', 'chat', 'chat', 'embeddings', 'embeddings'], ''),
+        SpanName = 'llm_request', 'chat',
+        ScopeName = 'sglang server' AND match(SpanName, '^( |decode )?Req [0-9a-f]{8}$'), 'chat',
+        is_tgi, if(SpanName = 'chat_completions', 'chat', 'text_completion'),
+        has(families, 'triton') AND values[indexOf(fields, 51)] IN ('', '0'), 'generate_content',
+        SpanName = 'litellm_request' OR (is_litellm AND isNotNull(sent_input_tokens)), 'chat',
+        '') AS operation,
+    ifNull(ifNull(sent_cached_tokens, 0) + ifNull(sent_cache_write_tokens, 0) > sent_input_tokens, false) AS cached_outside,
+    ifNull(sent_reasoning_tokens > sent_output_tokens, false) AS reasoning_outside,
+    sent_output_tokens + if(reasoning_outside, sent_reasoning_tokens, 0) AS total_output,
+    coalesce(if(sent_duration_s < 10000000, sent_duration_s, NULL), Duration / 1e9) AS duration_s,
+    coalesce(if(sent_ttft_s < 10000000, sent_ttft_s, NULL), if(toUnixTimestamp64Micro(toDateTime64(Timestamp, 6)) > 0 AND toUnixTimestamp64Micro(toDateTime64(first_token_event, 6)) >= toUnixTimestamp64Micro(toDateTime64(Timestamp, 6)), (toUnixTimestamp64Micro(toDateTime64(first_token_event, 6)) - toUnixTimestamp64Micro(toDateTime64(Timestamp, 6))) / 1e6, NULL), if(toUnixTimestamp64Micro(toDateTime64(Timestamp, 6)) > 0 AND toUnixTimestamp64Micro(toDateTime64(first_token_at, 6)) >= toUnixTimestamp64Micro(toDateTime64(Timestamp, 6)), (toUnixTimestamp64Micro(toDateTime64(first_token_at, 6)) - toUnixTimestamp64Micro(toDateTime64(Timestamp, 6))) / 1e6, NULL)) AS ttft_s
+FROM
+(
+SELECT
+    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, ServiceName, ScopeName, ScopeVersion, Duration, StatusCode,
+    SpanAttributes, `Events.Timestamp`, `Events.Name`, `Events.Attributes`, families, is_tgi, fields, values, numbers,
+    values[indexOf(fields, 1)] AS sent_operation, values[indexOf(fields, 20)] AS sent_stream, values[indexOf(fields, 19)] AS sent_error_type, values[indexOf(fields, 47)] AS sent_level, values[indexOf(fields, 34)] AS sent_prompt, values[indexOf(fields, 35)] AS sent_completion, values[indexOf(fields, 36)] AS sent_numbered_prompt, values[indexOf(fields, 37)] AS sent_numbered_completion, values[indexOf(fields, 50)] AS sent_framework, values[indexOf(fields, 48)] AS sent_vllm_module, values[indexOf(fields, 49)] AS sent_sdk_name, values[indexOf(fields, 45)] AS sent_openllmetry, values[indexOf(fields, 2)] AS sent_provider, numbers[indexOf(fields, 5)] AS sent_input_tokens, numbers[indexOf(fields, 6)] AS sent_output_tokens, numbers[indexOf(fields, 7)] AS sent_cached_tokens, numbers[indexOf(fields, 8)] AS sent_cache_write_tokens, numbers[indexOf(fields, 9)] AS sent_reasoning_tokens, numbers[indexOf(fields, 10)] AS sent_ttft_s, numbers[indexOf(fields, 11)] AS sent_queue_s, numbers[indexOf(fields, 12)] AS sent_prefill_s, numbers[indexOf(fields, 13)] AS sent_decode_s, numbers[indexOf(fields, 14)] AS sent_duration_s, numbers[indexOf(fields, 15)] AS sent_tpot_s, numbers[indexOf(fields, 16)] AS sent_largest_gap_s, numbers[indexOf(fields, 38)] AS sent_cost_usd, numbers[indexOf(fields, 39)] AS sent_sample_weight,
+    has(families, 'litellm') OR sent_framework = 'litellm' OR SpanName = 'litellm_request' OR ServiceName = 'litellm' AS is_litellm,
+    Events.Timestamp[arrayFirstIndex(n -> n IN ('First Token Stream Event', 'ai.stream.firstChunk', 'llm.content.completion.chunk'), Events.Name)] AS first_token_event,
+    parseDateTime64BestEffortOrNull(trimBoth(values[indexOf(fields, 17)], '"'), 6, 'UTC') AS first_token_at,
+    Events.Timestamp[indexOf(Events.Name, 'QUEUE_START')] AS queue_start,
+    Events.Timestamp[indexOf(Events.Name, 'COMPUTE_START')] AS compute_start,
+    Events.Attributes[indexOf(Events.Name, 'exception')]['exception.type'] AS exception
+FROM
+(
+SELECT
+    *,
+    arrayMap(c -> intDiv(c, 16), found_codes) AS fields,
+    arrayMap((c, x) -> if(x >= 0 AND x < 1000000000000 AND (is_tgi OR c NOT IN [177, 226, 242]), x / if(c IN [165, 166, 225], 1000, 1), NULL), found_codes, arrayMap(v -> toFloat64OrNull(v), values)) AS numbers
+FROM
+(
+SELECT
+    *,
+    hasAll(found_codes, [177, 226, 242]) AS is_tgi,
+    multiIf(
+        has(families, 'mlflow'), arrayMap(v -> if(startsWith(v, '"') AND endsWith(v, '"'), JSONExtractString(v), v), if(has(families, 'mlflow'), as_sent, [])),
+        is_tgi, arrayMap(v -> if(regexpExtract(v, '^([0-9]+(?:[.][0-9]+)?)(ns|µs|us|ms|s)$', 1) = '', v, toString(toFloat64OrZero(regexpExtract(v, '^([0-9]+(?:[.][0-9]+)?)(ns|µs|us|ms|s)$', 1)) * transform(regexpExtract(v, '^([0-9]+(?:[.][0-9]+)?)(ns|µs|us|ms|s)$', 2), ['ns', 'µs', 'us', 'ms'], [1e-9, 1e-6, 1e-6, 1e-3], 1.))), if(is_tgi, as_sent, [])),
+        as_sent) AS values
+FROM
+(
+SELECT
+    *,
+    arrayMap(i -> all_codes[i], found) AS found_codes,
+    arrayMap(i -> all_values[i], found) AS as_sent
+FROM
+(
+SELECT
+    *,
+    arraySort(i -> all_codes[i] * 65536 + i, arrayFilter((i, c, v) -> c > 0 AND v != '', arrayEnumerate(all_codes), all_codes, all_values)) AS found
+FROM
+(
+SELECT
+    *,
+    arrayConcat(mapValues(SpanAttributes), mapValues(ResourceAttributes), parts.2) AS all_values,
+    arrayMap(k -> transform(k, ['gen_ai.operation.name', 'ai.operationId', 'openinference.span.kind', 'langfuse.observation.type', 'mlflow.spanType', 'llm.request.type', 'traceloop.span.kind', 'gen_ai.provider.name', 'gen_ai.system', 'llm.provider', 'llm.system', 'ai.model.provider', 'mlflow.llm.provider', 'gen_ai.response.model', 'llm.response.model_name', 'ai.response.model', 'litellm.provider.model', 'triton.model_name', 'gen_ai.request.model', 'llm.request.model_name', 'llm.model_name', 'ai.model.id', 'langfuse.observation.model.name', 'mlflow.llm.model', 'embedding.model_name', 'monitor.model', 'gen_ai.response.id', 'gen_ai.request.id', 'ai.response.id', 'litellm.call_id', 'rid', 'triton.request_id', 'gen_ai.usage.input_tokens', 'gen_ai.usage.prompt_tokens', 'llm.token_count.prompt', 'ai.usage.inputTokens', 'ai.usage.promptTokens', 'mlflow.chat.tokenUsage/input_tokens', 'langfuse.observation.usage_details/input', 'langfuse.observation.usage_details/prompt_tokens', 'langfuse.observation.usage_details/input_tokens', 'ai.usage.tokens', 'prompt_tokens', 'gen_ai.usage.output_tokens', 'gen_ai.usage.completion_tokens', 'llm.token_count.completion', 'ai.usage.outputTokens', 'ai.usage.completionTokens', 'mlflow.chat.tokenUsage/output_tokens', 'langfuse.observation.usage_details/output', 'langfuse.observation.usage_details/completion_tokens', 'langfuse.observation.usage_details/output_tokens', 'generated_tokens', 'gen_ai.usage.cache_read.input_tokens', 'gen_ai.usage.cache_read_input_tokens', 'gen_ai.usage.cached_tokens', 'llm.token_count.prompt_details.cache_read', 'ai.usage.cachedInputTokens', 'ai.usage.inputTokenDetails.cacheReadTokens', 'mlflow.chat.tokenUsage/cache_read_input_tokens', 'langfuse.observation.usage_details/input_cached_tokens', 'langfuse.observation.usage_details/cache_read_input_tokens', 'langfuse.observation.usage_details/input_cache_read', 'gen_ai.usage.details.cache_read_tokens', 'gen_ai.usage.cache_write.input_tokens', 'gen_ai.usage.cache_creation.input_tokens', 'gen_ai.usage.cache_creation_input_tokens', 'llm.token_count.prompt_details.cache_write', 'ai.usage.inputTokenDetails.cacheWriteTokens', 'mlflow.chat.tokenUsage/cache_creation_input_tokens', 'langfuse.observation.usage_details/cache_creation_input_tokens', 'langfuse.observation.usage_details/input_cache_creation', 'gen_ai.usage.details.cache_write_tokens', 'gen_ai.usage.reasoning.output_tokens', 'gen_ai.usage.reasoning_tokens', 'llm.token_count.completion_details.reasoning', 'ai.usage.reasoningTokens', 'ai.usage.outputTokenDetails.reasoningTokens', 'llm.usage.reasoning_tokens', 'langfuse.observation.usage_details/output_reasoning_tokens', 'langfuse.observation.usage_details/output_reasoning', 'gen_ai.usage.details.reasoning_tokens', 'gen_ai.response.time_to_first_chunk', 'gen_ai.latency.time_to_first_token', 'gen_ai.server.time_to_first_token', 'gen_ai.client.operation.time_to_first_chunk', 'gen_ai.client.inference.time_to_first_chunk', 'ai.response.msToFirstChunk', 'ai.stream.msToFirstChunk', 'gen_ai.latency.time_in_queue', 'queue_time', 'gen_ai.latency.time_in_model_prefill', 'gen_ai.latency.time_in_model_decode', 'gen_ai.latency.e2e', 'ai.response.msToFinish', 'total_time', 'gen_ai.server.time_per_output_token', 'gen_ai.client.operation.time_per_output_chunk', 'time_per_token', 'monitor.largest_gap', 'langfuse.observation.completion_start_time', 'gen_ai.response.finish_reasons', 'gen_ai.response.finish_reason', 'llm.finish_reason', 'ai.response.finishReason', 'gen_ai.completion.0.finish_reason', 'error.type', 'exception.type', 'gen_ai.request.stream', 'gen_ai.is_streaming', 'llm.is_streaming', 'litellm.request.streaming', 'gen_ai.request.is_stream', 'monitor.cancelled', 'gen_ai.conversation.id', 'langfuse.session.id', 'session.id', 'traceloop.association.properties.session_id', 'mlflow.trace.session', 'ai.telemetry.metadata.sessionId', 'ai.settings.context.sessionId', 'gen_ai.session.id', 'user.id', 'enduser.id', 'langfuse.user.id', 'litellm.end_user.id', 'metadata.user_api_key_end_user_id', 'traceloop.association.properties.user_id', 'mlflow.trace.user', 'ai.telemetry.metadata.userId', 'ai.settings.context.userId', 'gen_ai.user', 'llm.user', 'gen_ai.request.user', 'deployment.environment.name', 'deployment.environment', 'langfuse.environment', 'monitor.node', 'k8s.node.name', 'host.name', 'cloud.region', 'monitor.deployment', 'monitor.pricing', 'monitor.gpu', 'monitor.variant', 'service.version', 'langfuse.release', 'monitor.experiment', 'monitor.arm', 'gen_ai.input.messages', 'gen_ai.prompt', 'input.value', 'ai.prompt.messages', 'ai.prompt', 'traceloop.entity.input', 'langfuse.observation.input', 'mlflow.spanInputs', 'gen_ai.output.messages', 'gen_ai.completion', 'output.value', 'ai.response.text', 'traceloop.entity.output', 'langfuse.observation.output', 'mlflow.spanOutputs', 'gen_ai.prompt.0.content', 'llm.input_messages.0.message.content', 'gen_ai.completion.0.content', 'llm.output_messages.0.message.content', 'gen_ai.usage.cost', 'operation.cost', 'litellm.cost.total', 'gen_ai.cost.total_cost', 'llm.cost.total', 'langfuse.observation.cost_details/total', 'mlflow.llm.cost/total_cost', 'monitor.sample_weight', 'monitor.simulated', 'monitor.tokens_estimated', 'monitor.emitter', 'monitor.seq', 'litellm.cache_hit', 'llm.usage.total_tokens', 'logfire.span_type', 'langfuse.observation.level', 'vllm.instrumenting_module_name', 'telemetry.sdk.name', 'gen_ai.framework', 'triton.trace_parent_id'], [16, 17, 18, 19, 20, 21, 22, 32, 33, 34, 35, 36, 37, 48, 49, 50, 51, 52, 53, 54, 55, 56, 57, 58, 59, 60, 64, 65, 66, 67, 68, 69, 80, 81, 82, 83, 84, 85, 86, 87, 88, 89, 90, 96, 97, 98, 99, 100, 101, 102, 103, 104, 105, 112, 113, 114, 115, 116, 117, 118, 119, 120, 121, 122, 128, 129, 130, 131, 132, 133, 134, 135, 136, 144, 145, 146, 147, 148, 149, 150, 151, 152, 160, 161, 162, 163, 164, 165, 166, 176, 177, 192, 208, 224, 225, 226, 240, 241, 242, 256, 272, 288, 289, 290, 291, 292, 304, 305, 320, 321, 322, 323, 324, 336, 352, 353, 354, 355, 356, 357, 358, 359, 368, 369, 370, 371, 372, 373, 374, 375, 376, 377, 378, 379, 384, 385, 386, 400, 401, 402, 416, 432, 448, 464, 480, 496, 497, 512, 528, 544, 545, 546, 547, 548, 549, 550, 551, 560, 561, 562, 563, 564, 565, 566, 576, 577, 592, 593, 608, 609, 610, 611, 612, 613, 614, 624, 640, 656, 672, 688, 704, 720, 736, 752, 768, 784, 800, 816], 0), arrayConcat(mapKeys(SpanAttributes), mapKeys(ResourceAttributes), CAST(parts.1, 'Array(LowCardinality(String))'))) AS all_codes
+FROM
+(
+SELECT
+    *,
+    arrayFlatten(arrayMap((k, v) -> arrayMap(p -> (concat(k, '/', p.1), p.2), if(k IN ('langfuse.observation.cost_details', 'langfuse.observation.usage_details', 'mlflow.chat.tokenUsage', 'mlflow.llm.cost'), JSONExtractKeysAndValuesRaw(v), [])),
+        mapKeys(if(has(families, 'langfuse') OR has(families, 'mlflow'), SpanAttributes, map())), mapValues(if(has(families, 'langfuse') OR has(families, 'mlflow'), SpanAttributes, map())))) AS parts
+FROM
+(
+SELECT
+    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, ServiceName, ScopeName, ScopeVersion, Duration, StatusCode,
+    SpanAttributes, ResourceAttributes, `Events.Timestamp`, `Events.Name`, `Events.Attributes`,
+    arrayMap(k -> substringIndex(k, '.', 1), mapKeys(SpanAttributes)) AS families
+FROM otel_traces
+WHERE arrayExists(k -> k IN ('gen_ai.operation.name', 'gen_ai.system', 'gen_ai.provider.name', 'gen_ai.request.model', 'gen_ai.latency.e2e', 'gen_ai.usage.prompt_tokens', 'gen_ai.usage.completion_tokens', 'gen_ai.request.id', 'openinference.span.kind', 'llm.request.type', 'litellm.call_id', 'ai.operationId', 'langfuse.observation.type', 'mlflow.spanType', 'triton.model_name', 'time_per_token'), mapKeys(SpanAttributes))
+)
+)
+)
+)
+)
+)
+)
+)
+)
+WHERE operation != '';
