@@ -223,6 +223,20 @@ def test_stopped_half_way_it_goes_on(empty_client: Client) -> None:
     assert facts(empty_client) == expected(calls)
 
 
+def test_both_halves_of_a_gpu_sample_are_carried_over(empty_client: Client) -> None:
+    """They come by two views, from two tables, and are one row: that one is there must not keep the other out."""
+    migrate(empty_client, known_migrations()[:4])
+    columns = ["ResourceAttributes", "MetricName", "Attributes", "TimeUnix", "Value"]
+    points = [("gauge", "hw.power", 300.0), ("sum", "hw.energy", 5000.0), ("gauge", "hw.gpu.utilization", 0.5)]
+    for table, metric, value in points:
+        rows = [[{"host.name": "h"}, metric, {"hw.id": "GPU-1", "hw.type": "gpu"}, NOW, value]]
+        empty_client.insert(f"otel_metrics_{table}", rows, column_names=columns, settings=EXPORTERS)
+    sql = "SELECT gpu, power_w, energy_j, busy FROM gpu_samples FINAL"
+    for _ in range(2):
+        assert adopted(empty_client)
+        assert empty_client.query(sql).result_rows == [("GPU-1", 300.0, 5000.0, 0.5)]
+
+
 class Killed(Exception):
     pass
 
