@@ -17,6 +17,7 @@ from google.protobuf.message import Message
 from collectors.otlp.checked import Malformed
 
 _IDS: Final = frozenset({"traceId", "spanId", "parentSpanId", "trace_id", "span_id", "parent_span_id"})
+_INTEGERS: Final = frozenset({"intValue", "int_value"})
 _LONGEST_REASON: Final = 200
 # The library's reader takes some 100 levels; a request needs a dozen, and the rest is for values in values.
 _DEPTH: Final = 100
@@ -52,7 +53,10 @@ def from_protobuf(message: Message) -> bytes:
 
 
 def _decode_ids(value: Any, depth: int) -> None:
-    """Turn hexadecimal ids into base64, in place. Attributes are `{"key": …, "value": …}`, so no name of theirs is one."""
+    """Turn hexadecimal ids into base64, and integers of more than 64 bits into doubles, in place.
+
+    Attributes are `{"key": …, "value": …}`, so no name of theirs is taken for one of the protocol's.
+    """
     if depth == 0:
         raise Malformed(f"the JSON is nested more than {_DEPTH} levels deep")
     if isinstance(value, list):
@@ -60,11 +64,23 @@ def _decode_ids(value: Any, depth: int) -> None:
             if isinstance(item, (dict, list)):
                 _decode_ids(item, depth - 1)
         return
-    for key, item in value.items():
+    for key, item in list(value.items()):
         if isinstance(item, (dict, list)):
             _decode_ids(item, depth - 1)
         elif key in _IDS and isinstance(item, str):
             value[key] = _base64(item)
+        elif key in _INTEGERS and not isinstance(item, bool) and not -(2**63) <= _integer(item) < 2**63:
+            # JavaScript has only doubles, and its exporters call a whole one an integer.
+            del value[key]
+            value["doubleValue"] = float(item)
+
+
+def _integer(value: Any) -> int:
+    """The integer, or 0 for what the library will refuse."""
+    try:
+        return int(value)
+    except (ValueError, TypeError, OverflowError):
+        return 0
 
 
 def _base64(text: str) -> str:

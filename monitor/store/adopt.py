@@ -40,9 +40,8 @@ RAW: Final = {
 _EXPORTERS: Final = (*RAW, "otel_traces_trace_id_ts")
 # Columns that exporters of 2022 did not have yet.
 _LATER_COLUMNS: Final = ("ScopeName", "ScopeVersion")
-# Tables that several rows for one thing do no harm: they are read with min and max, or merged with max. And what two views
-# say of one sample of a GPU has one sorting key: that it is there from the one says nothing of the other.
-_HARMLESS: Final = ("otel_traces_trace_id_ts", "gpu_samples")
+# A table that several rows for one thing do no harm: it is read with min and max.
+_HARMLESS: Final = "otel_traces_trace_id_ts"
 # A day with more rows is carried over hour by hour.
 DAY_ROWS: Final = 2_000_000
 
@@ -191,12 +190,12 @@ def _note(client: Client, source: str, view: str, item: str, rows: int = 0) -> N
 
 def _open_views(client: Client, known: list[Migration] | None) -> list[_View]:
     account = _account(client)
-    # Somebody else's view on a raw table is somebody else's matter.
-    ours = {
+    # Somebody else's view on a raw table is somebody else's matter. Ours in the order in which they were thought of.
+    ours = [
         name
         for migration in (known_migrations() if known is None else known)
         for name in _VIEWS.findall(migration.text)
-    }
+    ]
     planned = sorted({source for source, view, _ in account if not view})
     settled = {(source, view) for source, view, item in account if item in (_HAD, _DONE)}
     found = []
@@ -205,8 +204,9 @@ def _open_views(client: Client, known: list[Migration] | None) -> list[_View]:
             "SELECT dependencies_table FROM system.tables WHERE database = currentDatabase() AND name = {name:String}"
         )
         rows = client.query(query, parameters={"name": source}).result_rows
-        views = sorted(str(view) for view in rows[0][0]) if rows else []
-        found += [_view(client, source, view) for view in views if view in ours and (source, view) not in settled]
+        attached = {str(view) for view in rows[0][0]} if rows else set()
+        views = [view for view in ours if view in attached and (source, view) not in settled]
+        found += [_view(client, source, view) for view in views]
     return [view for view in found if view is not None]
 
 
@@ -237,7 +237,8 @@ def _back_fill_view(
         parameters={"name": view.target},
     ).result_rows[0]
     engine, sorting_key = (str(value) for value in target)
-    if "Replacing" not in engine and not view.target.startswith(_HARMLESS):
+    replacing = "Replacing" in engine
+    if not replacing and not view.target.startswith(_HARMLESS) and not _idempotent(client, view.target):
         logger.warning("%s holds no history: rows that came twice would count twice there", view.target)
         return True
     done = {item for source, name, item in _account(client) if (source, name) == (view.source, view.name)}
@@ -249,13 +250,27 @@ def _back_fill_view(
             return False
         if label in done:
             continue
-        rows = _insert_chunk(client, view, columns, sorting_key, time_column, begin, end)
+        # Only where a row is all there is to know of its key may it be left out because the key is there.
+        known_key = sorting_key if replacing else None
+        rows = _insert_chunk(client, view, columns, known_key, time_column, begin, end)
         _note(client, view.source, view.name, label, rows)
         if on_progress is not None:
             on_progress(
                 Progress(view=view.name, target=view.target, chunk=label, rows=rows, done=number, total=len(chunks))
             )
     return True
+
+
+def _idempotent(client: Client, table: str) -> bool:
+    """Whether a table that aggregates comes to the same if rows come twice."""
+    query = (
+        "SELECT engine LIKE '%AggregatingMergeTree', (SELECT countIf(match(type, 'AggregateFunction')"
+        " AND NOT match(type, '^SimpleAggregateFunction\\\\((min|max|any|anyLast|minMap|maxMap),')) FROM system.columns"
+        " WHERE database = currentDatabase() AND table = {table:String})"
+        " FROM system.tables WHERE database = currentDatabase() AND name = {table:String}"
+    )
+    aggregating, others = client.query(query, parameters={"table": table}).result_rows[0]
+    return bool(aggregating) and not int(others)
 
 
 def _chunks(client: Client, source: str, time_column: str, keep_days: int) -> Iterator[tuple[str, datetime, datetime]]:
@@ -282,7 +297,7 @@ def _insert_chunk(
     client: Client,
     view: _View,
     columns: list[str],
-    sorting_key: str,
+    sorting_key: str | None,
     time_column: str,
     begin: datetime,
     end: datetime,
@@ -295,7 +310,7 @@ def _insert_chunk(
         # What a view makes of a row may carry another time than the row, such as that of an event in a span.
         near = _between("timestamp", begin - timedelta(days=1), end + timedelta(days=1))
         total += f" WHERE {near}"
-        if not view.target.startswith(_HARMLESS) and int(str(client.command(total))):
+        if sorting_key is not None and int(str(client.command(total))):
             present = (
                 f" WHERE tuple({sorting_key}) NOT IN (SELECT tuple({sorting_key}) FROM {view.target} WHERE {near})"
             )

@@ -105,6 +105,8 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
         "gen_ai.request.stream", "gen_ai.is_streaming", "llm.is_streaming", "litellm.request.streaming",
         "gen_ai.request.is_stream",
     ),
+    # OpenInference: what was asked, as JSON, with what it says nowhere else
+    "parameters": ("llm.invocation_parameters", "embedding.invocation_parameters"),
     "cancelled": ("monitor.cancelled",),
     # who
     "session_id": (
@@ -202,7 +204,11 @@ SGLANG_SCOPE: Final = "sglang server"
 SGLANG_ROOT: Final = r"^( |decode )?Req [0-9a-f]{8}$"
 
 # Events that mark the first token.
-FIRST_TOKEN_EVENTS: Final = ("First Token Stream Event", "ai.stream.firstChunk", "llm.content.completion.chunk")
+FIRST_TOKEN_EVENTS: Final = ("First Token Stream Event", "ai.stream.firstChunk")
+# OpenLLMetry writes an event for each chunk: the first is the first token. Of many events SDKs keep the last 128, and the
+# first is not among them.
+CHUNK_EVENTS: Final = ("llm.content.completion.chunk", "gen_ai.content.completion.chunk")
+EVENTS_KEPT: Final = 128
 
 PROVIDER_RENAMES: Final[Mapping[str, str]] = {
     "vertex_ai": "gcp.vertex_ai", "gemini": "gcp.gemini", "az.ai.inference": "azure.ai.inference",
@@ -216,7 +222,7 @@ NUMBERS: Final = (
 )  # fmt: skip
 # Fields that the view looks at more than once.
 TWICE: Final = (
-    "operation", "stream", "error_type", "level", "prompt", "completion", "numbered_prompt", "numbered_completion", "framework",
+    "operation", "model", "parameters", "stream", "error_type", "level", "prompt", "completion", "numbered_prompt", "numbered_completion", "framework",
     "vllm_module", "sdk_name", "openllmetry", "provider", "input_tokens", "output_tokens", "cached_tokens",
     "cache_write_tokens", "reasoning_tokens", "ttft_s", "queue_s", "prefill_s", "decode_s", "duration_s", "tpot_s",
     "largest_gap_s", "cost_usd", "sample_weight",
@@ -386,7 +392,7 @@ def _steps() -> list[str]:
     SpanAttributes, `Events.Timestamp`, `Events.Name`, `Events.Attributes`, families, is_tgi, fields, values, numbers,
     {", ".join(twice)},
     has(families, 'litellm') OR {_text("framework")} = 'litellm' OR SpanName = 'litellm_request' OR ServiceName = 'litellm' AS is_litellm,
-    Events.Timestamp[arrayFirstIndex(n -> n IN ({literals(FIRST_TOKEN_EVENTS)}), Events.Name)] AS first_token_event,
+    Events.Timestamp[arrayFirstIndex(n -> n IN ({literals(FIRST_TOKEN_EVENTS)}) OR (n IN ({literals(CHUNK_EVENTS)}) AND length(Events.Name) < {EVENTS_KEPT}), Events.Name)] AS first_token_event,
     parseDateTime64BestEffortOrNull(trimBoth({_text("first_token_at")}, '"'), 6, 'UTC') AS first_token_at,
     Events.Timestamp[indexOf(Events.Name, 'QUEUE_START')] AS queue_start,
     Events.Timestamp[indexOf(Events.Name, 'COMPUTE_START')] AS compute_start,
@@ -438,7 +444,8 @@ def inferences_view() -> str:
         "cached_tokens": _count(_number("cached_tokens")),
         "cache_write_tokens": _count(_number("cache_write_tokens")),
         "reasoning_tokens": _count(_number("reasoning_tokens")),
-        "stream": f"multiIf({_text('stream')} != '', {_flag('stream')}, endsWith(SpanName, '.doStream') OR (is_tgi AND SpanName = 'generate_stream'), true, NULL)",
+        "model": f"multiIf({_text('model')} != '' OR {_text('parameters')} = '', {_text('model')}, JSONExtractString({_text('parameters')}, 'model'))",
+        "stream": f"multiIf({_text('stream')} != '', {_flag('stream')}, {_text('parameters')} != '', JSONExtractBool({_text('parameters')}, 'stream'), endsWith(SpanName, '.doStream') OR (is_tgi AND SpanName = 'generate_stream'), true, NULL)",
         "queue_s": f"coalesce({_seconds('queue_s')}, {_seconds_between('queue_start', 'compute_start')})",
         "prefill_s": _seconds("prefill_s"),
         "decode_s": _seconds("decode_s"),

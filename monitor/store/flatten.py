@@ -83,11 +83,13 @@ CONTENT_KEYS: Final = (
     r"|gen_ai\.(system|user|assistant|tool)\.message\.content|gen_ai\.choice\.message.*"
     r"|llm\.(input|output)_messages\..*(content|text|arguments|url|contents\..*)|llm\.(prompts|completions|prompt_template\.variables).*"
     r"|llm\.[a-z_]+\.(messages|prompt|input|response|choices|content)"
-    r"|(input|output)\.value|embedding\.embeddings\..*\.text|retrieval\.documents\..*\.content|reranker\..*\.content"
+    r"|(input|output)\.value|embedding\.embeddings\..*\.(text|vector)|retrieval\.documents\..*\.content|reranker\..*\.content"
     r"|ai\.prompt.*|ai\.response\.(text|object|toolCalls|reasoning)|ai\.value.*|ai\.toolCall\.(args|result)"
     r"|traceloop\.entity\.(input|output)|langfuse\.(observation|trace)\.(input|output)|mlflow\.span(Inputs|Outputs)"
     r"|tool\.parameters|exception\.prompt)$"
 )
+# Numbers of OpenInference, whose names look like content: `llm.token_count.prompt`, `llm.cost.input`.
+NO_CONTENT_KEYS: Final = r"^llm\.(token_count|cost)\."
 # On events of these names, the bare attributes `content`, `message` and `body` are content too.
 CONTENT_EVENT_KEYS: Final = r"^(content|message|body|tool_calls|arguments)$"
 USER_KEYS: Final = (
@@ -95,6 +97,12 @@ USER_KEYS: Final = (
     "metadata.user_api_key_end_user_id", "traceloop.association.properties.user_id", "mlflow.trace.user", "gen_ai.user",
     "llm.user", "gen_ai.request.user",
 )  # fmt: skip
+
+
+# A request's parameters as JSON, which may name the user.
+PARAMETER_KEYS: Final = r"\.(invocation_parameters|model\.parameters)$"
+USER_IN_JSON: Final = r'"(user|safety_identifier)"\s*:\s*"([^"\\]|\\.)*"'
+USER_HIDDEN: Final = r'"\1":"[hidden]"'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,9 +250,11 @@ def _private(value: str, options: FlattenOptions, *, event: str) -> str:
     if options.user_salt is not None:
         # Of any type, and before redaction, which would make one user of many.
         hashed = f"lower(hex(SHA256(concat({literal(options.user_salt)}, {value}))))"
-        text = f"if(k IN ({literals(USER_KEYS)}) AND notEmpty({value}), {hashed}, {text})"
+        unnamed = f"replaceRegexpAll({text}, {literal(USER_IN_JSON)}, {literal(USER_HIDDEN)})"
+        in_json = f"match(k, {literal(PARAMETER_KEYS)})"
+        text = f"multiIf(k IN ({literals(USER_KEYS)}) AND notEmpty({value}), {hashed}, {in_json}, {unnamed}, {text})"
     if not options.capture_content:
-        content = f"match(k, {literal(CONTENT_KEYS)})"
+        content = f"(match(k, {literal(CONTENT_KEYS)}) AND NOT match(k, {literal(NO_CONTENT_KEYS)}))"
         if event != "0":
             content = f"({content} OR ({event} AND match(k, {literal(CONTENT_EVENT_KEYS)})))"
         text = f"if({content}, '', {text})"

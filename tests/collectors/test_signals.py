@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import gzip
 import hashlib
 import json
@@ -18,7 +17,6 @@ from typing import Any
 import grpc
 import httpx2
 import pytest
-from google.protobuf import json_format
 from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
@@ -30,6 +28,7 @@ from collectors.stats import Snapshot
 from monitor import semconv
 from monitor.store.client import Client, connect
 from monitor.store.migrate import ensure_database, migrate
+from tests.collectors.json_form import otlp_json
 from tests.collectors.payloads import request
 from tests.collectors.receiving import Receiving, receiving
 from tests.collectors.signals import (
@@ -52,23 +51,6 @@ else:
 
 TRANSPORTS = ("grpc", "protobuf", "json")
 HTTP = httpx2.Client(timeout=20)
-IDS = {"traceId", "spanId", "parentSpanId"}
-
-
-def hexadecimal(value: Any) -> Any:
-    """Protobuf JSON as OTLP/JSON: ids in hexadecimal."""
-    if isinstance(value, list):
-        return [hexadecimal(item) for item in value]
-    if not isinstance(value, dict):
-        return value
-    return {
-        key: base64.b64decode(item).hex().upper() if key in IDS and isinstance(item, str) else hexadecimal(item)
-        for key, item in value.items()
-    }
-
-
-def otlp_json(message: Message) -> Any:
-    return hexadecimal(json_format.MessageToDict(message, use_integers_for_enums=True))
 
 
 def send(target: Receiving, signal: Signal, message: Message, transport: str) -> bytes:

@@ -13,6 +13,10 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from clickhouse_connect.driver.exceptions import DatabaseError
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, KeyValue
+from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 
 from collectors.wal import encode_record
 from monitor.errors import ConfigError, StoreError
@@ -177,6 +181,14 @@ def test_a_segment_counts_once_through_any_server(settings: Settings, shards: li
         inserter.close()
 
 
+@pytest.mark.parametrize(("user", "mode"), [("monitor", "global"), ("reader", "global"), ("locked", "deny")])
+def test_what_each_user_may_set_is_set(servers: list[clickhouse_server.Server], user: str, mode: str) -> None:
+    """A user who may set nothing is served all the same."""
+    client = connect(servers[0].url(user=user))
+    assert client.command("SELECT getSetting('distributed_product_mode')") == mode
+    client.close()
+
+
 def _same(found: list[KpiValue], wanted: list[KpiValue]) -> None:
     assert len(found) == len(wanted)
     for one, other in zip(found, wanted, strict=True):
@@ -266,15 +278,56 @@ def test_a_shard_that_dies_costs_nothing(tmp_path: Path) -> None:
                 assert time.monotonic() < deadline
                 time.sleep(0.05)
             # The first segment's rows were seen, but its answer may have died with the shard: it is sent again then.
-            assert collector.pipeline.stats.snapshot().waiting in (200 * (taken - 1), 200 * taken)
+            assert collector.snapshot().waiting in (200 * (taken - 1), 200 * taken)
             servers[1] = servers[1].restarted()
             deadline = time.monotonic() + 60
-            while collector.pipeline.stats.snapshot().waiting:
+            while collector.snapshot().waiting:
                 assert time.monotonic() < deadline, trouble(collector.http)
                 time.sleep(0.05)
             assert trouble(collector.http) is None
-        assert collector.pipeline.stats.snapshot().retried_inserts > 0
+        assert collector.snapshot().retried_inserts > 0
         for table in ("otel_traces", "inferences"):
             assert count(client, table) == 200 * taken
         assert client.command("SELECT uniqExact(SpanId) FROM otel_traces") == 200 * taken
         client.close()
+
+
+def test_metrics_and_logs_count_once_too(settings: Settings, shards: list[Client], tmp_path: Path) -> None:
+    """Metrics pass a table that keeps nothing, on the shard of the resource that sent them."""
+    now_ns = time.time_ns()
+    metrics, logs = ExportMetricsServiceRequest(), ExportLogsServiceRequest()
+    for number in range(40):
+        resource = Resource(attributes=[attribute("service.name", "s"), attribute("host.name", f"n{number}")])
+        points = metrics.resource_metrics.add(resource=resource).scope_metrics.add()
+        for name in ("a", "b"):
+            points.metrics.add(name=name).gauge.data_points.add(time_unix_nano=now_ns, as_double=number)
+        record = (
+            logs.resource_logs.add(resource=resource).scope_logs.add().log_records.add(time_unix_nano=now_ns + number)
+        )
+        record.body.string_value = "said"
+    for signal, message, table, rows in (
+        ("metrics", metrics, "otel_metrics_gauge", 80),
+        ("logs", logs, "otel_logs", 40),
+    ):
+        path = tmp_path / signal
+        path.write_bytes(encode_record(message.SerializeToString(), rows))
+        for url in settings.node_urls * 2:
+            inserter = SegmentInserter(connect(url), url, FlattenOptions.from_settings(settings), signal)
+            inserter.insert(path, "one")
+            inserter.close()
+            assert count(shards[0], table) == rows
+        assert min(count(client, f"{table}{LOCAL}") for client in shards) > rows // 5
+    hosts = [
+        {
+            row[0]
+            for row in client.query(
+                f"SELECT ResourceAttributes['host.name'] FROM otel_metrics_gauge{LOCAL}"
+            ).result_rows
+        }
+        for client in shards
+    ]
+    assert not hosts[0] & hosts[1]
+
+
+def attribute(key: str, value: str) -> KeyValue:
+    return KeyValue(key=key, value=AnyValue(string_value=value))

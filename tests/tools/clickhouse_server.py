@@ -1,8 +1,8 @@
 """Real ClickHouse servers on loopback: `python -m tests.tools.clickhouse_server --http-port N --path DIR`.
 
 The library's entry point is `clickhouse local` with its full command line, which can listen. Users: `monitor`, who may do
-all, and `reader` (readonly = 2), both with the password; `default`, without one, is what the engine itself and the
-shards among themselves use. There is no Keeper in it, so no ON CLUSTER and no replication.
+all, `reader` (readonly = 2) and `locked` (readonly = 1), all with the password; `default`, without one, is what the engine
+itself and the shards among themselves use. There is no Keeper in it, so no ON CLUSTER and no replication.
 """
 
 from __future__ import annotations
@@ -157,10 +157,12 @@ def _write_config(folder: Path, password: str, hosts: str, shard: int, *, read_o
     profile = "reading" if read_only else "default"
     networks = "<networks><ip>::1</ip><ip>127.0.0.1</ip></networks><quota>default</quota>"
     (folder / "users.xml").write_text(
-        "<clickhouse><profiles><default/><reading><readonly>2</readonly></reading></profiles><users>"
+        "<clickhouse><profiles><default/><reading><readonly>2</readonly></reading>"
+        "<locked><readonly>1</readonly></locked></profiles><users>"
         f"<default><password></password><profile>default</profile>{networks}</default>"
         f"<monitor>{secret}<profile>{profile}</profile>{networks}<access_management>1</access_management></monitor>"
         f"<reader>{secret}<profile>reading</profile>{networks}</reader>"
+        f"<locked>{secret}<profile>locked</profile>{networks}</locked>"
         "</users><quotas><default/></quotas></clickhouse>",
         encoding="utf-8",
     )
