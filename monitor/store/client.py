@@ -227,7 +227,9 @@ _SYSTEM_REASON = re.compile(
     r"\[Errno -?\d+\] ([^\"'\])]+)|Error\(\d+, '([^']+)'\)|(timed out)|(Name or service not known)"
     r"|(Remote end closed connection)"
 )
-_PREFIX = re.compile(r"^Received ClickHouse exception, code: \d+, server response: Code: \d+\. DB::(Net)?Exception: ")
+_PREFIX = re.compile(
+    r"^(?:Received ClickHouse exception, code: \d+, server response: )?Code: \d+\. DB::(Net)?Exception: "
+)
 # Where ClickHouse's own words end and the statement that it quotes begins.
 _STATEMENT = re.compile(
     r"[:,.;]? *(?:in scope|in query|while processing|while executing '|failed at position).*", re.IGNORECASE

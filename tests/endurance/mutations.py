@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import random
 from collections.abc import Callable
@@ -119,7 +120,7 @@ def _replace(chance: random.Random, document: Any) -> None:
         if isinstance(at, dict) and chance.random() < 0.2:
             at[chance.choice(("", "spanId", "unknown", place + "x"))] = at.pop(place)
         else:
-            at[place] = chance.choice(_VALUES)
+            at[place] = copy.deepcopy(chance.choice(_VALUES))
         return
 
 

@@ -11,11 +11,20 @@ import time
 from pathlib import Path
 
 import pytest
-from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError
+from clickhouse_connect.driver.exceptions import ClickHouseError, DatabaseError, OperationalError
 
 from monitor.errors import BadInput, StoreAway, StoreError, StoreLocked
 from monitor.settings import Settings, StoreSettings
-from monitor.store.client import connect, error_code, explained, is_transient, server_address, store_path
+from monitor.store.client import (
+    Client,
+    connect,
+    error_code,
+    explained,
+    is_transient,
+    reason,
+    server_address,
+    store_path,
+)
 from monitor.store.owner import Claim, find_owner
 from monitor.store.reader import open_existing, reader_url
 from tests.conftest import with_database
@@ -169,3 +178,22 @@ def test_reading_makes_no_store(tmp_path: Path) -> None:
         open_existing(Settings(data=tmp_path / "data"))
     assert not (tmp_path / "data").exists()
     assert time.monotonic() - begin < 5
+
+
+def test_a_reason_does_not_quote_the_statement(store_client: Client) -> None:
+    """Ours may hold a salt, and reasons are logged and shown."""
+    with pytest.raises(Exception, match="a-secret") as caught:
+        store_client.command("SELECT nothing, concat('a-secret', 'x')")
+    assert reason(caught.value) == "Unknown expression identifier `nothing` (UNKNOWN_IDENTIFIER)"
+
+
+def test_the_reason_of_a_broken_connection_is_what_the_system_said() -> None:
+    # As the driver puts it, whole statement and all.
+    refused = OperationalError(
+        "Error HTTPConnectionPool(host='127.0.0.1', port=1): Max retries exceeded with url: /?query=SELECT+a-secret"
+        " (Caused by NewConnectionError(\"HTTPConnection(host='127.0.0.1', port=1): Failed to establish a new connection:"
+        ' [Errno 111] Connection refused")) executing HTTP request attempt 1 (http://127.0.0.1:1)'
+    )
+    unknown = OperationalError("Error Max retries exceeded with url: /?query=SELECT+a-secret")
+    assert reason(refused) == "connection refused"
+    assert reason(unknown) == "Error Max retries exceeded"

@@ -85,7 +85,8 @@ def test_every_earlier_version_reaches_the_same_schema(empty_client: Client, hav
 def test_each_statement_is_safe_to_run_twice_and_to_stop_after(empty_client: Client) -> None:
     """A process that dies between two statements leaves a store that the next start brings up to date."""
     for migration in KNOWN:
-        for count in range(1, len(migration.statements) + 1):
+        whole = len(migration.statements)
+        for count in sorted({1, 2, whole // 2, whole - 1, whole} - {0}):
             for statement in migration.statements[:count]:
                 empty_client.command(statement)
     assert migrate(empty_client) == KNOWN

@@ -163,18 +163,36 @@ class SmallDisk:
         options = f"size={size_mib}m,uid={os.getuid()},gid={os.getgid()},mode=700"
         _as_root("mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder))
         self._filler = folder / "filler"
+        self._full = threading.Event()
+        self._thread: threading.Thread | None = None
 
     def fill(self) -> None:
+        """To the last byte, and so again as something is deleted, until `free`."""
+        self._full.set()
+        self._write()
+        self._thread = threading.Thread(target=self._keep_full)
+        self._thread.start()
+
+    def free(self) -> None:
+        self._full.clear()
+        if self._thread is not None:
+            self._thread.join()
+        self._filler.unlink(missing_ok=True)
+
+    def _keep_full(self) -> None:
+        while self._full.is_set():
+            self._write()
+            time.sleep(0.005)
+
+    def _write(self) -> None:
         with self._filler.open("ab", buffering=0) as file:
             for size in (1024 * 1024, 4096):
                 with contextlib.suppress(OSError):
                     while True:
                         file.write(bytes(size))
 
-    def free(self) -> None:
-        self._filler.unlink()
-
     def close(self) -> None:
+        self.free()
         _as_root("umount", "--lazy", str(self.folder))
 
 

@@ -58,7 +58,7 @@ class Watch:
         self._stop = threading.Event()
         self._threads = [
             threading.Thread(target=self._repeat, args=(read, every_s), name=f"watch{read.__name__}")
-            for read, every_s in ((self._read_metrics, 0.02), (self._read_readiness, 0.1))
+            for read, every_s in ((self._read_metrics, 0.05), (self._read_readiness, 0.2))
         ]
         for thread in self._threads:
             thread.start()
@@ -84,15 +84,16 @@ class Watch:
                 read()
 
     def _read_metrics(self) -> None:
-        with urllib.request.urlopen(f"{self._address}/metrics", timeout=10) as answer:
-            self.metrics.append(parse_metrics(answer.read().decode()))
+        self.metrics.append(read_metrics(self._address))
 
     def _read_readiness(self) -> None:
         self.readiness.append(read_readiness(self._address))
 
 
-def parse_metrics(text: str) -> dict[str, int]:
+def read_metrics(address: str) -> dict[str, int]:
     """Name without prefix -> value, summed over labels."""
+    with urllib.request.urlopen(f"{address}/metrics", timeout=10) as answer:
+        text = answer.read().decode()
     found: Counter[str] = Counter()
     for name, value in re.findall(r"^monitor_collector_(\w+)(?:\{[^}]*\})? (\d+)$", text, re.MULTILINE):
         found[name] += int(value)
@@ -113,15 +114,21 @@ class Engine:
     def __init__(self, path: Path) -> None:
         self.server = clickhouse_server.start(path)
         self.password = clickhouse_server.PASSWORD
-        self.database = "default"
+        self.database = "faults"
         self._read_only = False
 
     def prepare(self) -> None:
-        """A database of its own for the next scene, whatever the last one left."""
-        self.database = f"faults_{time.time_ns()}"
+        """As well as new for the next scene, whatever the last one left; the schema stays, because making it takes long."""
         self.server.resume()
         if self.server.process.poll() is not None or self._read_only or self.password != clickhouse_server.PASSWORD:
             self.restart()
+        client = connect(self.server.url())
+        try:
+            client.command(f"CREATE DATABASE IF NOT EXISTS {self.database}")
+            for table in ("otel_traces", "otel_traces_trace_id_ts", "inferences"):
+                client.command(f"TRUNCATE TABLE IF EXISTS {self.database}.{table}")
+        finally:
+            client.close()
 
     def kill(self) -> None:
         self.server.kill()
@@ -160,7 +167,7 @@ class Scene:
             "MONITOR_STORE__QUERY_TIMEOUT_S": "1",
             "MONITOR_COLLECTORS__TOKENS": json.dumps([TOKEN]),
             "MONITOR_COLLECTORS__SEGMENT_AGE_S": "0.4",
-            "MONITOR_COLLECTORS__INSERT_TIMEOUT_S": "2",
+            "MONITOR_COLLECTORS__INSERT_TIMEOUT_S": "3",
             "MONITOR_PRIVACY__HASH_USER_IDS": "true",
             "MONITOR_PRIVACY__SALT": SALT,
             **env,
@@ -185,6 +192,10 @@ class Scene:
     def spawn_service(self, **env: str) -> subprocess.Popen[str]:
         ports = [text for name, port in self._ports.items() for text in (f"--{name}-port", port)]
         return spawn(self.data, *ports, "--no-dashboard", env={**self._env, **env})
+
+    def metric(self, name: str) -> int:
+        """A number of `/metrics`, over all labels."""
+        return read_metrics(self.service.addresses["http"])[name]
 
     def check(self, **env: str) -> tuple[int, str]:
         """Exit code of `monitor check`, and what it said."""
@@ -236,7 +247,7 @@ class Scene:
         code, said = self.check()
         assert code == 1, said
         failed = "\n".join(line for line in said.splitlines() if line.startswith("FAIL"))
-        assert all(word in failed for word in words), said
+        assert all(word in failed for word in words), f"not {words} in: {said}"
 
     def wait_until_ready(self) -> None:
         """Until `/readyz` says 200; nobody lends a hand."""
@@ -313,7 +324,7 @@ def wait_until(done: Callable[[], bool], why_not: Callable[[], str], timeout_s: 
 def scene(
     folder: Path, engine: Engine, *, proxied: bool = False, padding: str = "", env: Mapping[str, str] | None = None
 ) -> Iterator[Scene]:
-    """A running scene in a database of its own; its service's data folder is `folder/data`."""
+    """A running scene with empty tables; its service's data folder is `folder/data`."""
     engine.prepare()
     running = Scene(folder, engine, env=env or {}, padding=padding, proxied=proxied)
     try:

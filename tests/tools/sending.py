@@ -54,7 +54,7 @@ def send_grpc(stub: TraceServiceStub, message: ExportTraceServiceRequest, token:
     except grpc.RpcError as error:
         took_s = time.monotonic() - begun
         code, text = error.code(), f"{error.code().name}: {error.details()}"
-        trailing = {item[0]: item[1] for item in error.trailing_metadata() or ()}
+        trailing = {item.key: item.value for item in error.trailing_metadata() or ()}
         if code is grpc.StatusCode.UNAVAILABLE and "grpc-status-details-bin" in trailing:
             told = _retry_delay_s(trailing["grpc-status-details-bin"])
             return Answer(outcome="refused" if told else "wrong", text=text, took_s=took_s)
