@@ -48,6 +48,9 @@ COLUMNS: Final[Mapping[str, str]] = {
     "processes": "compute processes that use it",
 }
 
+# Whatever is below 0 is no reading, except of these.
+SIGNED: Final = ("temperature_c", "memory_temperature_c")
+
 STATES: Final = ("ok", "degraded", "failed", "predicted_failure", "needs_cleaning")
 
 # NVML's reasons for lower clocks that are trouble, not a normal state: hardware slowdown, software and hardware thermal

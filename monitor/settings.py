@@ -182,6 +182,21 @@ class RetentionSettings(Section):
     facts_days: int = Field(400, ge=1, description="Days that one-row-per-call facts are kept.")
 
 
+class GpuSettings(Section):
+    enabled: bool = Field(
+        False, description="Whether this process reads the GPUs of its own machine; other machines run `monitor gpu`."
+    )
+    interval_s: float = Field(1.0, ge=0.1, le=3600, description="From one reading of the GPUs to the next, in seconds.")
+    dcgm_url: str = Field(
+        "", description="DCGM exporter to read beside NVML, such as `http://127.0.0.1:9400`; empty: none."
+    )
+    node: str = Field(
+        "", description="Name of this machine, if serving code calls it something else than its host name."
+    )
+    endpoint: str = Field("", description="OTLP receiver that the readings go to; empty: this process itself.")
+    token: SecretStr = Field(SecretStr(""), description="Bearer token of that receiver.")
+
+
 class ModelSettings(Section):
     by_service: dict[str, str] = Field(
         {}, description="Model that a service serves, for emitters that send none (vLLM): `service.name: model`."
@@ -198,6 +213,7 @@ class Settings(BaseSettings):
     data: Path = Field(DEFAULT_DATA, description="Folder for everything that the service keeps on disk.")
     store: StoreSettings = Field(default_factory=lambda: StoreSettings())
     collectors: CollectorSettings = Field(default_factory=lambda: CollectorSettings())
+    gpu: GpuSettings = Field(default_factory=lambda: GpuSettings())
     models: ModelSettings = Field(default_factory=lambda: ModelSettings())
     privacy: PrivacySettings = Field(default_factory=lambda: PrivacySettings())
     retention: RetentionSettings = Field(default_factory=lambda: RetentionSettings())

@@ -20,8 +20,12 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from monitor.errors import BadInput
 
-EXPORT_METHOD: Final = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
-HTTP_PATH: Final = "/v1/traces"
+Signal = Literal["traces", "metrics"]
+EXPORT_METHODS: Final[Mapping[Signal, str]] = {
+    "traces": "/opentelemetry.proto.collector.trace.v1.TraceService/Export",
+    "metrics": "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export",
+}
+HTTP_PATHS: Final[Mapping[Signal, str]] = {"traces": "/v1/traces", "metrics": "/v1/metrics"}
 CONTENT_TYPE: Final = "application/x-protobuf"
 
 
@@ -50,8 +54,10 @@ class Transport(Protocol):
     def close(self) -> None: ...
 
 
-def open_transport(endpoint: str, protocol: str, headers: Mapping[str, str] | None = None) -> Transport:
-    """A transport to `host:port` or a URL; https means TLS.
+def open_transport(
+    endpoint: str, protocol: str, headers: Mapping[str, str] | None = None, *, signal: Signal = "traces"
+) -> Transport:
+    """A transport of one signal to `host:port` or a URL; https means TLS.
 
     Raises
     ------
@@ -62,7 +68,7 @@ def open_transport(endpoint: str, protocol: str, headers: Mapping[str, str] | No
         raise BadInput(f"Protocol {protocol!r} is not known; use grpc or http.")
     url = _url(endpoint)
     chosen = {name.lower(): value for name, value in (headers or {}).items()}
-    return GrpcTransport(url, chosen) if protocol == "grpc" else HttpTransport(url, chosen)
+    return GrpcTransport(url, chosen, signal) if protocol == "grpc" else HttpTransport(url, chosen, signal)
 
 
 def _url(endpoint: str) -> SplitResult:
@@ -96,7 +102,7 @@ _GRPC_CLOSED: Final = frozenset(
 class GrpcTransport:
     """OTLP/gRPC; the request is passed as bytes, so nothing is serialised twice."""
 
-    def __init__(self, url: SplitResult, headers: Mapping[str, str]) -> None:
+    def __init__(self, url: SplitResult, headers: Mapping[str, str], signal: Signal = "traces") -> None:
         # Without these a channel waits up to two minutes before it tries a restarted server again.
         options = [
             ("grpc.initial_reconnect_backoff_ms", 100),
@@ -108,7 +114,8 @@ class GrpcTransport:
             self._channel = grpc.secure_channel(url.netloc, grpc.ssl_channel_credentials(), options)
         else:
             self._channel = grpc.insecure_channel(url.netloc, options)
-        self._call = self._channel.unary_unary(EXPORT_METHOD, request_serializer=None, response_deserializer=None)
+        method = EXPORT_METHODS[signal]
+        self._call = self._channel.unary_unary(method, request_serializer=None, response_deserializer=None)
         self._metadata = tuple(headers.items())
 
     def reachable(self, timeout_s: float) -> bool:
@@ -170,10 +177,10 @@ _HTTP_CLOSED: Final = frozenset({301, 302, 307, 308, 401, 403, 404, 405, 415})
 class HttpTransport:
     """OTLP/HTTP with protobuf bodies; one kept-alive connection a thread."""
 
-    def __init__(self, url: SplitResult, headers: Mapping[str, str]) -> None:
+    def __init__(self, url: SplitResult, headers: Mapping[str, str], signal: Signal = "traces") -> None:
         self._url = url
-        base = url.path.rstrip("/")
-        self._path = base if base.endswith(HTTP_PATH) else base + HTTP_PATH
+        base, path = url.path.rstrip("/"), HTTP_PATHS[signal]
+        self._path = base if base.endswith(path) else base + path
         self._headers = {"user-agent": "inference-monitor-replay", **headers, "content-type": CONTENT_TYPE}
         self._local = threading.local()
         self._lock = threading.Lock()
@@ -257,6 +264,7 @@ def _retry_after_s(text: str | None) -> float | None:
 
 def _accepted(content: bytes) -> Answer:
     try:
+        # The answers of all signals have the same fields under the same numbers.
         partial = ExportTraceServiceResponse.FromString(content).partial_success
     except DecodeError:
         # The status said success, and a body that cannot be read must not make the same spans go out twice.

@@ -19,6 +19,7 @@ from collectors.otlp.http_receiver import make_app
 from collectors.pipeline import Pipeline
 from monitor.errors import MonitorError
 from monitor.serve.dashboard import start_dashboard, stop_dashboard, wait_until_ready
+from monitor.serve.gpu import start_gpu_collector
 from monitor.serve.heartbeat import Heartbeat
 from monitor.serve.http import Limits, http_server, read_tls
 from monitor.serve.ports import address, bind, free_port, port_of
@@ -159,6 +160,7 @@ async def start_collectors(
         tls=tls,
     )
     await stack.enter_async_context(_grpc_server(server))
+    start_gpu_collector(settings, stack, pipeline)
     return port
 
 

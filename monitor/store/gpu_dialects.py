@@ -39,8 +39,6 @@ RESOURCE: Final[dict[str, tuple[str, ...]]] = {
 }
 TEXTS: Final = ("gpu_model", "parent", "profile", "pod", "namespace", "service", "environment", "region", "status")
 INTEGERS: Final = ("throttle_reasons",)
-# Whatever is below 0 is no reading of these; temperatures may be.
-SIGNED: Final = ("temperature_c", "memory_temperature_c")
 NAMES: Final = (*gpu.OTEL, *gpu.OPENLIT, *gpu.DCGM)
 METRICS: Final = tuple(dict.fromkeys((*(name.metric for name in NAMES), gpu.STATUS)))
 SEPARATOR: Final = "|"
@@ -166,7 +164,7 @@ WHERE MetricName IN ({literals(METRICS)})
 )
 WHERE MetricName NOT IN ({literals(gpu.SHARED)}) OR Attributes[{literal(gpu.TYPE)}] = 'gpu' OR match(uuid, '^(GPU|MIG)-')
 )
-WHERE uuid != '' AND (column != '' AND (Value >= 0 OR column IN ({literals(SIGNED)})) OR xid_number != '' OR MetricName = {literal(gpu.STATUS)} AND Value >= 1)""".strip()
+WHERE uuid != '' AND (column != '' AND (Value >= 0 OR column IN ({literals(gpu.SIGNED)})) OR xid_number != '' OR MetricName = {literal(gpu.STATUS)} AND Value >= 1)""".strip()
 
 
 VIEWS: Final = {"gpu_samples_from_gauge_mv": "otel_metrics_gauge", "gpu_samples_from_sum_mv": "otel_metrics_sum"}

@@ -37,6 +37,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         "--token",
         "--seed",
     ),
+    "gpu": ("--endpoint", "--interval", "--dcgm", "--protocol", "--token", "--node", "--once", "--json"),
     "check": STORE,
     "migrate": STORE,
 }

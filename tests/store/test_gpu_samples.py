@@ -266,4 +266,4 @@ def test_the_table_of_names_is_of_one_mind() -> None:
     for metric in {name.metric for name in gpu_semconv.OTEL}:
         kinds = {(name.kind, name.unit) for name in gpu_semconv.OTEL if name.metric == metric}
         assert len(kinds) == 1, f"{metric} would be sent as two kinds"
-    assert set(gpu_dialects.SIGNED) | set(gpu_dialects.INTEGERS) <= set(gpu_semconv.COLUMNS)
+    assert set(gpu_semconv.SIGNED) | set(gpu_dialects.INTEGERS) <= set(gpu_semconv.COLUMNS)

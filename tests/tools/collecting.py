@@ -9,10 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-import httpx2
-
 from tests.tools.clickhouse_server import free_port
-from  import parse_metrics
+from tests.tools.scene import read_metrics
 from tests.tools.service import Service, spawn_collect, wait_until_ready
 
 
@@ -33,7 +31,7 @@ class Collecting:
 
     def numbers(self) -> dict[str, int]:
         """Its page of metrics: name -> value, summed over labels."""
-        return parse_metrics(httpx2.get(f"{self.service.addresses['http']}/metrics", timeout=20).text)
+        return read_metrics(self.service.addresses["http"])
 
     def wait_until_stored(self, timeout_s: float = 120.0) -> None:
         """Until nothing of any signal waits in the log."""
