@@ -42,7 +42,10 @@ def to_protobuf(kind: type[Message], body: bytes) -> bytes:
     try:
         _decode_ids(values, _DEPTH)
         json_format.ParseDict(values, message, ignore_unknown_fields=True, max_recursion_depth=_DEPTH)
-    except (json_format.ParseError, ValueError, TypeError, AttributeError, RecursionError) as error:
+    # The library lets through what its insides raise: SystemError for half a character in a name, for instance.
+    except (
+        json_format.ParseError, ValueError, TypeError, AttributeError, ArithmeticError, RecursionError, SystemError
+    ) as error:  # fmt: skip
         raise Malformed(f"not an {name} in JSON ({len(body)} bytes): {_said(error)}") from None
     return bytes(message.SerializeToString())
 
@@ -93,7 +96,8 @@ def _base64(text: str) -> str:
 
 
 def _said(error: Exception) -> str:
-    text = str(error) or type(error).__name__
+    # What is quoted may hold halves of characters, which no answer can carry.
+    text = (str(error) or type(error).__name__).encode("utf-8", "replace").decode()
     return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}…"
 
 

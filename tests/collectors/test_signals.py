@@ -367,6 +367,13 @@ BAD_JSON = {
     "too deep": (b'{"resourceSpans":' + b"[" * 50_000 + b"]" * 50_000 + b"}", "not JSON"),
     "deep": (b'{"resourceSpans":' + b"[" * 300 + b"]" * 300 + b"}", "levels deep"),
     "wrong type": (b'{"resourceSpans": "x"}', "not an ExportTraceServiceRequest"),
+    "half a character": (b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"name":"\\ud800"}]}]}]}', "in JSON"),
+    "half a character in a name": (b'{"resourceSpans":[{"\\ud800": 1}]}', "in JSON"),
+    "a number beyond all": (
+        b'{"resourceSpans":[{"resource":{"attributes":[{"key":"k","value":{"intValue":' + b"9" * 400 + b"}}]}}]}",
+        "in JSON",
+    ),
+    "half a character for a number": (b'{"resourceSpans":"\\ud800"}', "?"),
     "wrong number": (
         b'{"resourceSpans":[{"scopeSpans":[{"spans":[{"startTimeUnixNano":"soon"}]}]}]}',
         "startTimeUnixNano",
