@@ -257,3 +257,38 @@ def test_the_far_ends_of_time(store_client: Client) -> None:
     store(store_client, calls_at([1]))
     forever = Window(datetime(1970, 1, 1, tzinfo=UTC), datetime(2200, 1, 1, tzinfo=UTC))
     assert one(store_client, "traffic.requests", window=forever).value == 1
+
+
+def report(client: Client, emitter: str, settled: list[tuple[float, int]], node: str = "n") -> None:
+    """Reports at so many seconds of the window."""
+    rows = ", ".join(
+        f"(fromUnixTimestamp64Nano(toInt64({WINDOW.start_ns + int(at * 1e9)})), '{emitter}', '{node}', {number})"
+        for at, number in settled
+    )
+    client.command(f"INSERT INTO sdk_reports (timestamp, emitter, node, settled) VALUES {rows}")
+
+
+def test_completeness_sees_the_last_calls_and_emitters_that_lost_all(store_client: Client) -> None:
+    # a: 1 to 3 came, 5 are settled; b: numbered four, none came; c: was settled before the window and idle in it.
+    store(store_client, calls_at([1, 2, 3], emitter="a", seq=[1, 2, 3], node="n"))
+    report(store_client, "a", [(0, 0), (5, 5)])
+    report(store_client, "b", [(0, 0), (5, 4)], node="silent")
+    report(store_client, "c", [(0, 7), (5, 7)], node="idle")
+    whole = one(store_client, "traffic.completeness")
+    assert whole.value == pytest.approx(3 / 9)
+    assert (whole.n, whole.note) == (9, "6 of 9 calls are missing")
+    by_node = evaluate(store_client, ["traffic.completeness"], window=WINDOW, by=["node"])
+    assert {value.group["node"]: (value.value, value.n) for value in by_node} == {
+        "n": (pytest.approx(0.6), 5),
+        "silent": (0.0, 4),
+    }
+    # Of which model the lost calls were is not known, so a filter on it knows the gaps alone.
+    assert one(store_client, "traffic.completeness", where={"model": ""}).value == 1
+
+
+def test_completeness_counts_what_began_before_the_first_report_of_the_window(store_client: Client) -> None:
+    # 4 and 5 ended before the window's first report (which says 5) but began in it; 6 is lost.
+    store(store_client, calls_at([1, 2, 3], emitter="a", seq=[4, 5, 7], node="n"))
+    report(store_client, "a", [(2.5, 5), (8, 7)])
+    value = one(store_client, "traffic.completeness")
+    assert (value.value, value.n) == (pytest.approx(3 / 4), 4)
