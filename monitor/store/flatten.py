@@ -74,18 +74,20 @@ CONTENT_KEYS: Final = (
     r"|gen_ai\.retrieval\.(query\.text|documents)"
     r"|gen_ai\.(system|user|assistant|tool)\.message\.content|gen_ai\.choice\.message.*"
     r"|llm\.(input|output)_messages\..*(content|text|arguments|url|contents\..*)|llm\.(prompts|completions|prompt_template\.variables).*"
-    r"|llm\.[a-z_]+\.(messages|prompt|input|response|choices|content)"
+    r"|llm\.[A-Za-z_]+\.(messages|prompt|input|response|choices|content)"
     r"|(input|output)\.value|embedding\.embeddings\..*\.text|retrieval\.documents\..*\.content|reranker\..*\.content"
     r"|ai\.prompt.*|ai\.response\.(text|object|toolCalls|reasoning)|ai\.value.*|ai\.toolCall\.(args|result)"
     r"|traceloop\.entity\.(input|output)|langfuse\.(observation|trace)\.(input|output)|mlflow\.span(Inputs|Outputs)"
+    r"|llm\.[A-Za-z_]+\.stringified_raw_response|all_messages_events|pydantic_ai\.(all_messages|new_messages)|final_result"
+    r"|tool_(arguments|response)|(request|response)_data|events"
     r"|tool\.parameters|exception\.prompt)$"
 )
 # On events of these names, the bare attributes `content`, `message` and `body` are content too.
 CONTENT_EVENT_KEYS: Final = r"^(content|message|body|tool_calls|arguments)$"
 USER_KEYS: Final = (
     "user.id", "enduser.id", "user.email", "user.name", "user.full_name", "langfuse.user.id", "litellm.end_user.id",
-    "metadata.user_api_key_end_user_id", "traceloop.association.properties.user_id", "mlflow.trace.user", "gen_ai.user",
-    "llm.user", "gen_ai.request.user",
+    "metadata.user_api_key_end_user_id", "litellm.metadata.user_api_key_end_user_id", "traceloop.association.properties.user_id", "mlflow.trace.user", "gen_ai.user",
+    "llm.user", "gen_ai.request.user", "ai.telemetry.metadata.userId", "ai.settings.context.userId",
 )  # fmt: skip
 
 
