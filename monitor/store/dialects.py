@@ -36,6 +36,7 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
         "gen_ai.response.model", "llm.response.model_name", "ai.response.model", "litellm.provider.model", "triton.model_name",
         "gen_ai.request.model", "llm.request.model_name", "llm.model_name", "ai.model.id", "langfuse.observation.model.name",
         "mlflow.llm.model", "embedding.model_name",
+        "llm.invocation_parameters/model", "model",  # in a failed call of OpenInference, of MLflow
         "monitor.model",
     ),
     "request_id": (
@@ -107,7 +108,7 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "error_type": ("error.type", "exception.type"),
     "stream": (
         "gen_ai.request.stream", "gen_ai.is_streaming", "llm.is_streaming", "litellm.request.streaming",
-        "gen_ai.request.is_stream",
+        "gen_ai.request.is_stream", "stream",
     ),
     "cancelled": ("monitor.cancelled",),
     # who
@@ -214,7 +215,7 @@ SGLANG_ROOT: Final = r"^( |decode )?Req [0-9a-f]{8}$"
 
 # Events that mark the first token.
 FIRST_TOKEN_EVENTS: Final = (
-    "First Token Stream Event", "ai.stream.firstChunk", "gen_ai.content.completion.chunk", "llm.content.completion.chunk",
+    "First Token Stream Event", "mlflow.chunk.item.0", "ai.stream.firstChunk", "gen_ai.content.completion.chunk", "llm.content.completion.chunk",
 )  # fmt: skip
 
 PROVIDER_RENAMES: Final[Mapping[str, str]] = {
@@ -356,7 +357,7 @@ def _content(field: str, event: str, event_key: str) -> str:
 def _steps() -> list[str]:
     """The view's SELECT lists from the innermost to the last but one; each sees what the one before it made."""
     names, codes = _names_and_codes()
-    documented = "if(hasAny(families, ['langfuse', 'mlflow', 'litellm']), SpanAttributes, map())"
+    documented = "if(hasAny(families, ['langfuse', 'mlflow', 'litellm', 'openinference']), SpanAttributes, map())"
     pairs = "JSONExtractKeysAndValuesRaw(v), " + ", ".join(
         f"arrayMap(q -> (concat('{key}/', q.1), q.2), JSONExtractKeysAndValuesRaw(v, '{key}'))" for key in NESTED
     )
@@ -375,7 +376,7 @@ def _steps() -> list[str]:
     arrayMap(k -> substringIndex(k, '.', 1), mapKeys(SpanAttributes)) AS families""",
         f"""
     *,
-    arrayFlatten(arrayMap((k, v) -> arrayMap(p -> (concat(k, '/', p.1), p.2), if(k IN ({literals(DOCUMENTS)}), arrayFilter(p -> p.2 != 'null', arrayConcat({pairs})), [])),
+    arrayFlatten(arrayMap((k, v) -> arrayMap(p -> (concat(k, '/', p.1), if(startsWith(p.2, '"'), JSONExtractString(p.2), p.2)), if(k IN ({literals(DOCUMENTS)}), arrayFilter(p -> p.2 != 'null', arrayConcat({pairs})), [])),
         mapKeys({documented}), mapValues({documented}))) AS parts""",
         f"""
     *,

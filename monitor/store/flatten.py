@@ -77,7 +77,7 @@ CONTENT_KEYS: Final = (
     r"|llm\.[A-Za-z_]+\.(messages|prompt|input|response|choices|content)"
     r"|(input|output)\.value|embedding\.embeddings\..*\.text|retrieval\.documents\..*\.content|reranker\..*\.content"
     r"|ai\.prompt.*|ai\.response\.(text|object|toolCalls|reasoning)|ai\.value.*|ai\.toolCall\.(args|result)"
-    r"|traceloop\.entity\.(input|output)|langfuse\.(observation|trace)\.(input|output)|mlflow\.span(Inputs|Outputs)"
+    r"|traceloop\.entity\.(input|output)|langfuse\.(observation|trace)\.(input|output)|mlflow\.(span(Inputs|Outputs)|chunk\.value)"
     r"|llm\.[A-Za-z_]+\.stringified_raw_response|all_messages_events|pydantic_ai\.(all_messages|new_messages)|final_result"
     r"|tool_(arguments|response)|(request|response)_data|events"
     r"|tool\.parameters|exception\.prompt)$"

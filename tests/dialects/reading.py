@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+import time
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
+
+from collectors.otlp.check import Limits, check_traces
+from collectors.wal import encode_record
+from monitor.settings import load_settings
+from monitor.store.client import Client
+from monitor.store.flatten import FlattenOptions
+from monitor.store.segments import SegmentInserter
 
 RECORDED: Final = Path(__file__).parent / "recorded"
 
@@ -28,3 +37,22 @@ def _messages(data: bytes) -> Iterator[bytes]:
                 break
         yield data[place : place + length]
         place += length
+
+
+def store(client: Client, url: str, bodies: list[bytes], folder: Path, *, capture_content: bool = True) -> None:
+    """Put requests into the store as the collector does: checked, logged, inserted as a segment."""
+    settings = load_settings()
+    # Whenever the recording was made.
+    section = settings.collectors.model_copy(update={"max_past_days": 36_500.0})
+    privacy = settings.privacy.model_copy(update={"capture_content": capture_content})
+    settings = settings.model_copy(update={"collectors": section, "privacy": privacy})
+    limits = Limits.from_settings(settings)
+    checked = [check_traces(body, limits, time.time_ns()) for body in bodies]
+    segment = folder / "recorded.segment"
+    segment.write_bytes(b"".join(encode_record(one.body, one.spans) for one in checked))
+    SegmentInserter(client, url, FlattenOptions.from_settings(settings)).insert(segment, uuid.uuid4().hex)
+
+
+def inferences(client: Client) -> list[dict[str, Any]]:
+    """The rows, oldest first, each span once."""
+    return list(client.query("SELECT * FROM inferences FINAL ORDER BY timestamp, span_id").named_results())

@@ -224,7 +224,9 @@ def record(emitter: Emitter, work: Path) -> Path:
     for old in RECORDED.glob(f"{emitter.name}-[0-9]*.otlp"):
         old.unlink()
     path = RECORDED / f"{emitter.name}-{version}.otlp"
-    path.write_bytes(b"".join(_length(len(body)) + body for body in map(_scrubbed, server.bodies)))
+    path.write_bytes(
+        b"".join(_length(len(body)) + body for body in (_scrubbed(body, folder) for body in server.bodies))
+    )
     return path
 
 
@@ -254,8 +256,8 @@ def _copied(emitter: Emitter, folder: Path) -> str:
     return str(script)
 
 
-def _scrubbed(body: bytes) -> bytes:
-    """Without what names this machine or grows for nothing."""
+def _scrubbed(body: bytes, folder: Path) -> bytes:
+    """Without what names this machine or is long for nothing."""
     request = ExportTraceServiceRequest.FromString(body)
     for resource_spans in request.resource_spans:
         attributes = resource_spans.resource.attributes
@@ -265,10 +267,11 @@ def _scrubbed(body: bytes) -> bytes:
         attributes.extend(copies)
         for scope_spans in resource_spans.scope_spans:
             for span in scope_spans.spans:
-                for event in span.events:
-                    for item in event.attributes:
-                        if item.key == "exception.stacktrace":
-                            item.value.string_value = item.value.string_value[:100]
+                for item in [*span.attributes, *(item for event in span.events for item in event.attributes)]:
+                    if item.value.HasField("string_value"):
+                        text = item.value.string_value.replace(str(folder), "")
+                        cut = item.key.endswith(("stacktrace", "stack_trace"))
+                        item.value.string_value = text[:100] if cut else text
     return request.SerializeToString()
 
 
