@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from monitor import semconv
-from monitor.store.flatten import literal, literals
+from monitor.store.flatten import SGLANG_SCOPE, literal, literals
 
 # Canonical field -> attribute names, first wins. Span attributes come before resource attributes of the same name.
 # `document/key` is a key of an attribute that holds a JSON object.
@@ -208,10 +208,9 @@ LEAF_OPERATIONS: Final[Mapping[str, str]] = {
 # Spans that repeat what another span of the same emitter says.
 NEVER_LEAF: Final = ("raw_gen_ai_request", "Received Proxy Server Request", "Failed Proxy Server Request")
 
-# SGLang puts the request's id into the name; a prefill server's span is the first half of a call that the decode
-# server's span covers.
-SGLANG_SCOPE: Final = "sglang server"
-SGLANG_ROOT: Final = r"^( |decode )?Req [0-9a-f]{8}$"
+# SGLang puts the request's id into the name, which the collector takes out again (another's may not); a prefill
+# server's span is the first half of a call that the decode server's span covers.
+SGLANG_ROOT: Final = r"^( |decode )?Req( [0-9a-f]{8})?$"
 
 # Events that mark the first token.
 FIRST_TOKEN_EVENTS: Final = (

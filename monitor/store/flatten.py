@@ -90,6 +90,10 @@ USER_KEYS: Final = (
     "llm.user", "gen_ai.request.user", "ai.telemetry.metadata.userId", "ai.settings.context.userId",
 )  # fmt: skip
 
+# SGLang names the span of each request by its id. A name is to be one of few; the id is in the attribute `rid`.
+SGLANG_SCOPE: Final = "sglang server"
+SGLANG_NAME: Final = r"^ ?(.* )?Req [0-9a-f]{8}$"
+
 
 @dataclass(frozen=True, kw_only=True)
 class FlattenOptions:
@@ -139,7 +143,7 @@ SELECT
     lower(hex(s.span_id)) AS SpanId,
     if(length(s.parent_span_id) != 8 OR s.parent_span_id = unhex('0000000000000000'), '', lower(hex(s.parent_span_id))) AS ParentSpanId,
     s.trace_state AS TraceState,
-    s.name AS SpanName,
+    if(scope.name = {literal(SGLANG_SCOPE)}, replaceRegexpOne(s.name, {literal(SGLANG_NAME)}, '\\\\1Req'), s.name) AS SpanName,
     transform(s.kind, [1, 2, 3, 4, 5], ['Internal', 'Server', 'Client', 'Producer', 'Consumer'], 'Unspecified') AS SpanKind,
     {service} AS ServiceName,
     resource_attributes AS ResourceAttributes,

@@ -8,6 +8,8 @@ import time
 import urllib.request
 from pathlib import Path
 
+from openai import OpenAI
+
 with socket.socket() as free:
     free.bind(("127.0.0.1", 0))
     port = free.getsockname()[1]
@@ -28,8 +30,6 @@ for _ in range(240):
         break
     except OSError:
         time.sleep(0.5)
-
-from openai import OpenAI
 
 client = OpenAI(base_url=f"{url}/v1", api_key="sk-none", max_retries=0)
 messages = [{"role": "user", "content": os.environ["RECORD_QUESTION"]}]
