@@ -380,14 +380,16 @@ def _steps() -> list[str]:
         f"""
     *,
     arrayConcat(mapValues(SpanAttributes), mapValues(ResourceAttributes), parts.2) AS all_values,
-    arrayMap(k -> transform(k, [{literals(names)}], {codes}, 0), arrayConcat(mapKeys(SpanAttributes), mapKeys(ResourceAttributes), CAST(parts.1, 'Array(LowCardinality(String))'))) AS all_codes""",
+    arrayMap(k -> transform(k, [{literals(names)}], {codes}, 0), arrayConcat(mapKeys(SpanAttributes), mapKeys(ResourceAttributes), CAST(parts.1, 'Array(LowCardinality(String))'))) AS all_codes,
+    length(SpanAttributes) AS own""",
         """
     *,
-    arraySort(i -> all_codes[i] * 65536 + i, arrayFilter((i, c, v) -> c > 0 AND v != '', arrayEnumerate(all_codes), all_codes, all_values)) AS found""",
+    arrayFilter((v, c) -> c > 0 AND v != '', all_values, all_codes) AS unsorted,
+    arrayFilter((x, c, v) -> c > 0 AND v != '', arrayMap((c, i) -> 2 * c + (i > own), all_codes, arrayEnumerate(all_codes)), all_codes, all_values) AS ranks""",
         """
     *,
-    arrayMap(i -> all_codes[i], found) AS found_codes,
-    arrayMap(i -> all_values[i], found) AS as_sent""",
+    arraySort((v, r) -> r, unsorted, ranks) AS as_sent,
+    arrayMap(r -> intDiv(r, 2), arraySort(ranks)) AS found_codes""",
         f"""
     *,
     hasAll(found_codes, {_codes_of(RUST_DURATIONS)}) AS is_tgi,
@@ -437,7 +439,8 @@ def _steps() -> list[str]:
 def inferences_view() -> str:
     """The SELECT of the view from `otel_traces` to `inferences`.
 
-    Every insert pays for its analysis, so: one sub-select a step (an alias that is used within its own SELECT is copied to
+    No lambda reads an array of values from outside: ClickHouse copies it for each element, and one may hold long texts.
+    Every insert pays for the analysis, so: one sub-select a step (an alias that is used within its own SELECT is copied to
     each place), numbers read from all values at once, nothing written twice.
     """
     query = f"FROM otel_traces\nWHERE arrayExists(k -> k IN ({literals(MARKERS)}), mapKeys(SpanAttributes))"
