@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from monitor import semconv
-from monitor.store.flatten import literal, literals
+from monitor.store.flatten import SGLANG_SCOPE, literal, literals
 
 # Canonical field -> attribute names, first wins. Span attributes come before resource attributes of the same name.
 # `document/key` is a key of an attribute that holds a JSON object.
@@ -36,6 +36,7 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
         "gen_ai.response.model", "llm.response.model_name", "ai.response.model", "litellm.provider.model", "triton.model_name",
         "gen_ai.request.model", "llm.request.model_name", "llm.model_name", "ai.model.id", "langfuse.observation.model.name",
         "mlflow.llm.model", "embedding.model_name",
+        "llm.invocation_parameters/model", "model",  # in a failed call of OpenInference, of MLflow
         "monitor.model",
     ),
     "request_id": (
@@ -62,6 +63,8 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
         "mlflow.chat.tokenUsage/cache_read_input_tokens",
         "langfuse.observation.usage_details/input_cached_tokens", "langfuse.observation.usage_details/cache_read_input_tokens",
         "langfuse.observation.usage_details/input_cache_read",
+        "langfuse.observation.usage_details/prompt_tokens_details/cached_tokens",
+        "langfuse.observation.usage_details/input_tokens_details/cached_tokens",
         "gen_ai.usage.details.cache_read_tokens",
     ),
     "cache_write_tokens": (
@@ -77,6 +80,8 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
         "llm.token_count.completion_details.reasoning", "ai.usage.reasoningTokens",
         "ai.usage.outputTokenDetails.reasoningTokens", "llm.usage.reasoning_tokens",
         "langfuse.observation.usage_details/output_reasoning_tokens", "langfuse.observation.usage_details/output_reasoning",
+        "langfuse.observation.usage_details/completion_tokens_details/reasoning_tokens",
+        "langfuse.observation.usage_details/output_tokens_details/reasoning_tokens",
         "gen_ai.usage.details.reasoning_tokens",
     ),
     # times in seconds, but for those in MILLISECONDS and in RUST_DURATIONS
@@ -98,12 +103,12 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     # how it ended
     "finish_reason": (
         "gen_ai.response.finish_reasons", "gen_ai.response.finish_reason", "llm.finish_reason", "ai.response.finishReason",
-        "gen_ai.completion.0.finish_reason",
+        "gen_ai.completion.0.finish_reason", "langfuse.observation.metadata.finish_reason",
     ),
     "error_type": ("error.type", "exception.type"),
     "stream": (
         "gen_ai.request.stream", "gen_ai.is_streaming", "llm.is_streaming", "litellm.request.streaming",
-        "gen_ai.request.is_stream",
+        "gen_ai.request.is_stream", "stream",
     ),
     # OpenInference: what was asked, as JSON, with what it says nowhere else
     "parameters": ("llm.invocation_parameters", "embedding.invocation_parameters"),
@@ -115,7 +120,7 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     ),
     "user_id": (
         "user.id", "enduser.id", "langfuse.user.id", "litellm.end_user.id", "metadata.user_api_key_end_user_id",
-        "traceloop.association.properties.user_id", "mlflow.trace.user", "ai.telemetry.metadata.userId",
+        "litellm.metadata.user_api_key_end_user_id", "traceloop.association.properties.user_id", "mlflow.trace.user", "ai.telemetry.metadata.userId",
         "ai.settings.context.userId", "gen_ai.user", "llm.user", "gen_ai.request.user",
     ),
     # where
@@ -152,9 +157,11 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "emitter": ("monitor.emitter",),
     "seq": ("monitor.seq",),
     "cache_hit": ("litellm.cache_hit",),
+    "cache_key": ("hidden_params/cache_key",),  # LiteLLM 1 names it on a hit only
     # signs of emitters
     "openllmetry": ("llm.usage.total_tokens",),
     "span_type": ("logfire.span_type",),
+    "log_duration_s": ("duration",),
     "level": ("langfuse.observation.level",),
     "vllm_module": ("vllm.instrumenting_module_name",),
     "sdk_name": ("telemetry.sdk.name",),
@@ -169,6 +176,11 @@ RUST_DURATIONS: Final = ("total_time", "queue_time", "time_per_token")
 
 # Attributes that hold a JSON object some of whose keys are fields.
 DOCUMENTS: Final = tuple(sorted({name.split("/")[0] for names in FIELDS.values() for name in names if "/" in name}))
+
+# Objects within them that are looked into.
+NESTED: Final = tuple(
+    sorted({name.split("/")[1] for names in FIELDS.values() for name in names if name.count("/") == 2})
+)
 
 # A span with none of these keys is no model call; the test is cheap and comes first.
 MARKERS: Final = (
@@ -198,13 +210,12 @@ LEAF_OPERATIONS: Final[Mapping[str, str]] = {
 # Spans that repeat what another span of the same emitter says.
 NEVER_LEAF: Final = ("raw_gen_ai_request", "Received Proxy Server Request", "Failed Proxy Server Request")
 
-# SGLang puts the request's id into the name; a prefill server's span is the first half of a call that the decode
-# server's span covers.
-SGLANG_SCOPE: Final = "sglang server"
-SGLANG_ROOT: Final = r"^( |decode )?Req [0-9a-f]{8}$"
+# SGLang puts the request's id into the name, which the collector takes out again (another's may not); a prefill
+# server's span is the first half of a call that the decode server's span covers.
+SGLANG_ROOT: Final = r"^( |decode )?Req( [0-9a-f]{8})?$"
 
 # Events that mark the first token.
-FIRST_TOKEN_EVENTS: Final = ("First Token Stream Event", "ai.stream.firstChunk")
+FIRST_TOKEN_EVENTS: Final = ("First Token Stream Event", "mlflow.chunk.item.0", "ai.stream.firstChunk")
 # OpenLLMetry writes an event for each chunk: the first is the first token. Of many events SDKs keep the last 128, and the
 # first is not among them.
 CHUNK_EVENTS: Final = ("llm.content.completion.chunk", "gen_ai.content.completion.chunk")
@@ -212,20 +223,23 @@ EVENTS_KEPT: Final = 128
 
 PROVIDER_RENAMES: Final[Mapping[str, str]] = {
     "vertex_ai": "gcp.vertex_ai", "gemini": "gcp.gemini", "az.ai.inference": "azure.ai.inference",
-    "az.ai.openai": "azure.ai.openai", "xai": "x_ai", "Unknown": "",
+    "az.ai.openai": "azure.ai.openai", "xai": "x_ai", "unknown": "",
 }  # fmt: skip
+# Vercel's provider names an interface of it, too: openai.chat.
+PROVIDER_API: Final = r"[.](chat|responses|completion|embedding|messages|image|generative-ai)$"
 
 # Fields that are numbers. What is NaN, infinite, negative or beyond reason is unknown, not 0.
 NUMBERS: Final = (
     "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens", "ttft_s", "queue_s",
-    "prefill_s", "decode_s", "duration_s", "tpot_s", "largest_gap_s", "cost_usd", "sample_weight",
+    "prefill_s", "decode_s", "duration_s", "log_duration_s", "tpot_s", "largest_gap_s", "cost_usd", "sample_weight",
 )  # fmt: skip
 # Fields that the view looks at more than once.
 TWICE: Final = (
-    "operation", "model", "parameters", "stream", "error_type", "level", "prompt", "completion", "numbered_prompt", "numbered_completion", "framework",
-    "vllm_module", "sdk_name", "openllmetry", "provider", "input_tokens", "output_tokens", "cached_tokens",
+    "operation", "model", "parameters", "stream", "error_type", "level", "prompt", "completion", "numbered_prompt",
+    "numbered_completion", "framework", "span_type", "vllm_module", "sdk_name", "openllmetry", "provider", "input_tokens",
+    "output_tokens", "cached_tokens",
     "cache_write_tokens", "reasoning_tokens", "ttft_s", "queue_s", "prefill_s", "decode_s", "duration_s", "tpot_s",
-    "largest_gap_s", "cost_usd", "sample_weight",
+    "log_duration_s", "largest_gap_s", "cost_usd", "sample_weight",
 )  # fmt: skip
 MOST: Final = 10**12
 MOST_SECONDS: Final = 10**7
@@ -259,14 +273,14 @@ DIALECTS: Final = (
     Dialect(name="openinference", role="client", sign="has(families, 'openinference')"),
     Dialect(name="langfuse", role="client", sign="has(families, 'langfuse')"),
     Dialect(name="openlit", role="client", sign="sent_sdk_name = 'openlit'"),
-    Dialect(name="vercel", role="client", sign="has(families, 'ai')"),
+    Dialect(name="vercel", role="client", sign="has(families, 'ai') OR ScopeName = 'gen_ai'"),
     Dialect(name="mlflow", role="client", sign="has(families, 'mlflow')"),
     Dialect(name="pydantic-ai", role="client", sign="ScopeName = 'pydantic-ai'"),
     Dialect(name="logfire", role="client", sign="has(families, 'logfire')"),
     Dialect(
         name="openllmetry",
         role="client",
-        sign="has(families, 'traceloop') OR startsWith(ScopeName, 'opentelemetry.instrumentation.') OR sent_openllmetry != ''",
+        sign="has(families, 'traceloop') OR (startsWith(ScopeName, 'opentelemetry.instrumentation.') AND NOT endsWith(ScopeName, '_v2')) OR sent_openllmetry != ''",
     ),
     Dialect(name="otel", role="client", sign="1"),
 )
@@ -347,7 +361,10 @@ def _content(field: str, event: str, event_key: str) -> str:
 def _steps() -> list[str]:
     """The view's SELECT lists from the innermost to the last but one; each sees what the one before it made."""
     names, codes = _names_and_codes()
-    documented = "if(has(families, 'langfuse') OR has(families, 'mlflow'), SpanAttributes, map())"
+    documented = "if(hasAny(families, ['langfuse', 'mlflow', 'litellm', 'openinference']), SpanAttributes, map())"
+    pairs = "JSONExtractKeysAndValuesRaw(v), " + ", ".join(
+        f"arrayMap(q -> (concat('{key}/', q.1), q.2), JSONExtractKeysAndValuesRaw(v, '{key}'))" for key in NESTED
+    )
     unquoted = "if(startsWith(v, '\"') AND endsWith(v, '\"'), JSONExtractString(v), v)"
     amount, unit = (f"regexpExtract(v, '^([0-9]+(?:[.][0-9]+)?)(ns|µs|us|ms|s)$', {group})" for group in (1, 2))
     in_seconds = f"if({amount} = '', v, toString(toFloat64OrZero({amount}) * transform({unit}, ['ns', 'µs', 'us', 'ms'], [1e-9, 1e-6, 1e-6, 1e-3], 1.)))"
@@ -363,19 +380,21 @@ def _steps() -> list[str]:
     arrayMap(k -> substringIndex(k, '.', 1), mapKeys(SpanAttributes)) AS families""",
         f"""
     *,
-    arrayFlatten(arrayMap((k, v) -> arrayMap(p -> (concat(k, '/', p.1), p.2), if(k IN ({literals(DOCUMENTS)}), JSONExtractKeysAndValuesRaw(v), [])),
+    arrayFlatten(arrayMap((k, v) -> arrayMap(p -> (concat(k, '/', p.1), if(startsWith(p.2, '"'), JSONExtractString(p.2), p.2)), if(k IN ({literals(DOCUMENTS)}), arrayFilter(p -> p.2 != 'null', arrayConcat({pairs})), [])),
         mapKeys({documented}), mapValues({documented}))) AS parts""",
         f"""
     *,
     arrayConcat(mapValues(SpanAttributes), mapValues(ResourceAttributes), parts.2) AS all_values,
-    arrayMap(k -> transform(k, [{literals(names)}], {codes}, 0), arrayConcat(mapKeys(SpanAttributes), mapKeys(ResourceAttributes), CAST(parts.1, 'Array(LowCardinality(String))'))) AS all_codes""",
+    arrayMap(k -> transform(k, [{literals(names)}], {codes}, 0), arrayConcat(mapKeys(SpanAttributes), mapKeys(ResourceAttributes), CAST(parts.1, 'Array(LowCardinality(String))'))) AS all_codes,
+    length(SpanAttributes) AS own""",
         """
     *,
-    arraySort(i -> all_codes[i] * 65536 + i, arrayFilter((i, c, v) -> c > 0 AND v != '', arrayEnumerate(all_codes), all_codes, all_values)) AS found""",
+    arrayFilter((v, c) -> c > 0 AND v != '', all_values, all_codes) AS unsorted,
+    arrayFilter((x, c, v) -> c > 0 AND v != '', arrayMap((c, i) -> 2 * c + (i > own), all_codes, arrayEnumerate(all_codes)), all_codes, all_values) AS ranks""",
         """
     *,
-    arrayMap(i -> all_codes[i], found) AS found_codes,
-    arrayMap(i -> all_values[i], found) AS as_sent""",
+    arraySort((v, r) -> r, unsorted, ranks) AS as_sent,
+    arrayMap(r -> intDiv(r, 2), arraySort(ranks)) AS found_codes""",
         f"""
     *,
     hasAll(found_codes, {_codes_of(RUST_DURATIONS)}) AS is_tgi,
@@ -399,9 +418,13 @@ def _steps() -> list[str]:
     Events.Attributes[indexOf(Events.Name, 'exception')]['exception.type'] AS exception""",
         f"""
     *,
+    lower(replaceRegexpOne({_text("provider")}, {literal(PROVIDER_API)}, '')) AS sent_vendor,
+    StatusCode IN ('Error', 'STATUS_CODE_ERROR') OR {_text("level")} = 'ERROR' AS failed,
     multiIf({signs}, {literal(DIALECTS[-1].name)}) AS dialect,
     multiIf(
         SpanName IN ({literals(NEVER_LEAF)}) OR {_text("span_type")} = 'pending_span', '',
+        ScopeName = 'gen_ai' AND {_text("operation")} = 'embeddings' AND isNull({_number("input_tokens")}) AND NOT failed, '',
+        startsWith(ScopeName, 'logfire.') AND {_text("span_type")} = 'span' AND isNull({_number("input_tokens")}) AND NOT failed, '',
         {_text("operation")} = 'completion' AND is_litellm, 'chat',
         {_text("operation")} != '', {_mapping(_text("operation"), LEAF_OPERATIONS, "''")},
         SpanName = 'llm_request', 'chat',
@@ -413,15 +436,16 @@ def _steps() -> list[str]:
     ifNull(ifNull({_number("cached_tokens")}, 0) + ifNull({_number("cache_write_tokens")}, 0) > {_number("input_tokens")}, false) AS cached_outside,
     ifNull({_number("reasoning_tokens")} > {_number("output_tokens")}, false) AS reasoning_outside,
     {_number("output_tokens")} + if(reasoning_outside, {_number("reasoning_tokens")}, 0) AS total_output,
-    coalesce({_seconds("duration_s")}, Duration / 1e9) AS duration_s,
-    coalesce({_seconds("ttft_s")}, {_seconds_between("Timestamp", "first_token_event")}, {_seconds_between("Timestamp", "first_token_at")}) AS ttft_s""",
+    coalesce({_seconds("duration_s")}, if({_text("span_type")} = 'log', {_seconds("log_duration_s")}, NULL), Duration / 1e9) AS duration_s,
+    coalesce(if({_text("sdk_name")} = 'openlit' AND {_text("stream")} = 'false', NULL, {_seconds("ttft_s")}), {_seconds_between("Timestamp", "first_token_event")}, {_seconds_between("Timestamp", "first_token_at")}) AS ttft_s""",
     ]
 
 
 def inferences_view() -> str:
     """The SELECT of the view from `otel_traces` to `inferences`.
 
-    Every insert pays for its analysis, so: one sub-select a step (an alias that is used within its own SELECT is copied to
+    No lambda reads an array of values from outside: ClickHouse copies it for each element, and one may hold long texts.
+    Every insert pays for the analysis, so: one sub-select a step (an alias that is used within its own SELECT is copied to
     each place), numbers read from all values at once, nothing written twice.
     """
     query = f"FROM otel_traces\nWHERE arrayExists(k -> k IN ({literals(MARKERS)}), mapKeys(SpanAttributes))"
@@ -435,7 +459,7 @@ def inferences_view() -> str:
         "parent_span_id": "ParentSpanId",
         "service": "ServiceName",
         "role": _mapping("dialect", {dialect.name: dialect.role for dialect in DIALECTS}, "''"),
-        "provider": _mapping(_text("provider"), PROVIDER_RENAMES, _text("provider")),
+        "provider": _mapping("sent_vendor", PROVIDER_RENAMES, "sent_vendor"),
         "input_tokens": _count(
             f"{_number('input_tokens')} + if(cached_outside,"
             f" ifNull({_number('cached_tokens')}, 0) + ifNull({_number('cache_write_tokens')}, 0), 0)"
@@ -445,20 +469,19 @@ def inferences_view() -> str:
         "cache_write_tokens": _count(_number("cache_write_tokens")),
         "reasoning_tokens": _count(_number("reasoning_tokens")),
         "model": f"multiIf({_text('model')} != '' OR {_text('parameters')} = '', {_text('model')}, JSONExtractString({_text('parameters')}, 'model'))",
-        "stream": f"multiIf({_text('stream')} != '', {_flag('stream')}, {_text('parameters')} != '', JSONExtractBool({_text('parameters')}, 'stream'), endsWith(SpanName, '.doStream') OR (is_tgi AND SpanName = 'generate_stream'), true, NULL)",
+        "stream": f"multiIf({_text('stream')} != '', {_flag('stream')}, {_text('parameters')} != '', JSONExtractBool({_text('parameters')}, 'stream'), isNotNull(first_token_at) OR toUnixTimestamp64Micro(toDateTime64(first_token_event, 6)) > 0 OR endsWith(SpanName, '.doStream') OR (is_tgi AND SpanName = 'generate_stream'), true, NULL)",
         "queue_s": f"coalesce({_seconds('queue_s')}, {_seconds_between('queue_start', 'compute_start')})",
         "prefill_s": _seconds("prefill_s"),
         "decode_s": _seconds("decode_s"),
         "tpot_s": (
-            f"if(total_output >= 2, coalesce({_seconds('tpot_s')},"
+            f"if(total_output >= 2, coalesce(if({_number('tpot_s')} > 0, {_seconds('tpot_s')}, NULL),"
             " if(duration_s >= ttft_s, (duration_s - ttft_s) / (floor(total_output) - 1), NULL)), NULL)"
         ),
         "largest_gap_s": _seconds("largest_gap_s"),
         "finish_reason": f"substringUTF8(extract({_text('finish_reason')}, {literal(FIRST_WORD)}), 1, {LONGEST_WORD})",
         "error_type": (
             f"multiIf({_text('error_type')} != '', {_text('error_type')},"
-            f" StatusCode NOT IN ('Error', 'STATUS_CODE_ERROR') AND {_text('level')} != 'ERROR', '',"
-            " exception != '', exception, '_OTHER')"
+            " NOT failed, '', exception != '', exception, '_OTHER')"
         ),
         "cancelled": _flag("cancelled"),
         "cohorts": (
@@ -468,7 +491,7 @@ def inferences_view() -> str:
         "prompt": _content("prompt", "gen_ai.content.prompt", "gen_ai.prompt"),
         "completion": _content("completion", "gen_ai.content.completion", "gen_ai.completion"),
         "sample_weight": f"if({_number('sample_weight')} >= 1 AND {_number('sample_weight')} < 1e9, {_number('sample_weight')}, 1)",
-        "cost_usd": f"multiIf({_flag('cache_hit')}, 0, {_number('cost_usd')} < {MOST_COST}, {_number('cost_usd')}, NULL)",
+        "cost_usd": f"multiIf({_flag('cache_hit')} OR {_text('cache_key')} != '', 0, {_number('cost_usd')} > 0 AND {_number('cost_usd')} < {MOST_COST}, {_number('cost_usd')}, NULL)",
         "simulated": _flag("simulated"),
         "tokens_estimated": _flag("tokens_estimated"),
         "tokens_adjusted": "cached_outside OR reasoning_outside",

@@ -82,10 +82,12 @@ CONTENT_KEYS: Final = (
     r"|gen_ai\.retrieval\.(query\.text|documents)"
     r"|gen_ai\.(system|user|assistant|tool)\.message\.content|gen_ai\.choice\.message.*"
     r"|llm\.(input|output)_messages\..*(content|text|arguments|url|contents\..*)|llm\.(prompts|completions|prompt_template\.variables).*"
-    r"|llm\.[a-z_]+\.(messages|prompt|input|response|choices|content)"
+    r"|llm\.[A-Za-z_]+\.(messages|prompt|input|response|choices|content)"
     r"|(input|output)\.value|embedding\.embeddings\..*\.(text|vector)|retrieval\.documents\..*\.content|reranker\..*\.content"
     r"|ai\.prompt.*|ai\.response\.(text|object|toolCalls|reasoning)|ai\.value.*|ai\.toolCall\.(args|result)"
-    r"|traceloop\.entity\.(input|output)|langfuse\.(observation|trace)\.(input|output)|mlflow\.span(Inputs|Outputs)"
+    r"|traceloop\.entity\.(input|output)|langfuse\.(observation|trace)\.(input|output)|mlflow\.(span(Inputs|Outputs)|chunk\.value)"
+    r"|llm\.[A-Za-z_]+\.stringified_raw_response|all_messages_events|pydantic_ai\.(all_messages|new_messages)|final_result"
+    r"|tool_(arguments|response)|(request|response)_data|events"
     r"|tool\.parameters|exception\.prompt)$"
 )
 # Numbers of OpenInference, whose names look like content: `llm.token_count.prompt`, `llm.cost.input`.
@@ -94,10 +96,13 @@ NO_CONTENT_KEYS: Final = r"^llm\.(token_count|cost)\."
 CONTENT_EVENT_KEYS: Final = r"^(content|message|body|tool_calls|arguments)$"
 USER_KEYS: Final = (
     "user.id", "enduser.id", "user.email", "user.name", "user.full_name", "langfuse.user.id", "litellm.end_user.id",
-    "metadata.user_api_key_end_user_id", "traceloop.association.properties.user_id", "mlflow.trace.user", "gen_ai.user",
-    "llm.user", "gen_ai.request.user",
+    "metadata.user_api_key_end_user_id", "litellm.metadata.user_api_key_end_user_id", "traceloop.association.properties.user_id", "mlflow.trace.user", "gen_ai.user",
+    "llm.user", "gen_ai.request.user", "ai.telemetry.metadata.userId", "ai.settings.context.userId",
 )  # fmt: skip
 
+# SGLang names the span of each request by its id. A name is to be one of few; the id is in the attribute `rid`.
+SGLANG_SCOPE: Final = "sglang server"
+SGLANG_NAME: Final = r"^ ?(.* )?Req [0-9a-f]{8}$"
 
 # A request's parameters as JSON, which may name the user.
 PARAMETER_KEYS: Final = r"\.(invocation_parameters|model\.parameters)$"
@@ -173,7 +178,7 @@ SELECT
     lower(hex(s.span_id)) AS SpanId,
     if(length(s.parent_span_id) != 8 OR s.parent_span_id = unhex('0000000000000000'), '', lower(hex(s.parent_span_id))) AS ParentSpanId,
     s.trace_state AS TraceState,
-    s.name AS SpanName,
+    if(scope.name = {literal(SGLANG_SCOPE)}, replaceRegexpOne(s.name, {literal(SGLANG_NAME)}, '\\\\1Req'), s.name) AS SpanName,
     transform(s.kind, [1, 2, 3, 4, 5], ['Internal', 'Server', 'Client', 'Producer', 'Consumer'], 'Unspecified') AS SpanKind,
     {service} AS ServiceName,
     resource_attributes AS ResourceAttributes,
