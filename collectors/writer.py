@@ -1,10 +1,9 @@
 """From closed segments to ClickHouse: insert with the segment's token, then delete the segment.
 
 A failure that may pass is tried again, for as long as it takes; the log's size limit is what holds senders back
-meanwhile. Should ClickHouse say that the bytes themselves are at fault, the segment is halved until the bad request is
-found. The protobuf parser of the check is laxer than ClickHouse's (a field of the wrong wire type is unknown to the one
-and an error to the other), so that request is decoded, written anew and inserted alone; only if ClickHouse cannot read it
-even then is it set aside.
+meanwhile. Should ClickHouse say that the bytes themselves are at fault, the segment's requests are decoded and written
+anew: the protobuf parser of the check is laxer than ClickHouse's (a field of the wrong wire type is unknown to the one and
+an error to the other). If ClickHouse cannot read even that, it is halved until the bad request is found and set aside.
 """
 
 from __future__ import annotations
@@ -166,24 +165,28 @@ class Writer:
             if not self._is_data_error(error):
                 raise
             logger.error("segment %s holds a request that ClickHouse cannot read: %s", segment.token, reason(error))
-            bad = self._insert_by_halves(segment, inserter)
+            bad = self._insert_anew(segment, inserter)
             self._stats.store(segment.spans - bad)
         else:
             self._stats.store(segment.spans)
 
-    def _insert_by_halves(self, segment: Segment, inserter: Inserter) -> int:
-        """Insert all but the bad requests; returns how many spans those hold."""
+    def _insert_anew(self, segment: Segment, inserter: Inserter) -> int:
+        """Insert a segment that ClickHouse cannot read, each request written anew; returns how many spans it cannot even so.
+
+        All at once first: halving for each bad request among many would take an insert for each half.
+        """
         data = segment.path.read_bytes()
         records = list(read_records(data))
+        anew = [encode_record(self._normalise(record_body(data, begin, end)), spans) for begin, end, spans in records]
         part = segment.path.with_suffix(".part")
         bad_spans = 0
         ranges = [(0, len(records))]
         while ranges:
             low, high = ranges.pop()
-            _write_private(part, data[records[low][0] : records[high - 1][1]])
+            _write_private(part, b"".join(anew[low:high]))
             try:
                 # The same halves at each attempt, so the same tokens.
-                inserter.insert(part, f"{segment.token}/{low}-{high}")
+                inserter.insert(part, f"{segment.token}/anew/{low}-{high}")
             except Exception as error:
                 if not self._is_data_error(error):
                     raise
@@ -191,33 +194,19 @@ class Writer:
                     middle = (low + high) // 2
                     ranges += [(middle, high), (low, middle)]
                     continue
-                if not self._insert_normalised(segment, inserter, data, records[low], part, low):
-                    bad_spans += records[low][2]
-                    self._keep_bad(segment, low, part)
+                begin, end, spans = records[low]
+                bad_spans += spans
+                self._keep_bad(segment, low, data[begin:end])
         part.unlink(missing_ok=True)
         if bad_spans:
             self._stats.set_aside(bad_spans, "unreadable")
         return bad_spans
 
-    def _insert_normalised(
-        self, segment: Segment, inserter: Inserter, data: bytes, record: tuple[int, int, int], part: Path, index: int
-    ) -> bool:
-        """Insert one request written anew; whether ClickHouse could read it."""
-        begin, end, spans = record
-        _write_private(part, encode_record(self._normalise(record_body(data, begin, end)), spans))
-        try:
-            inserter.insert(part, f"{segment.token}/{index}/normalised")
-        except Exception as error:
-            if not self._is_data_error(error):
-                raise
-            return False
-        return True
-
-    def _keep_bad(self, segment: Segment, index: int, part: Path) -> None:
+    def _keep_bad(self, segment: Segment, index: int, record: bytes) -> None:
         self._set_aside.mkdir(parents=True, exist_ok=True, mode=0o700)
         target = self._set_aside / f"{segment.token}-{index}.request"
         # Synced: the segment that also holds it is deleted next.
-        _write_private(target, part.read_bytes(), sync=True)
+        _write_private(target, record, sync=True)
         logger.error("request set aside as %s", target)
 
 

@@ -469,7 +469,7 @@ def inferences_view() -> str:
         "cache_write_tokens": _count(_number("cache_write_tokens")),
         "reasoning_tokens": _count(_number("reasoning_tokens")),
         "model": f"multiIf({_text('model')} != '' OR {_text('parameters')} = '', {_text('model')}, JSONExtractString({_text('parameters')}, 'model'))",
-        "stream": f"multiIf({_text('stream')} != '', {_flag('stream')}, {_text('parameters')} != '', JSONExtractBool({_text('parameters')}, 'stream'), isNotNull(first_token_at) OR toUnixTimestamp64Micro(toDateTime64(first_token_event, 6)) > 0 OR endsWith(SpanName, '.doStream') OR (is_tgi AND SpanName = 'generate_stream'), true, NULL)",
+        "stream": f"multiIf({_text('stream')} != '', {_flag('stream')}, {_text('parameters')} != '' AND operation != 'embeddings', JSONExtractBool({_text('parameters')}, 'stream'), isNotNull(first_token_at) OR toUnixTimestamp64Micro(toDateTime64(first_token_event, 6)) > 0 OR endsWith(SpanName, '.doStream') OR (is_tgi AND SpanName = 'generate_stream'), true, NULL)",
         "queue_s": f"coalesce({_seconds('queue_s')}, {_seconds_between('queue_start', 'compute_start')})",
         "prefill_s": _seconds("prefill_s"),
         "decode_s": _seconds("decode_s"),

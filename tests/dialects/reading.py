@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
-from collectors.otlp.check import Limits, check_traces
+from collectors.otlp.check import check_traces
+from collectors.otlp.checked import Limits
 from collectors.wal import encode_record
 from monitor.settings import load_settings
 from monitor.store.client import Client
@@ -49,7 +50,7 @@ def store(client: Client, url: str, bodies: list[bytes], folder: Path, *, captur
     limits = Limits.from_settings(settings)
     checked = [check_traces(body, limits, time.time_ns()) for body in bodies]
     segment = folder / "recorded.segment"
-    segment.write_bytes(b"".join(encode_record(one.body, one.spans) for one in checked))
+    segment.write_bytes(b"".join(encode_record(one.body, one.items) for one in checked))
     SegmentInserter(client, url, FlattenOptions.from_settings(settings)).insert(segment, uuid.uuid4().hex)
 
 

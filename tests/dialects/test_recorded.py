@@ -96,10 +96,10 @@ WANTED: Final[dict[str, list[Row]]] = {
         {**FAILED, "dialect": "openllmetry", "stream": False, "error_type": "_OTHER"},
     ],
     "openinference": [
-        {**TOLD, "dialect": "openinference", "cached_tokens": 5, "reasoning_tokens": 2, "finish_reason": "stop"},
+        {**TOLD, "dialect": "openinference", "cached_tokens": 5, "reasoning_tokens": 2, "finish_reason": "stop", "stream": False},
         {**TOLD, "dialect": "openinference", "cached_tokens": 5, "reasoning_tokens": 2, "finish_reason": "stop", "stream": True, "ttft_s": event("First Token Stream Event")},
         {**EMBEDDED, "dialect": "openinference"},
-        {**FAILED, "dialect": "openinference", "error_type": "openai.NotFoundError"},
+        {**FAILED, "dialect": "openinference", "stream": False, "error_type": "openai.NotFoundError"},
     ],
     "opentelemetry": [
         {**ENDED, "dialect": "otel"},
