@@ -1,5 +1,7 @@
 """Ingest, end to end, beside what ClickHouse takes of the same rows as Arrow: `python -m benchmarks.ingest`.
 
+With `--table`: each transport, size of request and number of connections, without the comparison.
+
 Each round starts a real `monitor up` on an empty folder, sends prepared OTLP/gRPC requests to it from another process as
 fast as they are acknowledged, and waits until every span can be read, as a raw row and as a fact. Then the same rows, read
 back as Arrow, are inserted into the same tables of another store by the same number of threads. The ratio is taken within
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import os
 import shutil
 import statistics
@@ -18,6 +21,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,10 +60,16 @@ def main() -> None:
     parser.add_argument("--spans", type=int, default=600_000, help="spans a round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--in-flight", type=int, default=16, help="requests under way at once")
+    parser.add_argument("--table", action="store_true", help="transports, sizes and connections")
     parser.add_argument("--send", nargs=2, metavar=("ADDRESS", "REQUESTS"), help=argparse.SUPPRESS)
+    parser.add_argument("--size", type=int, default=SPANS_PER_REQUEST, help=argparse.SUPPRESS)
+    parser.add_argument("--connections", type=int, default=1, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.send:
-        asyncio.run(_send(options.send[0], int(options.send[1]), options.in_flight))
+        asyncio.run(_send(options.send[0], int(options.send[1]), options.in_flight, options.size, options.connections))
+        return
+    if options.table:
+        _print_table(options.spans)
         return
     requests = max(1, options.spans // SPANS_PER_REQUEST)
     rounds = []
@@ -82,6 +92,67 @@ def main() -> None:
         "ratio stored / Arrow into otel_traces alone": [r.stored / r.arrow_raw for r in rounds],
     }.items():
         print(f"{label:<52} {statistics.median(values):>12,.2f}   ({min(values):,.2f} to {max(values):,.2f})")
+
+
+@dataclass(frozen=True)
+class Case:
+    """One line of the table; latency in milliseconds, CPU in seconds a million spans, size in bytes a span on disk."""
+
+    transport: str
+    size: int
+    connections: int
+    acknowledged: float
+    stored: float
+    cpu: float
+    p50: float
+    p99: float
+    disk: float
+
+
+def _print_table(spans: int) -> None:
+    print(
+        "| transport | spans a request | connections | acknowledged/s | stored/s | CPU s/M | ack p50 / p99 ms | B/span |"
+    )
+    print("|---|---|---|---|---|---|---|---|")
+    for transport in ("grpc", "http"):
+        for size in (SPANS_PER_REQUEST, 1):
+            for connections in (1, 8, 64):
+                with tempfile.TemporaryDirectory() as folder:
+                    case = _case(Path(folder), transport, size, connections, spans if size > 1 else spans // 15)
+                print(
+                    f"| {transport} | {size} | {connections} | {case.acknowledged:,.0f} | {case.stored:,.0f} |"
+                    f" {case.cpu:,.1f} | {case.p50:.1f} / {case.p99:.1f} | {case.disk:.0f} |",
+                    flush=True,
+                )
+
+
+def _case(folder: Path, transport: str, size: int, connections: int, spans: int) -> Case:
+    process, addresses = _start_service(folder / "data")
+    try:
+        _warm_up(addresses, 1)
+        before, begin = _cpu_s(process.pid), time.perf_counter()
+        requests = spans // size
+        # One connection has one request under way: what a single exporter does.
+        sender = subprocess.run(
+            [sys.executable, "-m", "benchmarks.ingest", "--send", addresses[transport], str(requests),
+             "--size", str(size), "--connections", str(connections), "--in-flight", str(connections)],
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+        sent_s, p50, p99, prepared_s = (float(word) for word in sender.stdout.split())
+        client = connect(addresses["clickhouse"])
+        wanted = requests * size + SPANS_PER_REQUEST
+        while int(client.command("SELECT count() FROM otel_traces")) < wanted:
+            time.sleep(0.02)
+        stored_s = time.perf_counter() - begin - prepared_s
+        cpu = _cpu_s(process.pid) - before
+        query = "SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = currentDatabase()"
+        disk = int(client.command(query)) / wanted
+        client.close()
+    finally:
+        process.terminate()
+        process.wait()
+    count = requests * size
+    return Case(transport, size, connections, count / sent_s, count / stored_s, cpu / count * 1e6, p50, p99, disk)
 
 
 def _line(r: Round) -> str:
@@ -150,30 +221,71 @@ def _cpu_s(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-async def _send(address: str, requests: int, in_flight: int, quiet: bool = False) -> None:
-    """Send prepared requests; prints seconds, p50 and p99 in ms, and seconds of preparation since the process began."""
+Exporter = Callable[[bytes], Awaitable[object]]
+
+
+async def _send(
+    address: str,
+    requests: int,
+    in_flight: int,
+    size: int = SPANS_PER_REQUEST,
+    connections: int = 1,
+    quiet: bool = False,
+) -> None:
+    """Send prepared requests over so many connections; address as HTTP if it has a scheme, else gRPC.
+
+    Prints seconds, p50 and p99 in ms, and seconds of preparation since the process began.
+    """
     now = time.time_ns()
-    bodies = [make_request(seed, now) for seed in range(min(requests, DISTINCT))]
+    bodies = [make_request(seed, now, size) for seed in range(min(requests, DISTINCT if size > 1 else 5000))]
     latencies: list[float] = []
     left = iter(range(requests))
-    async with grpc.aio.insecure_channel(address) as channel:
-        export = channel.unary_unary(EXPORT)
-        await channel.channel_ready()
+    opener = _open_http if "//" in address else _open_grpc
+    async with contextlib.AsyncExitStack() as stack:
+        # Over HTTP one request at a time is under way on a connection.
+        opened = max(connections, in_flight) if opener is _open_http and connections == 1 else connections
+        exporters = [await opener(address, stack) for _ in range(opened)]
 
-        async def one_by_one() -> None:
+        async def one_by_one(export: Exporter) -> None:
             for number in left:
                 begin = time.perf_counter()
                 await export(bodies[number % len(bodies)])
                 latencies.append(time.perf_counter() - begin)
 
         began = time.perf_counter()
-        await asyncio.gather(*(one_by_one() for _ in range(in_flight)))
+        workers = max(in_flight, connections)
+        await asyncio.gather(*(one_by_one(exporters[index % opened]) for index in range(workers)))
         seconds = time.perf_counter() - began
     prepared = began - _PROCESS_BEGAN
     latencies.sort()
     if not quiet:
         p50, p99 = (latencies[int(share * (len(latencies) - 1))] * 1000 for share in (0.5, 0.99))
         print(seconds, p50, p99, prepared)
+
+
+async def _open_grpc(address: str, stack: contextlib.AsyncExitStack) -> Exporter:
+    # A pool of its own for each channel, or they would share one connection.
+    channel = grpc.aio.insecure_channel(address, options=[("grpc.use_local_subchannel_pool", 1)])
+    await stack.enter_async_context(channel)
+    await channel.channel_ready()
+    export: Exporter = channel.unary_unary(EXPORT)
+    return export
+
+
+async def _open_http(address: str, stack: contextlib.AsyncExitStack) -> Exporter:
+    """A keep-alive connection written by hand: a client library would take more time than the service."""
+    host, _, port = address.rpartition("/")[2].rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    stack.callback(writer.close)
+
+    async def export(body: bytes) -> None:
+        head = f"POST /v1/traces HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/x-protobuf\r\n"
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        answer = await reader.readuntil(b"\r\n\r\n")
+        assert answer.startswith(b"HTTP/1.1 200"), answer
+        assert b"content-length: 0" in answer, answer
+
+    return export
 
 
 _PROCESS_BEGAN = time.perf_counter()
@@ -185,8 +297,8 @@ def _arrow_rate(path: Path, rows: pa.Table, *, views: bool) -> float:
     keeper = connect(url)
     migrate(keeper)
     if not views:
-        keeper.command("DROP VIEW inferences_mv")
-        keeper.command("DROP VIEW otel_traces_trace_id_ts_mv")
+        for (view,) in keeper.query("SELECT name FROM system.tables WHERE engine = 'MaterializedView'").result_rows:
+            keeper.command(f"DROP VIEW {view}")
     batches = [rows.slice(begin, ARROW_ROWS) for begin in range(0, rows.num_rows, ARROW_ROWS)]
     clients = [connect(url) for _ in range(THREADS)]
     settings = {"async_insert": 0, "insert_deduplicate": 0, "max_insert_threads": 1}

@@ -36,6 +36,8 @@ _SPANS_TAG: Final = b"\xd5\x3e"  # field 1002: spans in this request
 _CRC_TAG: Final = b"\xcd\x3e"  # field 1001: CRC-32 of all that comes before it
 TRAILER_BYTES: Final = len(_SPANS_TAG) + 4 + len(_CRC_TAG) + 4
 SUFFIX: Final = ".segment"
+INSERT_SHARE: Final = 0.125  # most of the time that inserts of small segments may take
+AGE_FACTOR: Final = 4  # times its usual age that a segment may reach for that
 
 
 class LogFull(Retryable):
@@ -172,7 +174,7 @@ class WriteAheadLog:
         self._folder = folder
         self._segment_spans = segment_spans
         self._segment_bytes = segment_bytes
-        self._segment_age_s = segment_age_s
+        self._segment_age_s = self._age_s = segment_age_s
         self.budget = budget
         self._on_segment = on_segment
         self._queue: queue.SimpleQueue[_Append | None] = queue.SimpleQueue()
@@ -258,6 +260,11 @@ class WriteAheadLog:
             self._queue.put(item)
         return done
 
+    def pace(self, insert_s: float) -> None:
+        """Make segments that are small as old as to leave the store in peace: an insert has a price, however small it is."""
+        least = self._segment_age_s
+        self._age_s = min(max(least, insert_s / INSERT_SHARE), AGE_FACTOR * least)
+
     def forget(self, segment: Segment) -> None:
         """Delete a segment whose rows are stored."""
         try:
@@ -289,7 +296,7 @@ class WriteAheadLog:
 
     def _next_group(self) -> tuple[list[_Append], bool]:
         """All that waits, or nothing if the open segment is due before anything comes."""
-        timeout = None if self._file is None else max(0.0, self._file.opened + self._segment_age_s - time.monotonic())
+        timeout = None if self._file is None else max(0.0, self._file.opened + self._age_s - time.monotonic())
         group: list[_Append] = []
         size = 0
         try:
@@ -352,7 +359,7 @@ class WriteAheadLog:
         if file is None:
             return
         full = file.spans >= self._segment_spans or file.bytes >= self._segment_bytes
-        old = time.monotonic() - file.opened >= self._segment_age_s
+        old = time.monotonic() - file.opened >= self._age_s
         if force or full or old:
             self._file = None
             self._hand_on(file)

@@ -49,6 +49,8 @@ class Writer:
         Whether an error of `insert` says that the bytes are at fault.
     forget : callable
         Takes each segment whose rows are stored.
+    took : callable
+        Takes the seconds of each insert.
     normalise : callable
         Writes a request anew so that only what ClickHouse knows is in it; tried on one that it cannot read.
     set_aside : Path
@@ -62,6 +64,7 @@ class Writer:
         open_inserter: Callable[[], Inserter],
         is_data_error: Callable[[BaseException], bool],
         forget: Callable[[Segment], None],
+        took: Callable[[float], None] = lambda _: None,
         normalise: Callable[[bytes], bytes],
         set_aside: Path,
         stats: Stats,
@@ -69,6 +72,7 @@ class Writer:
         self._open_inserter = open_inserter
         self._is_data_error = is_data_error
         self._forget = forget
+        self._took = took
         self._normalise = normalise
         self._set_aside = set_aside
         self._stats = stats
@@ -159,6 +163,7 @@ class Writer:
         self._stats.retry()
 
     def _insert(self, segment: Segment, inserter: Inserter) -> None:
+        began = time.monotonic()
         try:
             inserter.insert(segment.path, segment.token)
         except Exception as error:
@@ -168,6 +173,7 @@ class Writer:
             bad = self._insert_anew(segment, inserter)
             self._stats.store(segment.spans - bad)
         else:
+            self._took(time.monotonic() - began)
             self._stats.store(segment.spans)
 
     def _insert_anew(self, segment: Segment, inserter: Inserter) -> int:

@@ -129,7 +129,8 @@ class CollectorSettings(Section):
     segment_age_s: float = Field(
         1.0,
         gt=0,
-        description="Longest time a span waits before its segment is inserted; metrics wait five times as long.",
+        description="Longest time a span waits before its segment is inserted, up to four times as long where inserts are"
+        " slow; metrics wait five times as long.",
     )
     inserters: int = Field(2, ge=1, le=16, description="Segments inserted in parallel.")
     max_attributes: int = Field(256, ge=1, description="Attributes kept of one span, event, link or resource.")

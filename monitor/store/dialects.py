@@ -328,10 +328,13 @@ def _seconds(field: str) -> str:
     return f"if({_number(field)} < {MOST_SECONDS}, {_number(field)}, NULL)"
 
 
+def _micros(time: str) -> str:
+    # A place in an array that is not there is 1970, which is 0.
+    return f"toUnixTimestamp64Micro(toDateTime64({time}, 6))"
+
+
 def _seconds_between(begin: str, end: str) -> str:
-    # A place in an array that is not there is 1970.
-    begin_us, end_us = (f"toUnixTimestamp64Micro(toDateTime64({time}, 6))" for time in (begin, end))
-    return f"if({begin_us} > 0 AND {end_us} >= {begin_us}, ({end_us} - {begin_us}) / 1e6, NULL)"
+    return f"if({begin} > 0 AND {end} >= {begin}, ({end} - {begin}) / 1e6, NULL)"
 
 
 def _count(number: str) -> str:
@@ -411,10 +414,11 @@ def _steps() -> list[str]:
     SpanAttributes, `Events.Timestamp`, `Events.Name`, `Events.Attributes`, families, is_tgi, fields, values, numbers,
     {", ".join(twice)},
     has(families, 'litellm') OR {_text("framework")} = 'litellm' OR SpanName = 'litellm_request' OR ServiceName = 'litellm' AS is_litellm,
-    Events.Timestamp[arrayFirstIndex(n -> n IN ({literals(FIRST_TOKEN_EVENTS)}) OR (n IN ({literals(CHUNK_EVENTS)}) AND length(Events.Name) < {EVENTS_KEPT}), Events.Name)] AS first_token_event,
-    parseDateTime64BestEffortOrNull(trimBoth({_text("first_token_at")}, '"'), 6, 'UTC') AS first_token_at,
-    Events.Timestamp[indexOf(Events.Name, 'QUEUE_START')] AS queue_start,
-    Events.Timestamp[indexOf(Events.Name, 'COMPUTE_START')] AS compute_start,
+    {_micros("Timestamp")} AS begin_us,
+    toUnixTimestamp64Micro(toDateTime64(Events.Timestamp[arrayFirstIndex(n -> n IN ({literals(FIRST_TOKEN_EVENTS)}) OR (n IN ({literals(CHUNK_EVENTS)}) AND length(Events.Name) < {EVENTS_KEPT}), Events.Name)], 6)) AS first_event_us,
+    toUnixTimestamp64Micro(parseDateTime64BestEffortOrZero(trimBoth({_text("first_token_at")}, '"'), 6, 'UTC')) AS first_said_us,
+    {_micros("Events.Timestamp[indexOf(Events.Name, 'QUEUE_START')]")} AS queue_us,
+    {_micros("Events.Timestamp[indexOf(Events.Name, 'COMPUTE_START')]")} AS compute_us,
     Events.Attributes[indexOf(Events.Name, 'exception')]['exception.type'] AS exception""",
         f"""
     *,
@@ -437,7 +441,7 @@ def _steps() -> list[str]:
     ifNull({_number("reasoning_tokens")} > {_number("output_tokens")}, false) AS reasoning_outside,
     {_number("output_tokens")} + if(reasoning_outside, {_number("reasoning_tokens")}, 0) AS total_output,
     coalesce({_seconds("duration_s")}, if({_text("span_type")} = 'log', {_seconds("log_duration_s")}, NULL), Duration / 1e9) AS duration_s,
-    coalesce(if({_text("sdk_name")} = 'openlit' AND {_text("stream")} = 'false', NULL, {_seconds("ttft_s")}), {_seconds_between("Timestamp", "first_token_event")}, {_seconds_between("Timestamp", "first_token_at")}) AS ttft_s""",
+    coalesce(if({_text("sdk_name")} = 'openlit' AND {_text("stream")} = 'false', NULL, {_seconds("ttft_s")}), {_seconds_between("begin_us", "first_event_us")}, {_seconds_between("begin_us", "first_said_us")}) AS ttft_s""",
     ]
 
 
@@ -469,8 +473,8 @@ def inferences_view() -> str:
         "cache_write_tokens": _count(_number("cache_write_tokens")),
         "reasoning_tokens": _count(_number("reasoning_tokens")),
         "model": f"multiIf({_text('model')} != '' OR {_text('parameters')} = '', {_text('model')}, JSONExtractString({_text('parameters')}, 'model'))",
-        "stream": f"multiIf({_text('stream')} != '', {_flag('stream')}, {_text('parameters')} != '' AND operation != 'embeddings', JSONExtractBool({_text('parameters')}, 'stream'), isNotNull(first_token_at) OR toUnixTimestamp64Micro(toDateTime64(first_token_event, 6)) > 0 OR endsWith(SpanName, '.doStream') OR (is_tgi AND SpanName = 'generate_stream'), true, NULL)",
-        "queue_s": f"coalesce({_seconds('queue_s')}, {_seconds_between('queue_start', 'compute_start')})",
+        "stream": f"multiIf({_text('stream')} != '', {_flag('stream')}, {_text('parameters')} != '' AND operation != 'embeddings', JSONExtractBool({_text('parameters')}, 'stream'), first_said_us > 0 OR first_event_us > 0 OR endsWith(SpanName, '.doStream') OR (is_tgi AND SpanName = 'generate_stream'), true, NULL)",
+        "queue_s": f"coalesce({_seconds('queue_s')}, {_seconds_between('queue_us', 'compute_us')})",
         "prefill_s": _seconds("prefill_s"),
         "decode_s": _seconds("decode_s"),
         "tpot_s": (

@@ -85,6 +85,27 @@ def test_segments_are_closed(tmp_path: Path, limit: dict[str, Any]) -> None:
     assert sum(segment.spans for segment in segments) == 20
 
 
+def test_slow_inserts_make_small_segments_older(tmp_path: Path) -> None:
+    log, segments = open_log(tmp_path / "wal", segment_age_s=0.05)
+    log.start()
+    log.pace(0.02)  # an eighth of the time: every 0.16 s
+    log.append(b"x", 1).result(10)
+    threading.Event().wait(0.1)
+    assert not segments
+    log.append(b"x", 1).result(10)
+    threading.Event().wait(0.15)
+    assert [segment.spans for segment in segments] == [2]
+    log.pace(100)  # but never more than four times its age
+    log.append(b"x", 1).result(10)
+    threading.Event().wait(0.4)
+    assert len(segments) == 2
+    log.pace(0.001)
+    log.append(b"x", 1).result(10)
+    threading.Event().wait(0.15)
+    assert len(segments) == 3
+    log.close()
+
+
 def test_a_full_log_refuses_and_takes_again(tmp_path: Path) -> None:
     log, segments = open_log(tmp_path / "wal", segment_spans=1, max_bytes=250)
     log.start()

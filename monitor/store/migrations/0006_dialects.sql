@@ -22,14 +22,14 @@ SELECT
     values[indexOf(fields, 33)] AS experiment,
     values[indexOf(fields, 34)] AS arm,
     operation,
-    multiIf(sent_stream != '', lower(sent_stream) IN ('true', '1'), sent_parameters != '' AND operation != 'embeddings', JSONExtractBool(sent_parameters, 'stream'), isNotNull(first_token_at) OR toUnixTimestamp64Micro(toDateTime64(first_token_event, 6)) > 0 OR endsWith(SpanName, '.doStream') OR (is_tgi AND SpanName = 'generate_stream'), true, NULL) AS stream,
+    multiIf(sent_stream != '', lower(sent_stream) IN ('true', '1'), sent_parameters != '' AND operation != 'embeddings', JSONExtractBool(sent_parameters, 'stream'), first_said_us > 0 OR first_event_us > 0 OR endsWith(SpanName, '.doStream') OR (is_tgi AND SpanName = 'generate_stream'), true, NULL) AS stream,
     accurateCastOrNull(floor(sent_input_tokens + if(cached_outside, ifNull(sent_cached_tokens, 0) + ifNull(sent_cache_write_tokens, 0), 0)), 'UInt64') AS input_tokens,
     accurateCastOrNull(floor(sent_cached_tokens), 'UInt64') AS cached_tokens,
     accurateCastOrNull(floor(sent_cache_write_tokens), 'UInt64') AS cache_write_tokens,
     accurateCastOrNull(floor(total_output), 'UInt64') AS output_tokens,
     accurateCastOrNull(floor(sent_reasoning_tokens), 'UInt64') AS reasoning_tokens,
     ttft_s,
-    coalesce(if(sent_queue_s < 10000000, sent_queue_s, NULL), if(toUnixTimestamp64Micro(toDateTime64(queue_start, 6)) > 0 AND toUnixTimestamp64Micro(toDateTime64(compute_start, 6)) >= toUnixTimestamp64Micro(toDateTime64(queue_start, 6)), (toUnixTimestamp64Micro(toDateTime64(compute_start, 6)) - toUnixTimestamp64Micro(toDateTime64(queue_start, 6))) / 1e6, NULL)) AS queue_s,
+    coalesce(if(sent_queue_s < 10000000, sent_queue_s, NULL), if(queue_us > 0 AND compute_us >= queue_us, (compute_us - queue_us) / 1e6, NULL)) AS queue_s,
     if(sent_prefill_s < 10000000, sent_prefill_s, NULL) AS prefill_s,
     if(sent_decode_s < 10000000, sent_decode_s, NULL) AS decode_s,
     duration_s,
@@ -76,7 +76,7 @@ SELECT
     ifNull(sent_reasoning_tokens > sent_output_tokens, false) AS reasoning_outside,
     sent_output_tokens + if(reasoning_outside, sent_reasoning_tokens, 0) AS total_output,
     coalesce(if(sent_duration_s < 10000000, sent_duration_s, NULL), if(sent_span_type = 'log', if(sent_log_duration_s < 10000000, sent_log_duration_s, NULL), NULL), Duration / 1e9) AS duration_s,
-    coalesce(if(sent_sdk_name = 'openlit' AND sent_stream = 'false', NULL, if(sent_ttft_s < 10000000, sent_ttft_s, NULL)), if(toUnixTimestamp64Micro(toDateTime64(Timestamp, 6)) > 0 AND toUnixTimestamp64Micro(toDateTime64(first_token_event, 6)) >= toUnixTimestamp64Micro(toDateTime64(Timestamp, 6)), (toUnixTimestamp64Micro(toDateTime64(first_token_event, 6)) - toUnixTimestamp64Micro(toDateTime64(Timestamp, 6))) / 1e6, NULL), if(toUnixTimestamp64Micro(toDateTime64(Timestamp, 6)) > 0 AND toUnixTimestamp64Micro(toDateTime64(first_token_at, 6)) >= toUnixTimestamp64Micro(toDateTime64(Timestamp, 6)), (toUnixTimestamp64Micro(toDateTime64(first_token_at, 6)) - toUnixTimestamp64Micro(toDateTime64(Timestamp, 6))) / 1e6, NULL)) AS ttft_s
+    coalesce(if(sent_sdk_name = 'openlit' AND sent_stream = 'false', NULL, if(sent_ttft_s < 10000000, sent_ttft_s, NULL)), if(begin_us > 0 AND first_event_us >= begin_us, (first_event_us - begin_us) / 1e6, NULL), if(begin_us > 0 AND first_said_us >= begin_us, (first_said_us - begin_us) / 1e6, NULL)) AS ttft_s
 FROM
 (
 SELECT
@@ -84,10 +84,11 @@ SELECT
     SpanAttributes, `Events.Timestamp`, `Events.Name`, `Events.Attributes`, families, is_tgi, fields, values, numbers,
     values[indexOf(fields, 1)] AS sent_operation, values[indexOf(fields, 3)] AS sent_model, values[indexOf(fields, 21)] AS sent_parameters, values[indexOf(fields, 20)] AS sent_stream, values[indexOf(fields, 19)] AS sent_error_type, values[indexOf(fields, 50)] AS sent_level, values[indexOf(fields, 35)] AS sent_prompt, values[indexOf(fields, 36)] AS sent_completion, values[indexOf(fields, 37)] AS sent_numbered_prompt, values[indexOf(fields, 38)] AS sent_numbered_completion, values[indexOf(fields, 53)] AS sent_framework, values[indexOf(fields, 48)] AS sent_span_type, values[indexOf(fields, 51)] AS sent_vllm_module, values[indexOf(fields, 52)] AS sent_sdk_name, values[indexOf(fields, 47)] AS sent_openllmetry, values[indexOf(fields, 2)] AS sent_provider, numbers[indexOf(fields, 5)] AS sent_input_tokens, numbers[indexOf(fields, 6)] AS sent_output_tokens, numbers[indexOf(fields, 7)] AS sent_cached_tokens, numbers[indexOf(fields, 8)] AS sent_cache_write_tokens, numbers[indexOf(fields, 9)] AS sent_reasoning_tokens, numbers[indexOf(fields, 10)] AS sent_ttft_s, numbers[indexOf(fields, 11)] AS sent_queue_s, numbers[indexOf(fields, 12)] AS sent_prefill_s, numbers[indexOf(fields, 13)] AS sent_decode_s, numbers[indexOf(fields, 14)] AS sent_duration_s, numbers[indexOf(fields, 15)] AS sent_tpot_s, numbers[indexOf(fields, 49)] AS sent_log_duration_s, numbers[indexOf(fields, 16)] AS sent_largest_gap_s, numbers[indexOf(fields, 39)] AS sent_cost_usd, numbers[indexOf(fields, 40)] AS sent_sample_weight,
     has(families, 'litellm') OR sent_framework = 'litellm' OR SpanName = 'litellm_request' OR ServiceName = 'litellm' AS is_litellm,
-    Events.Timestamp[arrayFirstIndex(n -> n IN ('First Token Stream Event', 'mlflow.chunk.item.0', 'ai.stream.firstChunk') OR (n IN ('llm.content.completion.chunk', 'gen_ai.content.completion.chunk') AND length(Events.Name) < 128), Events.Name)] AS first_token_event,
-    parseDateTime64BestEffortOrNull(trimBoth(values[indexOf(fields, 17)], '"'), 6, 'UTC') AS first_token_at,
-    Events.Timestamp[indexOf(Events.Name, 'QUEUE_START')] AS queue_start,
-    Events.Timestamp[indexOf(Events.Name, 'COMPUTE_START')] AS compute_start,
+    toUnixTimestamp64Micro(toDateTime64(Timestamp, 6)) AS begin_us,
+    toUnixTimestamp64Micro(toDateTime64(Events.Timestamp[arrayFirstIndex(n -> n IN ('First Token Stream Event', 'mlflow.chunk.item.0', 'ai.stream.firstChunk') OR (n IN ('llm.content.completion.chunk', 'gen_ai.content.completion.chunk') AND length(Events.Name) < 128), Events.Name)], 6)) AS first_event_us,
+    toUnixTimestamp64Micro(parseDateTime64BestEffortOrZero(trimBoth(values[indexOf(fields, 17)], '"'), 6, 'UTC')) AS first_said_us,
+    toUnixTimestamp64Micro(toDateTime64(Events.Timestamp[indexOf(Events.Name, 'QUEUE_START')], 6)) AS queue_us,
+    toUnixTimestamp64Micro(toDateTime64(Events.Timestamp[indexOf(Events.Name, 'COMPUTE_START')], 6)) AS compute_us,
     Events.Attributes[indexOf(Events.Name, 'exception')]['exception.type'] AS exception
 FROM
 (
@@ -169,14 +170,14 @@ SELECT
     values[indexOf(fields, 33)] AS experiment,
     values[indexOf(fields, 34)] AS arm,
     operation,
-    multiIf(sent_stream != '', lower(sent_stream) IN ('true', '1'), sent_parameters != '' AND operation != 'embeddings', JSONExtractBool(sent_parameters, 'stream'), isNotNull(first_token_at) OR toUnixTimestamp64Micro(toDateTime64(first_token_event, 6)) > 0 OR endsWith(SpanName, '.doStream') OR (is_tgi AND SpanName = 'generate_stream'), true, NULL) AS stream,
+    multiIf(sent_stream != '', lower(sent_stream) IN ('true', '1'), sent_parameters != '' AND operation != 'embeddings', JSONExtractBool(sent_parameters, 'stream'), first_said_us > 0 OR first_event_us > 0 OR endsWith(SpanName, '.doStream') OR (is_tgi AND SpanName = 'generate_stream'), true, NULL) AS stream,
     accurateCastOrNull(floor(sent_input_tokens + if(cached_outside, ifNull(sent_cached_tokens, 0) + ifNull(sent_cache_write_tokens, 0), 0)), 'UInt64') AS input_tokens,
     accurateCastOrNull(floor(sent_cached_tokens), 'UInt64') AS cached_tokens,
     accurateCastOrNull(floor(sent_cache_write_tokens), 'UInt64') AS cache_write_tokens,
     accurateCastOrNull(floor(total_output), 'UInt64') AS output_tokens,
     accurateCastOrNull(floor(sent_reasoning_tokens), 'UInt64') AS reasoning_tokens,
     ttft_s,
-    coalesce(if(sent_queue_s < 10000000, sent_queue_s, NULL), if(toUnixTimestamp64Micro(toDateTime64(queue_start, 6)) > 0 AND toUnixTimestamp64Micro(toDateTime64(compute_start, 6)) >= toUnixTimestamp64Micro(toDateTime64(queue_start, 6)), (toUnixTimestamp64Micro(toDateTime64(compute_start, 6)) - toUnixTimestamp64Micro(toDateTime64(queue_start, 6))) / 1e6, NULL)) AS queue_s,
+    coalesce(if(sent_queue_s < 10000000, sent_queue_s, NULL), if(queue_us > 0 AND compute_us >= queue_us, (compute_us - queue_us) / 1e6, NULL)) AS queue_s,
     if(sent_prefill_s < 10000000, sent_prefill_s, NULL) AS prefill_s,
     if(sent_decode_s < 10000000, sent_decode_s, NULL) AS decode_s,
     duration_s,
@@ -223,7 +224,7 @@ SELECT
     ifNull(sent_reasoning_tokens > sent_output_tokens, false) AS reasoning_outside,
     sent_output_tokens + if(reasoning_outside, sent_reasoning_tokens, 0) AS total_output,
     coalesce(if(sent_duration_s < 10000000, sent_duration_s, NULL), if(sent_span_type = 'log', if(sent_log_duration_s < 10000000, sent_log_duration_s, NULL), NULL), Duration / 1e9) AS duration_s,
-    coalesce(if(sent_sdk_name = 'openlit' AND sent_stream = 'false', NULL, if(sent_ttft_s < 10000000, sent_ttft_s, NULL)), if(toUnixTimestamp64Micro(toDateTime64(Timestamp, 6)) > 0 AND toUnixTimestamp64Micro(toDateTime64(first_token_event, 6)) >= toUnixTimestamp64Micro(toDateTime64(Timestamp, 6)), (toUnixTimestamp64Micro(toDateTime64(first_token_event, 6)) - toUnixTimestamp64Micro(toDateTime64(Timestamp, 6))) / 1e6, NULL), if(toUnixTimestamp64Micro(toDateTime64(Timestamp, 6)) > 0 AND toUnixTimestamp64Micro(toDateTime64(first_token_at, 6)) >= toUnixTimestamp64Micro(toDateTime64(Timestamp, 6)), (toUnixTimestamp64Micro(toDateTime64(first_token_at, 6)) - toUnixTimestamp64Micro(toDateTime64(Timestamp, 6))) / 1e6, NULL)) AS ttft_s
+    coalesce(if(sent_sdk_name = 'openlit' AND sent_stream = 'false', NULL, if(sent_ttft_s < 10000000, sent_ttft_s, NULL)), if(begin_us > 0 AND first_event_us >= begin_us, (first_event_us - begin_us) / 1e6, NULL), if(begin_us > 0 AND first_said_us >= begin_us, (first_said_us - begin_us) / 1e6, NULL)) AS ttft_s
 FROM
 (
 SELECT
@@ -231,10 +232,11 @@ SELECT
     SpanAttributes, `Events.Timestamp`, `Events.Name`, `Events.Attributes`, families, is_tgi, fields, values, numbers,
     values[indexOf(fields, 1)] AS sent_operation, values[indexOf(fields, 3)] AS sent_model, values[indexOf(fields, 21)] AS sent_parameters, values[indexOf(fields, 20)] AS sent_stream, values[indexOf(fields, 19)] AS sent_error_type, values[indexOf(fields, 50)] AS sent_level, values[indexOf(fields, 35)] AS sent_prompt, values[indexOf(fields, 36)] AS sent_completion, values[indexOf(fields, 37)] AS sent_numbered_prompt, values[indexOf(fields, 38)] AS sent_numbered_completion, values[indexOf(fields, 53)] AS sent_framework, values[indexOf(fields, 48)] AS sent_span_type, values[indexOf(fields, 51)] AS sent_vllm_module, values[indexOf(fields, 52)] AS sent_sdk_name, values[indexOf(fields, 47)] AS sent_openllmetry, values[indexOf(fields, 2)] AS sent_provider, numbers[indexOf(fields, 5)] AS sent_input_tokens, numbers[indexOf(fields, 6)] AS sent_output_tokens, numbers[indexOf(fields, 7)] AS sent_cached_tokens, numbers[indexOf(fields, 8)] AS sent_cache_write_tokens, numbers[indexOf(fields, 9)] AS sent_reasoning_tokens, numbers[indexOf(fields, 10)] AS sent_ttft_s, numbers[indexOf(fields, 11)] AS sent_queue_s, numbers[indexOf(fields, 12)] AS sent_prefill_s, numbers[indexOf(fields, 13)] AS sent_decode_s, numbers[indexOf(fields, 14)] AS sent_duration_s, numbers[indexOf(fields, 15)] AS sent_tpot_s, numbers[indexOf(fields, 49)] AS sent_log_duration_s, numbers[indexOf(fields, 16)] AS sent_largest_gap_s, numbers[indexOf(fields, 39)] AS sent_cost_usd, numbers[indexOf(fields, 40)] AS sent_sample_weight,
     has(families, 'litellm') OR sent_framework = 'litellm' OR SpanName = 'litellm_request' OR ServiceName = 'litellm' AS is_litellm,
-    Events.Timestamp[arrayFirstIndex(n -> n IN ('First Token Stream Event', 'mlflow.chunk.item.0', 'ai.stream.firstChunk') OR (n IN ('llm.content.completion.chunk', 'gen_ai.content.completion.chunk') AND length(Events.Name) < 128), Events.Name)] AS first_token_event,
-    parseDateTime64BestEffortOrNull(trimBoth(values[indexOf(fields, 17)], '"'), 6, 'UTC') AS first_token_at,
-    Events.Timestamp[indexOf(Events.Name, 'QUEUE_START')] AS queue_start,
-    Events.Timestamp[indexOf(Events.Name, 'COMPUTE_START')] AS compute_start,
+    toUnixTimestamp64Micro(toDateTime64(Timestamp, 6)) AS begin_us,
+    toUnixTimestamp64Micro(toDateTime64(Events.Timestamp[arrayFirstIndex(n -> n IN ('First Token Stream Event', 'mlflow.chunk.item.0', 'ai.stream.firstChunk') OR (n IN ('llm.content.completion.chunk', 'gen_ai.content.completion.chunk') AND length(Events.Name) < 128), Events.Name)], 6)) AS first_event_us,
+    toUnixTimestamp64Micro(parseDateTime64BestEffortOrZero(trimBoth(values[indexOf(fields, 17)], '"'), 6, 'UTC')) AS first_said_us,
+    toUnixTimestamp64Micro(toDateTime64(Events.Timestamp[indexOf(Events.Name, 'QUEUE_START')], 6)) AS queue_us,
+    toUnixTimestamp64Micro(toDateTime64(Events.Timestamp[indexOf(Events.Name, 'COMPUTE_START')], 6)) AS compute_us,
     Events.Attributes[indexOf(Events.Name, 'exception')]['exception.type'] AS exception
 FROM
 (
