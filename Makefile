@@ -12,9 +12,9 @@ demo: $(VENV)/server.stamp
 test: $(VENV)/dev.stamp lint
 	$(BIN)/python -m tests.tools.browser
 	$(BIN)/python -m tests.tools.clickhouse_library
-	$(BIN)/python -m tests.tools.compiler
+	$(BIN)/python -m tests.tools.system
 	$(BIN)/python -m tests.tools.javascript
-	$(BIN)/pytest $(PYTEST)
+	$(BIN)/pytest -n 2 --dist loadfile $(PYTEST)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .

@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Final
 
+from tests.tools import system
+
 
 class Mode(enum.Enum):
     """How the proxy harms what passes through it.
@@ -225,10 +227,10 @@ class Clock:
     def __init__(self, folder: Path) -> None:
         self._file = folder / "clock"
         self.jump(0)
-        found = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
-        assert found, "this test needs libfaketime: apt-get install libfaketime"
+        found = system.find_clock()
+        assert found is not None, "this test needs libfaketime: apt-get install libfaketime"
         self.environment = {
-            "LD_PRELOAD": str(found[0]),
+            "LD_PRELOAD": str(found),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
             "FAKETIME_CACHE_DURATION": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",

@@ -6,7 +6,7 @@ import shlex
 import subprocess
 from pathlib import Path
 
-from tests.tools import compiler
+from tests.tools import system
 
 SOURCE = Path(__file__).with_name("nvml_standin.c")
 
@@ -56,8 +56,8 @@ gpu1.processes=
 
 def build(folder: Path, *, old_driver: bool = False) -> Path:
     """Compile it into `folder` as `libnvidia-ml.so.1`."""
-    cc = compiler.find()
-    assert cc is not None, "no C compiler; run: python -m tests.tools.compiler"
+    cc = system.find_compiler()
+    assert cc is not None, "no C compiler; run: python -m tests.tools.system"
     folder.mkdir(parents=True, exist_ok=True)
     library = folder / "libnvidia-ml.so.1"
     define = ["-DOLD_DRIVER"] if old_driver else []
