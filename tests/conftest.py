@@ -6,6 +6,7 @@ that MONITOR_TEST_CLICKHOUSE_URL names is used (its user must be allowed to make
 
 from __future__ import annotations
 
+import contextlib
 import os
 import uuid
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ from urllib.parse import urlsplit, urlunsplit
 
 import pytest
 
+from monitor.errors import MonitorError
 from monitor.store.client import Client, connect
 from monitor.store.migrate import ensure_database, migrate
 from tests.tools import clickhouse_server
@@ -53,13 +55,45 @@ def with_database(url: str, database: str) -> str:
     return urlunsplit(urlsplit(url)._replace(path=f"/{database}"))
 
 
+@pytest.fixture(scope="session")
+def migrated() -> Iterator[dict[str, str]]:
+    """Address of a store -> its migrated database, which tests share: making one takes longer than most tests."""
+    names: dict[str, str] = {}
+    yield names
+    for url, name in names.items():
+        with contextlib.suppress(MonitorError):  # a server of our own has ended by now
+            drop_database(url, name)
+
+
 @pytest.fixture
-def database(backend_url: str) -> Iterator[str]:
-    """A new, empty database."""
+def database(request: pytest.FixtureRequest, backend_url: str, migrated: dict[str, str]) -> Iterator[str]:
+    """An empty database: the shared, migrated one for a test that asks for `store_client`, else a new one."""
+    if "store_client" not in request.fixturenames:
+        name = make_database(backend_url)
+        yield name
+        drop_database(backend_url, name)
+        return
+    if backend_url not in migrated:
+        migrated[backend_url] = make_database(backend_url)
+        client = connect(backend_url, database=migrated[backend_url])
+        migrate(client)
+        client.close()
+    yield migrated[backend_url]
+    client = connect(backend_url, database=migrated[backend_url])
+    empty_all(client)
+    client.close()
+
+
+def make_database(url: str) -> str:
     name = f"test_{uuid.uuid4().hex[:12]}"
-    admin = connect(backend_url, database="default")
+    admin = connect(url, database="default")
     ensure_database(admin, name)
-    yield name
+    admin.close()
+    return name
+
+
+def drop_database(url: str, name: str) -> None:
+    admin = connect(url, database="default")
     admin.command(f"DROP DATABASE IF EXISTS {name}")
     admin.close()
 
@@ -74,8 +108,7 @@ def empty_client(backend_url: str, database: str) -> Iterator[Client]:
 
 @pytest.fixture
 def store_client(empty_client: Client) -> Client:
-    """A client of a fresh, migrated database."""
-    migrate(empty_client)
+    """A client of a migrated database without any row; its schema is not to be changed."""
     return empty_client
 
 
@@ -83,7 +116,7 @@ def empty_all(client: Client) -> None:
     """Empty every table of the client's database but the ledger of migrations."""
     query = (
         "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'"
-        " AND name != 'schema_migrations'"
+        " AND name != 'schema_migrations' AND total_rows != 0"
     )
     for (table,) in client.query(query).result_rows:
         client.command(f"TRUNCATE TABLE {table}")

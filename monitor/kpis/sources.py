@@ -94,16 +94,16 @@ def _numbered(client: Client, question: Question, ingredients: Mapping[str, str]
     between = _between(question.start_ns, question.end_ns)
     keys = ", ".join([*question.keys, "emitter"])
     columns = ", ".join([*question.key_columns, "emitter"])
-    ends = f"""SELECT {columns}, count() AS calls, min(seq) AS first, max(seq) AS last
+    ends = f"""SELECT {columns}, min(seq) AS first, max(seq) AS last
         FROM inferences WHERE seq > 0 AND {between} AND {condition} GROUP BY {keys}"""
     if set(question.by) | set(question.where) <= set(REPORTED):
-        reported = f"""SELECT {columns}, 0 AS calls, min(settled) + 1 AS first, max(settled) AS last
+        reported = f"""SELECT {columns}, min(settled) + 1 AS first, max(settled) AS last
             FROM sdk_reports WHERE {between} AND {condition} GROUP BY {keys}"""
-        ends = f"""SELECT {keys}, sum(calls) AS calls, min(first) AS first, max(last) AS last
+        ends = f"""SELECT {keys}, min(first) AS first, max(last) AS last
             FROM ({ends} UNION ALL {reported}) GROUP BY {keys} HAVING last >= first"""
     stored = f"""SELECT emitter, arrayCompact(arraySort(groupArray(seq))) AS seqs FROM inferences
         WHERE seq > 0 AND {_between(question.start_ns - REACH_NS, question.end_ns + REACH_NS)} GROUP BY emitter"""
-    per_emitter = f"""SELECT {keys}, calls AS reports, last - first + 1 AS sent,
+    per_emitter = f"""SELECT {keys}, last - first + 1 AS sent,
         {_place("last")} - {_place("first - 1")} AS stored
     FROM ({ends}) AS ends LEFT JOIN ({stored}) AS stored USING (emitter)"""
     return f"SELECT {_list(question.keys, ingredients)} FROM ({per_emitter}){_group_by(question)}"
@@ -138,7 +138,7 @@ SOURCES: Final[Mapping[str, Source]] = {
             nothing="no call in this window was numbered by the SDK",
             dimensions=DIMENSIONS,
             where_keys=WHERE_KEYS,
-            population={"calls__n": "sum(reports)"},
+            population={"calls__n": "sum(sent)"},
             build=_numbered,
         ),
     )

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -121,8 +122,8 @@ def run(endpoint: str, node: str, calls: int, queue: int) -> dict[str, Any]:
 @pytest.mark.parametrize("transport", ["grpc", "http"])
 def test_completeness_of_each_node(place: tuple[Receiving, Client], transport: str) -> None:
     target, client = place
-    endpoint = {"grpc": f"http://{target.grpc}", "http": target.http}[transport]
-    start = time.time_ns()
+    endpoint = {"grpc": f"http://{target.grpc}", "http": f"{target.http}/v1/traces"}[transport]
+    start = datetime.now(UTC) - timedelta(seconds=1)
     whole = run(endpoint, "whole", 20, 2048)
     # The oldest are dropped when the queue is full, so none of the last is missing.
     leaky = run(endpoint, "leaky", 50, 10)
@@ -140,7 +141,7 @@ def test_completeness_of_each_node(place: tuple[Receiving, Client], transport: s
         ("whole", "reports", 0),
         ("whole", "reports", 20),
     ]
-    window = Window(start_ns=start - 10**9, end_ns=time.time_ns() + 10**9)
+    window = Window(start=start, end=datetime.now(UTC) + timedelta(seconds=1))
     found = {
         value.group["node"]: value for value in evaluate(client, ["traffic.completeness"], window=window, by=["node"])
     }

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 
 from monitor.errors import SchemaTooNew, StoreError
 from monitor.store import dialects, gpu_dialects
-from monitor.store.client import Client
+from monitor.store.client import Client, connect
 from monitor.store.migrate import Migration, applied_versions, apply_retention, known_migrations, migrate, pending
+from tests.conftest import drop_database, make_database
 
 KNOWN = known_migrations()
 METRIC_TABLES = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
@@ -36,6 +38,17 @@ TABLES = {
     "gpu_samples_from_sum_mv",
     "schema_migrations",
 }
+
+
+@pytest.fixture
+def store_client(backend_url: str) -> Iterator[Client]:
+    """A client of a migrated database of its own, whose schema may be changed."""
+    name = make_database(backend_url)
+    client = connect(backend_url, database=name)
+    migrate(client)
+    yield client
+    client.close()
+    drop_database(backend_url, name)
 
 
 def schema(client: Client) -> dict[str, str]:
