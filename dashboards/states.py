@@ -93,7 +93,8 @@ def something_arrived() -> bool:
         else:
             st.subheader("Spans have arrived, but none is a model call")
             st.markdown(
-                "A model call is a span with `gen_ai.operation.name`, or of vLLM, LiteLLM, OpenInference or OpenLLMetry."
+                "A model call is a span with `gen_ai.operation.name`, or of vLLM, SGLang, TGI, Triton, LiteLLM, OpenInference,"
+                " OpenLLMetry, Langfuse, OpenLIT, Vercel AI, MLflow or pydantic-ai."
                 " What has arrived is on the page Traces. To send a model call:"
             )
         first, second, third = st.tabs(["From Python", "From any OpenTelemetry program", "A recorded workload"])
