@@ -47,8 +47,8 @@ $(VENV)/dev.stamp: $(BIN)/python requirements/dev.txt pyproject.toml
 
 # Writes the locked requirements anew, without index addresses; needs uv.
 lock:
-	uv pip compile -q pyproject.toml --extra server --extra build --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -o requirements/server.txt
-	uv pip compile -q pyproject.toml --extra server --extra build --extra dev --generate-hashes --no-emit-index-url --no-header --universal --python-version 3.11 -o requirements/dev.txt
+	uv pip compile -q pyproject.toml --extra server --extra build --generate-hashes --no-header --universal --python-version 3.11 -o requirements/server.txt
+	uv pip compile -q pyproject.toml --extra server --extra build --extra dev --generate-hashes --no-header --universal --python-version 3.11 -o requirements/dev.txt
 
 clean:
 	rm -rf $(VENV) demo-data .pytest_cache .mypy_cache .ruff_cache .hypothesis
