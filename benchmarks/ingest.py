@@ -21,7 +21,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,10 +127,10 @@ def _print_table(spans: int) -> None:
 
 
 def _case(folder: Path, transport: str, size: int, connections: int, spans: int) -> Case:
-    process, addresses = _start_service(folder / "data")
+    process, addresses = start_service(folder / "data")
     try:
-        _warm_up(addresses, 1)
-        before, begin = _cpu_s(process.pid), time.perf_counter()
+        warm_up(addresses["grpc"], addresses["clickhouse"], 1)
+        before, begin = cpu_s(process.pid), time.perf_counter()
         requests = spans // size
         # One connection has one request under way: what a single exporter does.
         sender = subprocess.run(
@@ -144,7 +144,7 @@ def _case(folder: Path, transport: str, size: int, connections: int, spans: int)
         while int(client.command("SELECT count() FROM otel_traces")) < wanted:
             time.sleep(0.02)
         stored_s = time.perf_counter() - begin - prepared_s
-        cpu = _cpu_s(process.pid) - before
+        cpu = cpu_s(process.pid) - before
         query = "SELECT sum(bytes_on_disk) FROM system.parts WHERE active AND database = currentDatabase()"
         disk = int(client.command(query)) / wanted
         client.close()
@@ -160,10 +160,10 @@ def _line(r: Round) -> str:
 
 
 def _round(folder: Path, requests: int, in_flight: int) -> Round:
-    process, addresses = _start_service(folder / "data")
+    process, addresses = start_service(folder / "data")
     try:
-        _warm_up(addresses, in_flight)
-        before = _cpu_s(process.pid)
+        warm_up(addresses["grpc"], addresses["clickhouse"], in_flight)
+        before = cpu_s(process.pid)
         begin = time.perf_counter()
         sender = subprocess.run(
             [sys.executable, "-m", "benchmarks.ingest", "--send", addresses["grpc"], str(requests), "--in-flight", str(in_flight)],
@@ -176,7 +176,7 @@ def _round(folder: Path, requests: int, in_flight: int) -> Round:
             time.sleep(0.02)
         # The generator prepares its requests before it starts its clock; that time is not the service's.
         stored_s = time.perf_counter() - begin - prepared_s
-        cpu = _cpu_s(process.pid) - before
+        cpu = cpu_s(process.pid) - before
         client.close()
     finally:
         process.terminate()
@@ -187,10 +187,15 @@ def _round(folder: Path, requests: int, in_flight: int) -> Round:
     return Round(spans / sent_s, spans / stored_s, cpu / spans * 1e6, p50, p99, arrow, arrow_raw)
 
 
-def _start_service(data: Path) -> tuple[subprocess.Popen[str], dict[str, str]]:
-    ports = [word for name in ("grpc", "http", "clickhouse") for word in (f"--{name}-port", "0")]
+EVERYTHING = ("--no-dashboard", *(word for name in ("grpc", "http", "clickhouse") for word in (f"--{name}-port", "0")))
+
+
+def start_service(
+    data: Path, command: str = "up", options: Sequence[str] = EVERYTHING
+) -> tuple[subprocess.Popen[str], dict[str, str]]:
+    """A `monitor` command that serves, on ports that are free, and its addresses once it is ready."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "monitor.cli", "up", "--data", str(data), "--no-dashboard", *ports],
+        [sys.executable, "-m", "monitor.cli", command, "--data", str(data), *options],
         stdout=subprocess.PIPE, text=True,
     )  # fmt: skip
     assert process.stdout is not None
@@ -207,16 +212,17 @@ def _read_back(path: Path) -> pa.Table:
         client.close()
 
 
-def _warm_up(addresses: dict[str, str], in_flight: int) -> None:
-    # First inserts and first compilation of the statement are several times slower.
-    asyncio.run(_send(addresses["grpc"], 1, in_flight, quiet=True))
-    client = connect(addresses["clickhouse"])
+def warm_up(grpc_address: str, store: str, in_flight: int) -> None:
+    """One request, until it is stored: first inserts and the first compilation of the statement are several times slower."""
+    asyncio.run(_send(grpc_address, 1, in_flight, quiet=True))
+    client = connect(store)
     while int(client.command("SELECT count() FROM inferences")) == 0:
         time.sleep(0.02)
     client.close()
 
 
-def _cpu_s(pid: int) -> float:
+def cpu_s(pid: int) -> float:
+    """CPU time that a process has used, in seconds."""
     fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
