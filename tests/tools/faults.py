@@ -71,9 +71,8 @@ class Proxy:
             server = socket.create_connection(("127.0.0.1", self._target_port), timeout=60)
             with server:
                 while head := _read_head(client):
-                    insert = b"INSERT" in head.split(b"\r\n", 1)[0]
                     server.sendall(head)
-                    self._pass_body(client, server, head, insert)
+                    insert = self._pass_body(client, server, head)
                     answer = _read_answer(server)
                     if self.mode == Mode.DELAY:
                         time.sleep(DELAY_S)
@@ -82,8 +81,11 @@ class Proxy:
                         return
                     client.sendall(answer)
 
-    def _pass_body(self, client: socket.socket, server: socket.socket, head: bytes, insert: bool) -> None:
+    def _pass_body(self, client: socket.socket, server: socket.socket, head: bytes) -> bool:
+        """Pass on, or harm, what follows the head; whether it is an INSERT, which stands in the address or the body."""
+        insert = b"INSERT" in head.split(b"\r\n", 1)[0]
         for number, piece in enumerate(_body(client, head)):
+            insert = insert or (number == 0 and b"INSERT INTO" in piece[:100])
             if insert and self.mode == Mode.CUT_REQUESTS:
                 server.sendall(piece[: len(piece) // 2])
                 self.harmed += number == 0
@@ -94,6 +96,7 @@ class Proxy:
                     time.sleep(0.05)
             else:
                 server.sendall(piece)
+        return insert
 
 
 def _read_head(sock: socket.socket) -> bytes:
