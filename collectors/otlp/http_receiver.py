@@ -31,7 +31,7 @@ logger = logging.getLogger(__name__)
 
 PROTOBUF: Final = "application/x-protobuf"
 JSON: Final = "application/json"
-_OTLP_PATHS: Final = frozenset(signal.path for signal in SIGNALS)
+_OTLP_PATHS: Final = frozenset(path for signal in SIGNALS for path in signal.paths)
 JSON_ASIDE_BYTES: Final = 32 * 1024  # JSON is read a hundred times as slowly as protobuf
 ReadyCheck = Callable[[], Awaitable[str | None]]
 
@@ -102,7 +102,11 @@ def make_app(
 
     return Starlette(
         routes=[
-            *(Route(lane.signal.path, export(lane), methods=["POST"]) for lane in pipeline.lanes.values()),
+            *(
+                Route(path, export(lane), methods=["POST"])
+                for lane in pipeline.lanes.values()
+                for path in lane.signal.paths
+            ),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metrics),

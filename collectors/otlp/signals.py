@@ -35,6 +35,8 @@ class Signal:
         The gRPC service whose `Export` takes it.
     rejected : str
         Field of the response's `partial_success` that says how many items were left out.
+    more_paths : tuple of str
+        Where it is taken over HTTP besides `path`.
     """
 
     name: str
@@ -44,10 +46,15 @@ class Signal:
     response: type[Message]
     rejected: str
     check: Callable[[bytes, Limits, int], Checked]
+    more_paths: tuple[str, ...] = ()
 
     @property
     def path(self) -> str:
         return f"/v1/{self.name}"
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        return (self.path, *self.more_paths)
 
     def normalise(self, body: bytes) -> bytes:
         """The same request in its proper encoding."""
@@ -62,6 +69,8 @@ TRACES: Final = Signal(
     response=ExportTraceServiceResponse,
     rejected="rejected_spans",
     check=check_traces,
+    # Langfuse's SDKs put this behind the address they are given, and cannot be told another.
+    more_paths=("/api/public/otel/v1/traces",),
 )
 LOGS: Final = Signal(
     name="logs",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import gzip
 import random
 import threading
@@ -224,12 +226,19 @@ def test_wrong_method_and_unknown_paths(target: Receiving) -> None:
     assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
+def basic(user: str, password: str) -> str:
+    return f"Basic {base64.b64encode(f'{user}:{password}'.encode('latin-1')).decode()}"
+
+
 def test_tokens(embedded: str, tmp_path: Path) -> None:
     with receiving(tmp_path / "data", embedded, tokens=("secret-one", "secret-two")) as guarded:
         for wrong in (
             {},
             {"authorization": "Bearer no"},
             {"authorization": "Basic secret-one"},
+            {"authorization": basic("secret-one", "")},
+            {"authorization": basic("pk", "secret")},
+            {"authorization": basic("pk", "\N{EURO SIGN}".encode("utf-16").decode("latin-1"))},
             {"authorization": "Bearer"},
         ):
             answer = post(guarded, body(1), **wrong)
@@ -239,7 +248,19 @@ def test_tokens(embedded: str, tmp_path: Path) -> None:
             assert error.code() is grpc.StatusCode.UNAUTHENTICATED
         assert post(guarded, body(400), authorization="Bearer secret-two").status_code == 200
         assert export(guarded, body(410), metadata=(("authorization", "bearer secret-one"),)) == b""
-        assert guarded.snapshot().refused_requests == {"unauthenticated": 8}
+        assert post(guarded, body(420), authorization=basic("pk", "secret-one")).status_code == 200
+        assert guarded.snapshot().refused_requests == {"unauthenticated": 14}
+
+
+def test_langfuse_sends_to_a_path_of_its_own(target: Receiving, embedded: str) -> None:
+    """As its SDK does with `LANGFUSE_BASE_URL` set to our address."""
+    path = "/api/public/otel/v1/traces"
+    assert post(target, body(4300, 2), path=path).status_code == 200
+    wait_stored(target)
+    with contextlib.closing(connect(embedded)) as client:
+        assert stored(client, 4300, 2) == 2
+    wrong = CLIENT.get(f"{target.http}{path}")
+    assert (wrong.status_code, wrong.headers["allow"]) == (405, "POST")
 
 
 class Away:
