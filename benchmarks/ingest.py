@@ -35,6 +35,7 @@ from monitor.store.migrate import migrate
 EXPORT = "/opentelemetry.proto.collector.trace.v1.TraceService/Export"
 THREADS = 2
 ARROW_ROWS = 131_072  # as many as a segment of the log holds
+STEADY_S = 20
 DISTINCT = 200  # requests prepared; sent again and again under a new time, which ClickHouse cannot tell from new ones
 
 
@@ -64,9 +65,13 @@ def main() -> None:
     parser.add_argument("--send", nargs=2, metavar=("ADDRESS", "REQUESTS"), help=argparse.SUPPRESS)
     parser.add_argument("--size", type=int, default=SPANS_PER_REQUEST, help=argparse.SUPPRESS)
     parser.add_argument("--connections", type=int, default=1, help=argparse.SUPPRESS)
+    parser.add_argument("--rate", type=float, default=0.0, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.send:
-        asyncio.run(_send(options.send[0], int(options.send[1]), options.in_flight, options.size, options.connections))
+        address, requests = options.send
+        asyncio.run(
+            _send(address, int(requests), options.in_flight, options.size, options.connections, rate=options.rate)
+        )
         return
     if options.table:
         _print_table(options.spans)
@@ -92,6 +97,12 @@ def main() -> None:
         "ratio stored / Arrow into otel_traces alone": [r.stored / r.arrow_raw for r in rounds],
     }.items():
         print(f"{label:<52} {statistics.median(values):>12,.2f}   ({min(values):,.2f} to {max(values):,.2f})")
+    rate = statistics.median(r.stored for r in rounds) / 2
+    with tempfile.TemporaryDirectory() as folder:
+        p50, p99 = _at_rate(Path(folder), rate, options.in_flight)
+    print(
+        f"acknowledgement at half of that load ({rate:,.0f} spans/s for {STEADY_S} s): p50 {p50:.1f}, p99 {p99:.1f} ms"
+    )
 
 
 @dataclass(frozen=True)
@@ -190,6 +201,24 @@ def _round(folder: Path, requests: int, in_flight: int) -> Round:
 EVERYTHING = ("--no-dashboard", *(word for name in ("grpc", "http", "clickhouse") for word in (f"--{name}-port", "0")))
 
 
+def _at_rate(folder: Path, rate: float, in_flight: int) -> tuple[float, float]:
+    """Acknowledgement p50 and p99, in ms, at a steady rate of spans a second."""
+    process, addresses = start_service(folder / "data")
+    try:
+        warm_up(addresses["grpc"], addresses["clickhouse"], in_flight)
+        requests = int(rate * STEADY_S / SPANS_PER_REQUEST)
+        sender = subprocess.run(
+            [sys.executable, "-m", "benchmarks.ingest", "--send", addresses["grpc"], str(requests),
+             "--in-flight", str(in_flight), "--rate", str(rate)],
+            check=True, capture_output=True, text=True,
+        )  # fmt: skip
+    finally:
+        process.terminate()
+        process.wait()
+    _, p50, p99, _ = (float(word) for word in sender.stdout.split())
+    return p50, p99
+
+
 def start_service(
     data: Path, command: str = "up", options: Sequence[str] = EVERYTHING
 ) -> tuple[subprocess.Popen[str], dict[str, str]]:
@@ -237,9 +266,11 @@ async def _send(
     size: int = SPANS_PER_REQUEST,
     connections: int = 1,
     quiet: bool = False,
+    rate: float = 0.0,
 ) -> None:
     """Send prepared requests over so many connections; address as HTTP if it has a scheme, else gRPC.
 
+    With a rate, in spans a second, each request has its time, and latency counts from then: a late one hides nothing.
     Prints seconds, p50 and p99 in ms, and seconds of preparation since the process began.
     """
     now = time.time_ns()
@@ -255,6 +286,10 @@ async def _send(
         async def one_by_one(export: Exporter) -> None:
             for number in left:
                 begin = time.perf_counter()
+                if rate:
+                    due = began + number * size / rate
+                    await asyncio.sleep(max(0.0, due - begin))
+                    begin = due
                 await export(bodies[number % len(bodies)])
                 latencies.append(time.perf_counter() - begin)
 
