@@ -1,0 +1,111 @@
+"""What servers of one cluster must agree on before the schema is changed: who answers, and how their tables are made.
+
+Replicas of a table find each other by its path in the Keeper, and ClickHouse refuses one that is made otherwise than
+those that are there. What a migration says is how the table began: since then it may have got columns and another time
+to live. So a server that has no replica yet makes it as the others have it now.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Final
+
+from monitor.errors import StoreAway, StoreError
+from monitor.store.client import Client
+from monitor.store.cluster import Layout
+
+_CREATE: Final = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)\s")
+_DEFINITION: Final = re.compile(r"CREATE TABLE (?:\w+|`(?:[^`\\]|\\.|``)*`)\.\w+\s+")
+
+
+def refuse_unfit_cluster(client: Client, layout: Layout) -> None:
+    """Say so if the cluster cannot get the schema as a whole, or would lose rows or take them twice.
+
+    Raises
+    ------
+    StoreAway
+        If a server does not answer. ON CLUSTER would wait for it for minutes.
+    StoreError
+        If the servers know no such cluster, or what they write to each replica does not go with the tables.
+    """
+    name = _name(client, layout)
+    query = (
+        "SELECT shard_num, count(), any(internal_replication) FROM system.clusters WHERE cluster = {cluster:String}"
+        " GROUP BY shard_num ORDER BY shard_num"
+    )
+    shards = client.query(query, parameters={"cluster": name}).result_rows
+    if not shards:
+        raise StoreError(
+            f"the server has no cluster `{name}` in its remote_servers; correct store.cluster, or add it there"
+        )
+    for number, replicas, internal in shards:
+        if int(replicas) > 1 and bool(internal) != layout.replicated:
+            raise StoreError(
+                f"shard {number} of the cluster `{name}` has {replicas} replicas, and its internal_replication is"
+                f" {'on' if internal else 'off'} in remote_servers, while the tables are"
+                f" {'' if layout.replicated else 'not '}replicated: {_harm(replicated=layout.replicated)};"
+                f" turn it {'on' if layout.replicated else 'off'} there, or change store.replicated"
+            )
+    if layout.on_cluster or layout.replicated:
+        _refuse_absence(client, layout, name, sum(int(replicas) for _, replicas, _ in shards))
+
+
+def _harm(*, replicated: bool) -> str:
+    return "each row would be written to all of them" if replicated else "each row would reach one of them only"
+
+
+def _name(client: Client, layout: Layout) -> str:
+    """The cluster's name, with what the server puts for macros."""
+    name = layout.cluster
+    if "{" in name:
+        for macro, value in client.query("SELECT macro, substitution FROM system.macros").result_rows:
+            name = name.replace(f"{{{macro}}}", str(value))
+    return name
+
+
+def _refuse_absence(client: Client, layout: Layout, name: str, servers: int) -> None:
+    query = (
+        f"SELECT count() FROM clusterAllReplicas('{layout.cluster}', system.one) SETTINGS skip_unavailable_shards = 1"
+    )
+    answering = int(str(client.command(query)))
+    if answering == servers:
+        return
+    query = (
+        "SELECT concat(host_name, ':', toString(port)) FROM system.clusters"
+        " WHERE cluster = {cluster:String} AND errors_count > 0 ORDER BY 1"
+    )
+    suspects = ", ".join(str(row[0]) for row in client.query(query, parameters={"cluster": name}).result_rows)
+    raise StoreAway(
+        f"{servers - answering} of {servers} servers of the cluster `{name}` do not answer"
+        f"{f' ({suspects})' if suspects else ''}, and the schema must be changed on all; start them, then run `monitor migrate`"
+    )
+
+
+def definitions(client: Client, layout: Layout) -> dict[str, str]:
+    """Name -> CREATE statement of each replicated table of this database, as servers of the cluster have it now.
+
+    Those of the same shard come first: they must be the same, while another shard may be one change ahead.
+    """
+    of_server = client.query("SELECT substitution FROM system.macros WHERE macro = 'shard'").result_rows
+    shard = str(of_server[0][0]) if of_server else ""
+    macro = "getMacro('shard')" if of_server else "''"
+    query = (
+        f"SELECT {macro} AS shard, name, create_table_query, toString(uuid) AS id"
+        f" FROM clusterAllReplicas('{layout.cluster}', system.tables)"
+        " WHERE database = {database:String} AND startsWith(engine, 'Replicated')"
+    )
+    rows = client.query(query, parameters={"database": client.database}).result_rows
+    found: dict[str, str] = {}
+    for _, name, create, identity in sorted(rows, key=lambda row: (row[0] != shard, *row)):
+        match = _DEFINITION.match(str(create))
+        if match is not None:
+            # Of a path by the table's id: by its own, a new replica would stand alone.
+            body = str(create)[match.end() :].replace("{uuid}", str(identity))
+            found.setdefault(str(name), f"CREATE TABLE IF NOT EXISTS {name}{layout.ddl} {body}")
+    return found
+
+
+def as_replicas_have_it(statement: str, present: dict[str, str]) -> str:
+    """The statement, or the one in `present` if it makes a table that is there already."""
+    match = _CREATE.match(statement)
+    return statement if match is None else present.get(match.group(1), statement)
