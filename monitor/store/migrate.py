@@ -15,7 +15,7 @@ from typing import Final
 from monitor.errors import SchemaTooNew, StoreError
 from monitor.store.client import Client
 from monitor.store.cluster import LOCAL, Layout, Renderer
-from monitor.store.replicas import as_replicas_have_it, definitions, refuse_unfit_cluster
+from monitor.store.replicas import Present, present_on, refuse_unfit_cluster
 
 METRIC_KINDS: Final = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
 _CREATED = re.compile(r"^CREATE TABLE IF NOT EXISTS (\w+)", re.MULTILINE)
@@ -127,13 +127,13 @@ def migrate(client: Client, known: list[Migration] | None = None, layout: Layout
     missing = pending(client, known)
     if layout is not None and layout.on_cluster and not missing and lacking_servers(client, layout, known):
         missing = known  # a server joined; what the others have is not changed by being made again
-    present: dict[str, str] = {}
+    present = Present()
     if layout is not None and missing:
         refuse_unfit_cluster(client, layout)
-        present = definitions(client, layout) if layout.replicated else {}
+        present = present_on(client, layout) if layout.replicated else present
     if layout is None or not layout.on_cluster or missing:
         for statement in _preparations(client, layout):
-            client.command(as_replicas_have_it(statement, present))
+            client.command(present.adapt(statement))
     renderer = Renderer(layout) if layout is not None else None
     settings = layout.settings if layout is not None else {}
     for migration in known:
@@ -142,7 +142,7 @@ def migrate(client: Client, known: list[Migration] | None = None, layout: Layout
         if migration not in missing:
             continue
         for statement in statements:
-            client.command(as_replicas_have_it(statement, present), settings=settings)
+            client.command(present.adapt(statement), settings=settings)
         client.insert(
             "schema_migrations",
             [[migration.version, migration.name, migration.checksum]],

@@ -8,13 +8,16 @@ to live. So a server that has no replica yet makes it as the others have it now.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, field
 from typing import Final
 
 from monitor.errors import StoreAway, StoreError
 from monitor.store.client import Client
 from monitor.store.cluster import Layout
 
-_CREATE: Final = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)\s")
+_TABLE: Final = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)\b")
+_VIEW: Final = re.compile(r"CREATE MATERIALIZED VIEW IF NOT EXISTS (\w+)\b")
+_NO_ID: Final = "00000000-0000-0000-0000-000000000000"
 _DEFINITION: Final = re.compile(r"CREATE TABLE (?:\w+|`(?:[^`\\]|\\.|``)*`)\.\w+\s+")
 
 
@@ -81,10 +84,27 @@ def _refuse_absence(client: Client, layout: Layout, name: str, servers: int) -> 
     )
 
 
-def definitions(client: Client, layout: Layout) -> dict[str, str]:
-    """Name -> CREATE statement of each replicated table of this database, as servers of the cluster have it now.
+@dataclass(frozen=True, kw_only=True)
+class Present:
+    """What servers of the cluster have: CREATE statement of each replicated table, id of each materialized view."""
 
-    Those of the same shard come first: they must be the same, while another shard may be one change ahead.
+    tables: dict[str, str] = field(default_factory=dict)
+    views: dict[str, str] = field(default_factory=dict)
+
+    def adapt(self, statement: str) -> str:
+        """The statement of a migration, as replicas can follow it that are not the first."""
+        if (match := _TABLE.match(statement)) is not None:
+            return self.tables.get(match.group(1), statement)
+        if (match := _VIEW.match(statement)) is not None and match.group(1) in self.views:
+            # By the view's id and the insert's token a replica knows rows that came through another replica before.
+            return f"{match.group()} UUID '{self.views[match.group(1)]}'{statement[match.end() :]}"
+        return statement
+
+
+def present_on(client: Client, layout: Layout) -> Present:
+    """What servers of the cluster have by now in this database.
+
+    That of the same shard comes first: it must be the same, while another shard may be one change ahead.
     """
     of_server = client.query("SELECT substitution FROM system.macros WHERE macro = 'shard'").result_rows
     shard = str(of_server[0][0]) if of_server else ""
@@ -92,20 +112,15 @@ def definitions(client: Client, layout: Layout) -> dict[str, str]:
     query = (
         f"SELECT {macro} AS shard, name, create_table_query, toString(uuid) AS id"
         f" FROM clusterAllReplicas('{layout.cluster}', system.tables)"
-        " WHERE database = {database:String} AND startsWith(engine, 'Replicated')"
+        " WHERE database = {database:String} AND (startsWith(engine, 'Replicated') OR engine = 'MaterializedView')"
     )
     rows = client.query(query, parameters={"database": client.database}).result_rows
-    found: dict[str, str] = {}
+    found = Present()
     for _, name, create, identity in sorted(rows, key=lambda row: (row[0] != shard, *row)):
-        match = _DEFINITION.match(str(create))
-        if match is not None:
-            # Of a path by the table's id: by its own, a new replica would stand alone.
-            body = str(create)[match.end() :].replace("{uuid}", str(identity))
-            found.setdefault(str(name), f"CREATE TABLE IF NOT EXISTS {name}{layout.ddl} {body}")
+        if (match := _DEFINITION.match(create)) is not None:
+            # Of a path by the table's id: by an id of its own, a new replica would stand alone.
+            body = create[match.end() :].replace("{uuid}", identity)
+            found.tables.setdefault(name, f"CREATE TABLE IF NOT EXISTS {name}{layout.ddl} {body}")
+        elif identity != _NO_ID:
+            found.views.setdefault(name, identity)
     return found
-
-
-def as_replicas_have_it(statement: str, present: dict[str, str]) -> str:
-    """The statement, or the one in `present` if it makes a table that is there already."""
-    match = _CREATE.match(statement)
-    return statement if match is None else present.get(match.group(1), statement)
