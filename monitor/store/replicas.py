@@ -11,12 +11,15 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
+from clickhouse_connect.driver.exceptions import ClickHouseError
+
 from monitor.errors import StoreAway, StoreError
-from monitor.store.client import Client
+from monitor.store.client import Client, is_transient
 from monitor.store.cluster import Layout
 
 _TABLE: Final = re.compile(r"CREATE TABLE IF NOT EXISTS (\w+)\b")
 _VIEW: Final = re.compile(r"CREATE MATERIALIZED VIEW IF NOT EXISTS (\w+)\b")
+_ADDRESS: Final = re.compile(r"\(([^()\s]+:\d+)\)")  # of the server, in ClickHouse's words
 _NO_ID: Final = "00000000-0000-0000-0000-000000000000"
 _DEFINITION: Final = re.compile(r"CREATE TABLE (?:\w+|`(?:[^`\\]|\\.|``)*`)\.\w+\s+")
 
@@ -50,7 +53,7 @@ def refuse_unfit_cluster(client: Client, layout: Layout) -> None:
                 f" turn it {'on' if layout.replicated else 'off'} there, or change store.replicated"
             )
     if layout.on_cluster or layout.replicated:
-        _refuse_absence(client, layout, name, sum(int(replicas) for _, replicas, _ in shards))
+        _refuse_absence(client, layout, name)
 
 
 def _harm(*, replicated: bool) -> str:
@@ -66,22 +69,17 @@ def _name(client: Client, layout: Layout) -> str:
     return name
 
 
-def _refuse_absence(client: Client, layout: Layout, name: str, servers: int) -> None:
-    query = (
-        f"SELECT count() FROM clusterAllReplicas('{layout.cluster}', system.one) SETTINGS skip_unavailable_shards = 1"
-    )
-    answering = int(str(client.command(query)))
-    if answering == servers:
-        return
-    query = (
-        "SELECT concat(host_name, ':', toString(port)) FROM system.clusters"
-        " WHERE cluster = {cluster:String} AND errors_count > 0 ORDER BY 1"
-    )
-    suspects = ", ".join(str(row[0]) for row in client.query(query, parameters={"cluster": name}).result_rows)
-    raise StoreAway(
-        f"{servers - answering} of {servers} servers of the cluster `{name}` do not answer"
-        f"{f' ({suspects})' if suspects else ''}, and the schema must be changed on all; start them, then run `monitor migrate`"
-    )
+def _refuse_absence(client: Client, layout: Layout, name: str) -> None:
+    try:
+        client.command(f"SELECT count() FROM clusterAllReplicas('{layout.cluster}', system.one)")
+    except ClickHouseError as error:
+        if not is_transient(error):
+            raise
+        found = _ADDRESS.search(str(error))
+        raise StoreAway(
+            f"a server of the cluster `{name}` does not answer{f' ({found.group(1)})' if found else ''}, and the schema is"
+            " to be changed on all of them; start it, then run `monitor migrate`"
+        ) from error
 
 
 @dataclass(frozen=True, kw_only=True)
