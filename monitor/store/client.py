@@ -52,7 +52,7 @@ _READONLY = 164
 # "Try later": too many parts, memory, time-outs, network, quota, read-only disk, no space, replica trouble.
 _TRANSIENT = frozenset({
     23, 74, 75, 76, 159, 201, 202, 203, 209, 210, 216, 219, 225, 236, 241, 242, 243, 252, 254, 279, 285, 286, 307, 319,
-    394, 415, 425, 439, 516, 194, 164, 999,
+    341, 394, 415, 425, 439, 516, 517, 194, 164, 999,
 })  # fmt: skip
 # What makes a Distributed table answer and take rows as a plain one does; without such tables they change nothing.
 _CLUSTER_SETTINGS = {

@@ -68,6 +68,12 @@ class Layout:
         """What follows the name of a table that a statement makes, changes or drops."""
         return f" ON CLUSTER '{self.cluster}'" if self.on_cluster else ""
 
+    @property
+    def settings(self) -> dict[str, int]:
+        """Settings of statements that change tables."""
+        # Where each server is told by itself, the next must know what the one before it changed, or it refuses (517).
+        return {"alter_sync": 2} if self.replicated and not self.on_cluster else {}
+
 
 @dataclass
 class Renderer:

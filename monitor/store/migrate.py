@@ -15,6 +15,7 @@ from typing import Final
 from monitor.errors import SchemaTooNew, StoreError
 from monitor.store.client import Client
 from monitor.store.cluster import LOCAL, Layout, Renderer
+from monitor.store.replicas import Present, present_on, refuse_unfit_cluster
 
 METRIC_KINDS: Final = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
 _CREATED = re.compile(r"^CREATE TABLE IF NOT EXISTS (\w+)", re.MULTILINE)
@@ -62,8 +63,14 @@ def known_migrations() -> list[Migration]:
 
 def ensure_database(client: Client, database: str, layout: Layout | None = None) -> None:
     """Make the database if it is not there; `client` must be connected without it."""
-    ddl = layout.ddl if layout is not None else ""
-    client.command(f"CREATE DATABASE IF NOT EXISTS `{database.replace('`', '')}`{ddl}")
+    name = database.replace("`", "")
+    # A statement for all servers waits for each: none without need. One that joined gets its database with its tables.
+    if layout is None or not layout.on_cluster or not client.command(f"EXISTS DATABASE `{name}`"):
+        client.command(_create_database(name, layout))
+
+
+def _create_database(name: str, layout: Layout | None) -> str:
+    return f"CREATE DATABASE IF NOT EXISTS `{name}`{layout.ddl if layout is not None else ''}"
 
 
 def applied_versions(client: Client) -> dict[int, tuple[str, str]]:
@@ -107,22 +114,35 @@ def migrate(client: Client, known: list[Migration] | None = None, layout: Layout
     """Bring the schema up to date; returns what was applied, in order.
 
     With a `layout` without ON CLUSTER this is one server's part of it: each server keeps its own account of what it has.
+
+    Raises
+    ------
+    SchemaTooNew, StoreError
+        If the store is another release's, or the cluster is not fit for the tables.
+    StoreAway
+        If something is to be changed, and a server of the cluster that must know does not answer.
     """
     known = known_migrations() if known is None else known
     refuse_other_layout(client, layout)
     missing = pending(client, known)
     if layout is not None and layout.on_cluster and not missing and lacking_servers(client, layout, known):
         missing = known  # a server joined; what the others have is not changed by being made again
-    for statement in _rendered_ledger(layout):
-        client.command(statement)
+    present = Present()
+    if layout is not None and missing:
+        refuse_unfit_cluster(client, layout)
+        present = present_on(client, layout) if layout.replicated else present
+    if layout is None or not layout.on_cluster or missing:
+        for statement in _preparations(client, layout):
+            client.command(present.adapt(statement))
     renderer = Renderer(layout) if layout is not None else None
+    settings = layout.settings if layout is not None else {}
     for migration in known:
         # Those that the store has are rendered as well: they say what is a table and what a view.
         statements = renderer.all(migration.statements) if renderer is not None else migration.statements
         if migration not in missing:
             continue
         for statement in statements:
-            client.command(statement)
+            client.command(present.adapt(statement), settings=settings)
         client.insert(
             "schema_migrations",
             [[migration.version, migration.name, migration.checksum]],
@@ -132,9 +152,11 @@ def migrate(client: Client, known: list[Migration] | None = None, layout: Layout
     return missing
 
 
-def _rendered_ledger(layout: Layout | None) -> list[str]:
-    # Where one server makes the schema for all, all must know; else each has an account of its own.
-    return Renderer(layout).render(_LEDGER) if layout is not None and layout.on_cluster else [_LEDGER]
+def _preparations(client: Client, layout: Layout | None) -> list[str]:
+    """What migrations need: the account of them and, where one server makes the schema for all, the database."""
+    if layout is None or not layout.on_cluster:
+        return [_LEDGER]  # each server has an account of its own
+    return [_create_database(str(client.database), layout), *Renderer(layout).render(_LEDGER)]
 
 
 def base_tables(known: list[Migration]) -> list[str]:
@@ -143,7 +165,7 @@ def base_tables(known: list[Migration]) -> list[str]:
 
 
 def lacking_servers(client: Client, layout: Layout, known: list[Migration]) -> list[str]:
-    """Servers of the cluster that do not have all tables."""
+    """Servers of the cluster that do not have all tables; of those that answer, as a start must not wait for the rest."""
     query = (
         "SELECT hostName() AS host, uniqExactIf(name, database = {database:String} AND has({tables:Array(String)}, name)) AS present"
         f" FROM clusterAllReplicas('{layout.cluster}', system.tables) GROUP BY host, tcpPort() HAVING present < {{wanted:UInt32}}"
@@ -151,7 +173,8 @@ def lacking_servers(client: Client, layout: Layout, known: list[Migration]) -> l
     )
     wanted = [f"{name}{LOCAL}" for name in base_tables(known)]
     parameters = {"database": client.database, "tables": wanted, "wanted": len(wanted)}
-    return [str(host) for host, _ in client.query(query, parameters=parameters).result_rows]
+    settings = {"skip_unavailable_shards": 1}
+    return [str(host) for host, _ in client.query(query, parameters=parameters, settings=settings).result_rows]
 
 
 def refuse_other_layout(client: Client, layout: Layout | None) -> None:
@@ -202,6 +225,5 @@ def apply_retention(
         present = str(client.query(query, parameters={"table": table}).result_rows[0][0])
         if f"TTL {clause}" not in present:
             # Parts are dropped whole, so there is nothing to rewrite now.
-            client.command(
-                f"ALTER TABLE {table}{ddl} MODIFY TTL {clause}", settings={"materialize_ttl_after_modify": 0}
-            )
+            settings = {"materialize_ttl_after_modify": 0, **(layout.settings if layout is not None else {})}
+            client.command(f"ALTER TABLE {table}{ddl} MODIFY TTL {clause}", settings=settings)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 
 import pytest
+from clickhouse_connect.driver.exceptions import DatabaseError
 
 from monitor.errors import StoreError
-from monitor.store.client import Client, connect
+from monitor.store.client import Client, connect, is_transient
 from monitor.store.cluster import Layout, Renderer, render
 from monitor.store.migrate import base_tables, known_migrations
 
@@ -66,6 +67,13 @@ def test_replicas_that_are_made_one_by_one_share_a_path() -> None:
         "ReplicatedReplacingMergeTree('/clickhouse/tables/{shard}/{database}/facts_local', '{replica}', at)"
         in renderer.render(FACTS)[0]
     )
+
+
+def test_the_next_replica_knows_what_the_one_before_it_changed() -> None:
+    """Else it refuses a change of its own (517). With ON CLUSTER the servers see to that."""
+    assert Layout(cluster="c", on_cluster=False, replicated=True).settings == {"alter_sync": 2}
+    assert PLAIN.settings == KEEPER.settings == {}
+    assert is_transient(DatabaseError("Code: 517. DB::Exception: Metadata on replica is not up to date", code=517))
 
 
 def _key(create: str) -> str:

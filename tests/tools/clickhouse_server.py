@@ -2,7 +2,9 @@
 
 The library's entry point is `clickhouse local` with its full command line, which can listen. Users: `monitor`, who may do
 all, `reader` (readonly = 2) and `locked` (readonly = 1), all with the password; `default`, without one, is what the engine
-itself and the shards among themselves use. There is no Keeper in it, so no ON CLUSTER and no replication.
+itself and the shards among themselves use. There is no Keeper in it; with a ZooKeeper (`--keeper PORT`) replicated
+tables are made, and find each other there. That is all: the library has nothing that sends parts to other replicas, so
+such tables stay read-only, and there is no ON CLUSTER.
 """
 
 from __future__ import annotations
@@ -24,6 +26,9 @@ from tests.tools.clickhouse_library import library
 
 PASSWORD = "a-real-pass:word@1"
 CLUSTER = "monitor"
+# The same servers as replicas of one shard, of which each gets every row (COPIES) or one of them does (REPLICAS).
+COPIES = "copies"
+REPLICAS = "replicas"
 
 
 class _Result(ctypes.Structure):
@@ -135,12 +140,20 @@ def running(path: Path) -> Iterator[Server]:
 
 
 @contextlib.contextmanager
-def cluster(folder: Path, shards: int = 2) -> Iterator[list[Server]]:
-    """Servers that know each other as the shards of the cluster `CLUSTER`; a list whose items a test may replace."""
+def cluster(folder: Path, shards: int = 2, *, keeper: int | None = None) -> Iterator[list[Server]]:
+    """Servers that know each other as the shards of the cluster `CLUSTER`; a list whose items a test may replace.
+
+    With the port of a ZooKeeper as `keeper` their macros say that they are replicas of one shard, as in `REPLICAS`.
+    """
     tcp_ports = [free_port() for _ in range(shards)]
     hosts = ",".join(f"127.0.0.1:{port}" for port in tcp_ports)
+    more = ("--keeper", str(keeper)) if keeper else ()
     servers = [
-        launch(folder / f"shard{number}", None, ("--tcp-port", str(port), "--cluster", hosts, "--shard", str(number)))
+        launch(
+            folder / f"shard{number}",
+            None,
+            ("--tcp-port", str(port), "--cluster", hosts, "--shard", str(number), *more),
+        )
         for number, port in enumerate(tcp_ports, 1)
     ]
     try:
@@ -152,7 +165,9 @@ def cluster(folder: Path, shards: int = 2) -> Iterator[list[Server]]:
             server.stop()
 
 
-def _write_config(folder: Path, password: str, hosts: str, shard: int, *, read_only: bool) -> Path:
+def _write_config(
+    folder: Path, password: str, hosts: str, number: int, keeper: int | None = None, *, read_only: bool = False
+) -> Path:
     secret = f"<password>{password}</password>"
     profile = "reading" if read_only else "default"
     networks = "<networks><ip>::1</ip><ip>127.0.0.1</ip></networks><quota>default</quota>"
@@ -166,15 +181,30 @@ def _write_config(folder: Path, password: str, hosts: str, shard: int, *, read_o
         "</users><quotas><default/></quotas></clickhouse>",
         encoding="utf-8",
     )
-    shards = "".join(
-        f"<shard><replica><host>{host}</host><port>{port}</port></replica></shard>"
+    replicas = [
+        f"<replica><host>{host}</host><port>{port}</port></replica>"
         for host, port in (each.split(":") for each in hosts.split(",") if each)
+    ]
+    servers = "".join(
+        f"<{name}>{shards}</{name}>"
+        for name, shards in (
+            (CLUSTER, "".join(f"<shard>{replica}</shard>" for replica in replicas)),
+            (COPIES, f"<shard>{''.join(replicas)}</shard>"),
+            (REPLICAS, f"<shard><internal_replication>true</internal_replication>{''.join(replicas)}</shard>"),
+        )
+        if replicas
     )
-    servers = f"<remote_servers><{CLUSTER}>{shards}</{CLUSTER}></remote_servers>" if shards else ""
+    # Each says where its sessions are: as the library gives all servers one id, they would end each other's.
+    meeting = (
+        f"<zookeeper><node><host>127.0.0.1</host><port>{keeper}</port></node>"
+        f"<sessions_path>/sessions/{number}</sessions_path></zookeeper>"
+        if keeper
+        else ""
+    )
     config = folder / "config.xml"
     config.write_text(
-        f"<clickhouse><users_config>{folder}/users.xml</users_config>{servers}"
-        f"<macros><shard>{shard}</shard><replica>r{shard}</replica></macros></clickhouse>",
+        f"<clickhouse><users_config>{folder}/users.xml</users_config><remote_servers>{servers}</remote_servers>{meeting}"
+        f"<macros><shard>{1 if keeper else number}</shard><replica>r{number}</replica></macros></clickhouse>",
         encoding="utf-8",
     )
     return config
@@ -189,11 +219,14 @@ def main() -> None:
     parser.add_argument("--tcp-port", type=int, help="where other shards reach it")
     parser.add_argument("--cluster", default="", help="HOST:TCP_PORT,HOST:TCP_PORT,… one shard each")
     parser.add_argument("--shard", type=int, default=1)
+    parser.add_argument("--keeper", type=int, help="port of a ZooKeeper, with which the shards are replicas of one")
     parser.add_argument("--seconds", type=int, default=3600, help="stop by itself after this long")
     options = parser.parse_args()
     folder = options.path.with_name(f"{options.path.name}-config")
     folder.mkdir(exist_ok=True)
-    config = _write_config(folder, options.password, options.cluster, options.shard, read_only=options.read_only)
+    config = _write_config(
+        folder, options.password, options.cluster, options.shard, options.keeper, read_only=options.read_only
+    )
     listen = "SYSTEM START LISTEN HTTP;"
     if options.tcp_port:
         listen += " SYSTEM START LISTEN TCP;"

@@ -1,4 +1,4 @@
-"""What tests need of the system: a C compiler, and a clock that can be bent. What is missing comes from Debian's packages."""
+"""What tests need of the system: a C compiler, a clock that can be bent, ZooKeeper. What is missing comes from Debian's packages."""
 
 from __future__ import annotations
 
@@ -20,6 +20,17 @@ def find_clock() -> Path | None:
     return next((path for path in sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))), None)
 
 
+def find_java() -> str | None:
+    """Path of a Java that is installed."""
+    return shutil.which("java")
+
+
+def find_zookeeper() -> Path | None:
+    """Path of ZooKeeper's library; it names those that it needs, which lie beside it."""
+    path = Path("/usr/share/java/zookeeper.jar")
+    return path if path.exists() else None
+
+
 def install() -> None:
     """Install what is missing.
 
@@ -30,6 +41,8 @@ def install() -> None:
     """
     missing = [] if find_compiler() else ["gcc", "libc6-dev"]
     missing += [] if find_clock() else ["libfaketime"]
+    missing += [] if find_java() else ["default-jre-headless"]
+    missing += [] if find_zookeeper() else ["libzookeeper-java"]
     if missing and not _install(missing):
         sys.exit(f"the tests need {' '.join(missing)}; install them, and name another compiler with CC=…")
 
