@@ -311,7 +311,7 @@ def _time_ns(value: object) -> int:
     since = (value - _EPOCH) // timedelta(microseconds=1) * 1000
     if since <= 0:
         raise Wrong("at", f"at must be after 1970, not {_shown(value)}")
-    return since
+    return min(since, 2**63 - 1)  # more cannot be encoded, and is clamped by any collector
 
 
 def _encodable(value: str) -> str:
