@@ -428,6 +428,11 @@ def _check_together(settings: Settings, where: str) -> None:
     if bool(settings.collectors.tls_cert) != bool(settings.collectors.tls_key):
         given, missing = ("tls_cert", "tls_key") if settings.collectors.tls_cert else ("tls_key", "tls_cert")
         raise ConfigError(f"{where}: `collectors.{given}` is set, but `collectors.{missing}` is not; TLS needs both")
+    if settings.collectors.page_tokens and not settings.collectors.tokens:
+        raise ConfigError(
+            f"{where}: `collectors.page_tokens` is set, but `collectors.tokens` is not, so that nobody needs a token;"
+            " set `tokens` too"
+        )
     _check_cluster(settings, where)
     loopback = settings.collectors.host in ("127.0.0.1", "::1", "localhost")
     if not loopback and not settings.collectors.tokens:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Final
 
 CLIENTS_MAX: Final = 10_000
+_NAME_CHARS_MAX: Final = 64
 _V6_PREFIX: Final = 64  # what one household has; single addresses cost nothing
 
 
@@ -61,8 +62,7 @@ def client_of(host: str) -> str:
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
-        return host
-    if address.version == 6:
-        mapped = address.ipv4_mapped
-        return str(mapped or ipaddress.ip_network((int(address), _V6_PREFIX), strict=False))
+        return host[:_NAME_CHARS_MAX]  # of a proxy, which may say anything
+    if isinstance(address, ipaddress.IPv6Address):
+        return str(address.ipv4_mapped or ipaddress.IPv6Network((int(address), _V6_PREFIX), strict=False))
     return host

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -29,7 +30,7 @@ from monitor.store.client import connect
 from monitor.store.migrate import ensure_database, migrate
 from tests.collectors.receiving import receiving
 from tests.conftest import drop_database, empty_all, with_database
-from tests.sdk.conftest import plain
+from tests.sdk.conftest import ROOT, plain
 
 TRACE, SPAN = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 AT = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
@@ -335,6 +336,36 @@ def test_where_they_have_no_way_to_go(
         sdk.feedback(TRACE, thumbs="up")
     assert [record.message for record in caplog.records] == [f"monitor: judgements are not sent, because {why}."]
     assert judged() == (0, 0, 0, 0, 0, 0)
+
+
+def test_an_endpoint_of_init_stands_against_the_environment(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OTEL_LOGS_EXPORTER", "none")
+    sdk.init("svc", endpoint=logs.endpoint)
+    sdk.feedback(TRACE, thumbs="up")
+    assert sdk.flush()
+    assert len(logs.records()) == 1
+
+
+def test_the_example_of_the_documentation(logs: Logs, python: Callable[..., str]) -> None:
+    text = (ROOT / "docs" / "judgements.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"^```python\n(.*?)^```$", text, re.DOTALL | re.MULTILINE)
+    script = example.replace("http://localhost:4317", logs.endpoint)
+    # The collector of this test takes no spans.
+    assert "Traceback" not in python(script, MONITOR_SDK_RAISE="1")
+    found = logs.records()
+    assert [
+        (said.get("gen_ai.evaluation.name") or said["monitor.engagement.kind"], said.get("monitor.evaluation.source"))
+        for _, _, said in found
+    ] == [
+        ("polite", "judge"),
+        ("correct", "human"),
+        ("correct", "ground_truth"),
+        ("thumbs", None),
+        ("copy", None),
+        ("abandon", None),
+    ]
+    assert [bool(record.span_id) for _, record, _ in found] == [True, False, False, False, True, False]
+    assert len({record.trace_id for _, record, _ in found[:-1]}) == 1
 
 
 def test_text_that_cannot_be_encoded_takes_no_batch_with_it(logs: Logs) -> None:
