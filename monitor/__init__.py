@@ -3,6 +3,30 @@
 `import monitor` gives the SDK and nothing heavier than opentelemetry-sdk.
 """
 
-from monitor.sdk import Call, Stats, flush, inference, init, shutdown, stats
+from monitor.sdk import (
+    Call,
+    Stats,
+    engagement,
+    evaluate,
+    feedback,
+    flush,
+    inference,
+    init,
+    label,
+    shutdown,
+    stats,
+)
 
-__all__ = ["Call", "Stats", "flush", "inference", "init", "shutdown", "stats"]
+__all__ = [
+    "Call",
+    "Stats",
+    "engagement",
+    "evaluate",
+    "feedback",
+    "flush",
+    "inference",
+    "init",
+    "label",
+    "shutdown",
+    "stats",
+]

@@ -75,9 +75,14 @@ CALLS_ENDED: Final = "monitor.sdk.calls.ended"
 CALLS_UNSAMPLED: Final = "monitor.sdk.calls.unsampled"
 CALLS_SETTLED: Final = "monitor.sdk.calls.settled"
 CALLS_OPEN: Final = "monitor.sdk.calls.open"
+JUDGEMENTS_REFUSED: Final = "monitor.sdk.judgements.refused"
 
 # Judgements and engagement, beside OpenTelemetry's `gen_ai.evaluation.*`.
 EVALUATION_EVENT: Final = "gen_ai.evaluation.result"
+EVALUATION_NAME: Final = "gen_ai.evaluation.name"
+EVALUATION_SCORE: Final = "gen_ai.evaluation.score.value"
+EVALUATION_LABEL: Final = "gen_ai.evaluation.score.label"
+EVALUATION_EXPLANATION: Final = "gen_ai.evaluation.explanation"
 EVALUATION_SOURCE: Final = "monitor.evaluation.source"
 EVALUATION_EVALUATOR: Final = "monitor.evaluation.evaluator"
 ENGAGEMENT_EVENT: Final = "monitor.engagement"
@@ -91,3 +96,8 @@ TIME_CLAMPED: Final = "monitor.time_clamped"
 
 DEPLOYMENTS: Final = ("on_premises", "cloud", "hybrid", "edge", "api")
 PRICINGS: Final = ("on_demand", "reserved", "spot", "serverless", "per_token", "owned")
+EVALUATION_SOURCES: Final = ("ground_truth", "human", "user", "judge", "moderation", "probe")
+# Others are taken as well; each of these is known to some KPI or page.
+THUMBS: Final = "thumbs"
+COMMENT: Final = "comment"
+THUMBS_VALUES: Final = ("up", "down")

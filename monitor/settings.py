@@ -93,6 +93,11 @@ class CollectorSettings(Section):
     )
     dashboard_port: int = Field(8501, ge=0, le=65535, description="Dashboard port; 0 picks a free one.")
     tokens: list[SecretStr] = Field([], description="Bearer tokens; when any is set, requests without one are refused.")
+    page_tokens: list[SecretStr] = Field(
+        [],
+        description="Bearer tokens that web pages may hold, where anybody can read them: good for `/api/feedback`, and for"
+        " `/api/evaluations` in the name of a user, and for nothing else.",
+    )
     max_message_bytes: int = Field(64 * MIB, ge=1024, description="Largest request, after decompression, in bytes.")
     max_wal_bytes: int = Field(
         4096 * MIB,
@@ -122,6 +127,13 @@ class CollectorSettings(Section):
     cors_origins: list[str] = Field(
         [], description="Origins whose pages may send telemetry from browsers, such as `https://app.example.com`."
     )
+    api_rate: float = Field(
+        20.0,
+        gt=0,
+        description="Requests a second to `/api/evaluations` and `/api/feedback` that one client may send on average.",
+    )
+    api_burst: int = Field(100, ge=1, description="Requests that such a client may send at once after a pause.")
+    api_max_bytes: int = Field(MIB, ge=1024, description="Largest request to these two, after decompression, in bytes.")
     segment_spans: int = Field(
         131_072, ge=1, le=500_000, description="Spans in one write-ahead segment, which is one insert into ClickHouse."
     )
@@ -146,7 +158,7 @@ class CollectorSettings(Section):
         description="A span that says it begins later than this from now is stored with its time of arrival.",
     )
 
-    @field_validator("tokens")
+    @field_validator("tokens", "page_tokens")
     @classmethod
     def _no_empty_token(cls, value: list[SecretStr]) -> list[SecretStr]:
         if any(not token.get_secret_value() for token in value):
@@ -416,6 +428,11 @@ def _check_together(settings: Settings, where: str) -> None:
     if bool(settings.collectors.tls_cert) != bool(settings.collectors.tls_key):
         given, missing = ("tls_cert", "tls_key") if settings.collectors.tls_cert else ("tls_key", "tls_cert")
         raise ConfigError(f"{where}: `collectors.{given}` is set, but `collectors.{missing}` is not; TLS needs both")
+    if settings.collectors.page_tokens and not settings.collectors.tokens:
+        raise ConfigError(
+            f"{where}: `collectors.page_tokens` is set, but `collectors.tokens` is not, so that nobody needs a token;"
+            " set `tokens` too"
+        )
     _check_cluster(settings, where)
     loopback = settings.collectors.host in ("127.0.0.1", "::1", "localhost")
     if not loopback and not settings.collectors.tokens:

@@ -49,6 +49,11 @@ class TooSlow(Retryable):
     reason = "too_slow"
 
 
+def content_type(request: Request) -> str:
+    """The media type without its parameters, in lower case; empty if none is said."""
+    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
+
+
 async def read_body(request: Request, limit: int, timeout_s: float, held: Held) -> bytes:
     """The body of one request.
 

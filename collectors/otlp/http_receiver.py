@@ -1,4 +1,4 @@
-"""OTLP over HTTP, protobuf and JSON, and the pages a probe wants: `/healthz`, `/readyz`, `/metrics`."""
+"""OTLP over HTTP, protobuf and JSON, the API for judgements, and the pages a probe wants: `/healthz`, `/readyz`, `/metrics`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from starlette.routing import Route
 from collectors.lane import Lane
 from collectors.metrics import render_metrics
 from collectors.otlp.answers import UNAUTHENTICATED, UNEXPECTED, Refusal, reason_of, refusal_of, success
-from collectors.otlp.body import TooLarge, TooSlow, UnknownEncoding, read_body
+from collectors.otlp.api import PATHS, ApiSettings, api_routes
+from collectors.otlp.body import TooLarge, TooSlow, UnknownEncoding, content_type, read_body
 from collectors.otlp.json_body import from_protobuf, to_protobuf
 from collectors.otlp.signals import SIGNALS
 from collectors.otlp.tokens import is_allowed
@@ -44,12 +45,13 @@ def make_app(
     ready: ReadyCheck,
     body_timeout_s: float = 60.0,
     cors_origins: Sequence[str] = (),
+    api: ApiSettings | None = None,
 ) -> Starlette:
     """The ASGI application; `ready` says in words why the service is not ready, or None."""
 
     def export(lane: Lane) -> Callable[[Request], Awaitable[Response]]:
         async def take(request: Request) -> Response:
-            kind = _content_type(request)
+            kind = content_type(request)
             refusal = _refuse_early(request, kind, lane, tokens)
             if refusal is not None:
                 return _refused(refusal, kind)
@@ -92,9 +94,12 @@ def make_app(
     async def plain_error(request: Request, error: Exception) -> Response:
         # Unserved signals and wrong methods: in words, and to an exporter in its own.
         status = error.status_code if isinstance(error, HTTPException) else 500
-        allowed = {"Allow": "POST" if request.url.path in _OTLP_PATHS else "GET, HEAD"} if status == 405 else {}
-        message = f"{status}: {request.method} {request.url.path} is not served here"
-        kind = _content_type(request)
+        path = request.url.path
+        allowed = {"Allow": "POST" if path in _OTLP_PATHS | PATHS else "GET, HEAD"} if status == 405 else {}
+        message = f"{status}: {request.method} {path} is not served here"
+        if path in PATHS:
+            return JSONResponse({"error": message}, status, headers=allowed)
+        kind = content_type(request)
         if kind in (PROTOBUF, JSON):
             unserved = Refusal(code=grpc.StatusCode.UNIMPLEMENTED, message=message, http_status=status)
             return _refused(unserved, kind, allowed)
@@ -107,13 +112,20 @@ def make_app(
                 for lane in pipeline.lanes.values()
                 for path in lane.signal.paths
             ),
+            *api_routes(pipeline, api or ApiSettings(), tokens=tokens, body_timeout_s=body_timeout_s),
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metrics),
         ],
         # Browsers ask before they send; without origins they are told no.
         middleware=[
-            Middleware(CORSMiddleware, allow_origins=list(cors_origins), allow_methods=["POST"], allow_headers=["*"])
+            Middleware(
+                CORSMiddleware,
+                allow_origins=list(cors_origins),
+                allow_methods=["POST"],
+                allow_headers=["*"],
+                expose_headers=["Retry-After"],
+            )
         ]
         if cors_origins
         else [],
@@ -134,10 +146,6 @@ def _refuse_early(request: Request, kind: str, lane: Lane, tokens: Sequence[str]
             http_status=415,
         )
     return None
-
-
-def _content_type(request: Request) -> str:
-    return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
 async def _from_json(lane: Lane, body: bytes) -> bytes:

@@ -11,13 +11,16 @@ import logging
 import os
 import threading
 from collections.abc import Callable
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from opentelemetry.sdk.metrics.export import MetricExporter
 from opentelemetry.sdk.trace.export import SpanExporter
 
 from monitor.errors import ConfigError
 from monitor.sdk.config import GRPC, Config
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk._logs.export import LogRecordExporter
 
 _MODULES: Final = {
     "grpc": "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",
@@ -27,8 +30,13 @@ _METRIC_MODULES: Final = {
     "grpc": "opentelemetry.exporter.otlp.proto.grpc.metric_exporter",
     "http/protobuf": "opentelemetry.exporter.otlp.proto.http.metric_exporter",
 }
+_LOG_MODULES: Final = {
+    "grpc": "opentelemetry.exporter.otlp.proto.grpc._log_exporter",
+    "http/protobuf": "opentelemetry.exporter.otlp.proto.http._log_exporter",
+}
 _METRICS_TIMEOUT_S: Final = 3  # counts can wait for the next time; spans behind them should not
 _NOISY: Final = (
+    *_LOG_MODULES.values(),
     "opentelemetry.exporter.otlp.proto.grpc.metric_exporter",
     "opentelemetry.exporter.otlp.proto.http.metric_exporter",
     "opentelemetry.exporter.otlp.proto.grpc.exporter",
@@ -68,9 +76,7 @@ def metric_exporter_factory(config: Config) -> Callable[[], MetricExporter] | No
         module = importlib.import_module(_METRIC_MODULES[config.protocol])
     except ImportError:
         return None
-    arguments = _arguments(config)
-    if config.protocol != GRPC and config.endpoint is not None:
-        arguments["endpoint"] = config.endpoint.removesuffix("/v1/traces") + "/v1/metrics"
+    arguments = _arguments(config, "metrics")
 
     def make() -> MetricExporter:
         exporter: MetricExporter = module.OTLPMetricExporter(**arguments, timeout=_METRICS_TIMEOUT_S)
@@ -79,11 +85,45 @@ def metric_exporter_factory(config: Config) -> Callable[[], MetricExporter] | No
     return make
 
 
-def _arguments(config: Config) -> dict[str, Any]:
+def log_exporter_factory(config: Config) -> Callable[[], LogRecordExporter] | str:
+    """What makes the exporter of judgements, to the same endpoint; or why there is none, in words."""
+    said = os.environ.get("OTEL_LOGS_EXPORTER", "").strip().lower() or "otlp"
+    elsewhere = config.endpoint is None and "otlp" not in said
+    if config.exporter is not None:
+        return "init was given an exporter, which takes spans only"
+    if elsewhere or os.environ.get("OTEL_SDK_DISABLED", "").lower() == "true":
+        return "the environment says so"
+    try:
+        # At start-up, like that of spans. Later may be too late: it starts threads, which a process that ends cannot.
+        from opentelemetry.sdk._logs import ReadableLogRecord  # noqa: F401
+
+        module = importlib.import_module(_LOG_MODULES[config.protocol])
+    except ImportError as error:
+        return f"opentelemetry-sdk and opentelemetry-exporter-otlp 1.39 or newer are wanted ({error})"
+    arguments = _arguments(config, "logs")
+
+    def make() -> LogRecordExporter:
+        exporter: LogRecordExporter = module.OTLPLogExporter(**arguments)
+        return exporter
+
+    return make
+
+
+def log_target(config: Config) -> str:
+    """Where judgements go, for messages."""
+    said = os.environ.get("OTEL_EXPORTER_OTLP_LOGS_ENDPOINT") if config.endpoint is None else None
+    return said or (config.target if config.protocol == GRPC else _of_signal(config.target, "logs"))
+
+
+def _of_signal(endpoint: str, signal: str) -> str:
+    return endpoint if signal == "traces" else endpoint.removesuffix("/v1/traces") + f"/v1/{signal}"
+
+
+def _arguments(config: Config, signal: str = "traces") -> dict[str, Any]:
     # Left out means: the exporter reads OTEL_EXPORTER_OTLP_* itself, by the letter of the specification.
     arguments: dict[str, Any] = {}
     if config.endpoint is not None:
-        arguments["endpoint"] = config.endpoint
+        arguments["endpoint"] = config.endpoint if config.protocol == GRPC else _of_signal(config.endpoint, signal)
     if config.endpoint is not None and config.protocol == GRPC:
         arguments["insecure"] = config.endpoint.startswith("http://")
     if config.headers:

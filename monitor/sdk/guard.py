@@ -27,6 +27,13 @@ def swallow(where: str) -> None:
     )
 
 
+def refuse(key: str, error: Exception) -> None:
+    """Say once what is wrong with what the caller gave, or raise it under test; `key` names the mistake."""
+    if os.environ.get("MONITOR_SDK_RAISE"):
+        raise error from None
+    once("refuse " + key, logging.WARNING, str(error))
+
+
 def once(key: str, level: int, message: str, with_traceback: bool = False) -> None:
     """Log a message the first time its key comes by; serving code makes thousands of calls a second."""
     if key not in _said:

@@ -6,6 +6,7 @@ import atexit
 import logging
 import os
 import threading
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from opentelemetry.util.types import AnyValue
 
 from monitor.errors import ConfigError
 from monitor.sdk.config import EXIT_TIMEOUT_S, Config, build_config
+from monitor.sdk.events import Judgements
 from monitor.sdk.guard import forget, log, once, swallow
 from monitor.sdk.pipeline import Counts
 from monitor.sdk.processor import SCOPE
@@ -31,7 +33,8 @@ class Stats:
 
     `started`, `ended`, `open` and `unsampled` count calls. The rest counts spans, which include those of
     others when the SDK has joined an existing TracerProvider; `last_seq` is the number the latest inference
-    span got.
+    span got. Those that begin with `judgements_` count judgements, in the same way; `judgements_refused` had impossible
+    arguments and were never offered.
     """
 
     emitter: str
@@ -45,6 +48,12 @@ class Stats:
     exported: int
     failed: int
     waiting: int
+    judgements_refused: int
+    judgements_offered: int
+    judgements_dropped: int
+    judgements_exported: int
+    judgements_failed: int
+    judgements_waiting: int
 
 
 def init(
@@ -134,9 +143,11 @@ def init(
 
 
 def flush(timeout_s: float = 5.0) -> bool:
-    """Send what has ended so far; True when all of it was delivered in time."""
+    """Send what has ended and was judged so far; True when all of it was delivered in time."""
     installed = _state.installed
-    return True if installed is None else installed.processor.force_flush(int(timeout_s * 1000))
+    until = time.monotonic() + timeout_s
+    spans = True if installed is None else installed.processor.force_flush(int(timeout_s * 1000))
+    return _state.judgements.flush(max(0.0, until - time.monotonic())) and spans
 
 
 def shutdown(timeout_s: float | None = None) -> None:
@@ -149,7 +160,9 @@ def shutdown(timeout_s: float | None = None) -> None:
     try:
         for call in runtime.open_calls.all():
             call.abandon()
-        installed.processor.close(config.exit_timeout_s if timeout_s is None else timeout_s)
+        until = time.monotonic() + (config.exit_timeout_s if timeout_s is None else timeout_s)
+        installed.processor.close(until - time.monotonic())
+        _state.judgements.close(max(0.0, until - time.monotonic()))
     except Exception:
         swallow("shutting down")
 
@@ -158,6 +171,7 @@ def stats() -> Stats:
     """Loss accounting of this process; after `shutdown` that of the run that ended."""
     installed = _state.installed
     counts = Counts() if installed is None else installed.processor.counts()
+    judged = _state.judgements.counts()
     started, ended, still_open, unsampled = _state.counted.open_calls.counts()
     return Stats(
         emitter="" if installed is None else installed.processor.emitter,
@@ -171,6 +185,12 @@ def stats() -> Stats:
         exported=counts.exported,
         failed=counts.failed,
         waiting=counts.waiting,
+        judgements_refused=_state.judgements.refused,
+        judgements_offered=judged.offered,
+        judgements_dropped=judged.dropped,
+        judgements_exported=judged.exported,
+        judgements_failed=judged.failed,
+        judgements_waiting=judged.waiting,
     )
 
 
@@ -180,6 +200,11 @@ def current_runtime() -> Runtime:
     if runtime is _idle:
         once("idle", logging.WARNING, "monitor: inference() without a running monitor.init(): nothing is sent.")
     return runtime
+
+
+def current_judgements() -> Judgements:
+    """Return where judgements go; without `init`, nowhere."""
+    return _state.judgements
 
 
 class _IdleStarter:
@@ -203,6 +228,7 @@ class _State:
         self.installed: Installed | None = None
         self.runtime = _idle
         self.counted = _idle
+        self.judgements = Judgements()
         self.hooked = False
 
 
@@ -215,6 +241,7 @@ def _start(config: Config) -> None:
         installed = install(config, _state.installed)
         installed.processor.open(config, lambda: _state.counted.open_calls.counts())
         runtime = make_runtime(installed, capture_content=config.capture_content)
+        _state.judgements.open(config, installed.processor, installed.provider)
     except ConfigError:
         raise
     except Exception:
@@ -237,6 +264,7 @@ def _after_fork() -> None:
         _state.runtime.open_calls.reset()
         if _state.installed is not None:
             _state.installed.processor.after_fork()
+        _state.judgements.after_fork()
     except Exception:
         swallow("restarting after fork")
 

@@ -1,4 +1,4 @@
-"""From ended spans to the exporter: a bounded queue, one thread, and a count of every span that came by.
+"""From ended spans (or judgements) to the exporter: a bounded queue, one thread, and a count of all that came by.
 
 `offered = dropped + exported + failed + waiting` holds at any time. A full queue drops its oldest span, so
 that the newest number in the store tells how many were sent and the gaps below it how many were lost.
@@ -13,17 +13,18 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from enum import Enum
+from typing import Generic, Protocol, TypeVar
 
 from opentelemetry.context import _SUPPRESS_INSTRUMENTATION_KEY, attach, set_value
-from opentelemetry.sdk.trace import ReadableSpan
-from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 
 from monitor.sdk.exporter import WorkerLog
 from monitor.sdk.guard import log, swallow
-from monitor.sdk.span import CallSpan
 
-Item = tuple[int, CallSpan | ReadableSpan]
+# What is offered, and what the exporter takes of it.
+Offered = TypeVar("Offered")
+Sent = TypeVar("Sent")
+Sent_contra = TypeVar("Sent_contra", contravariant=True)
 
 # When the last export failed, the endpoint is most likely still away: do not hold up the exit of the process
 # for it.
@@ -32,7 +33,7 @@ AWAY_EXIT_TIMEOUT_S = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """What happened to the spans offered to the queue; every number up to `settled` was sent, or is lost."""
+    """What happened to all that was offered to the queue; every number up to `settled` was sent, or is lost."""
 
     last_seq: int = 0
     settled: int = 0
@@ -43,6 +44,14 @@ class Counts:
     waiting: int = 0
 
 
+class Exporter(Protocol[Sent_contra]):
+    """What OpenTelemetry's exporters of all signals have in common."""
+
+    def export(self, batch: Sequence[Sent_contra], /) -> Enum: ...
+
+    def shutdown(self) -> None: ...
+
+
 class Report(Protocol):
     """Sends the counts somewhere; called in the pipeline's thread, and never while the endpoint seems to be away."""
 
@@ -51,18 +60,19 @@ class Report(Protocol):
     def shutdown(self) -> None: ...
 
 
-class Pipeline:
+class Pipeline(Generic[Offered, Sent]):
     """A bounded queue in front of an exporter. `offer` never waits, however slow or dead the endpoint is."""
 
     def __init__(
         self,
-        make_exporter: Callable[[], SpanExporter],
-        prepare: Callable[[Item], ReadableSpan],
+        make_exporter: Callable[[], Exporter[Sent]],
+        prepare: Callable[[tuple[int, Offered]], Sent],
         *,
         queue_size: int,
         batch_size: int,
         interval_s: float,
         target: str,
+        items: str = "spans",
         report: Report | None = None,
         report_s: float = 10.0,
     ) -> None:
@@ -74,6 +84,7 @@ class Pipeline:
         self._batch_size = batch_size
         self._interval_s = interval_s
         self._target = target
+        self._items = items
         self._inherited: list[object] = []
         self._reset()
 
@@ -85,10 +96,10 @@ class Pipeline:
         # when a garbage collection ends a span inside it.
         self._wake = threading.Lock()
         self._wake.acquire()
-        self._queue: deque[Item] = deque()
+        self._queue: deque[tuple[int, Offered]] = deque()
         self._flushes: deque[threading.Event] = deque()
         self._worker: threading.Thread | None = None
-        self._exporter: SpanExporter | None = None
+        self._exporter: Exporter[Sent] | None = None
         self._log = WorkerLog()
         self._stopping = False
         self._away = False
@@ -103,8 +114,8 @@ class Pipeline:
         self._log.release()
         self._reset()
 
-    def offer(self, span: CallSpan | ReadableSpan, *, numbered: bool) -> None:
-        """Queue an ended span; number it when it is an inference."""
+    def offer(self, item: Offered, *, numbered: bool) -> None:
+        """Queue an ended span or a judgement; number it when it is an inference."""
         with self._lock:
             seq = 0
             if numbered:
@@ -116,7 +127,7 @@ class Pipeline:
             if len(self._queue) >= self._queue_size:
                 self._queue.popleft()
                 self._dropped += 1
-            self._queue.append((seq, span))
+            self._queue.append((seq, item))
             if self._worker is None:
                 self._start_worker()
             full = len(self._queue) >= self._batch_size
@@ -235,20 +246,21 @@ class Pipeline:
         except Exception:
             swallow("reporting counts")
 
-    def _take(self, count: int) -> list[Item]:
+    def _take(self, count: int) -> list[tuple[int, Offered]]:
         with self._lock:
             batch = [self._queue.popleft() for _ in range(min(count, len(self._queue)))]
             self._in_flight = len(batch)
             self._in_flight_first = next((seq for seq, _ in batch if seq), 0)
             return batch
 
-    def _export(self, batch: Sequence[Item]) -> None:
+    def _export(self, batch: Sequence[tuple[int, Offered]]) -> None:
         sent = False
         try:
             if self._exporter is None:
                 self._exporter = self._make_exporter()
-            spans = [self._prepare(item) for item in batch]
-            sent = self._exporter.export(spans) is not SpanExportResult.FAILURE
+            # Each signal has an enumeration of its own, with the same names; exporters of users may return nothing.
+            result: Enum | None = self._exporter.export([self._prepare(item) for item in batch])
+            sent = result is None or result.name != "FAILURE"
         except Exception as error:
             self._log.last_reason = f"{type(error).__name__}: {error}"
         with self._lock:
@@ -266,13 +278,14 @@ class Pipeline:
         """Say once that the endpoint is away, and once that it is back."""
         if not sent and not self._away:
             log.warning(
-                "monitor: %d spans could not be sent to %s (%s). Calls go on as before; losses are in "
+                "monitor: %d %s could not be sent to %s (%s). Calls go on as before; losses are in "
                 "monitor.sdk.stats(). Nothing more is said until sending works again.",
                 count,
+                self._items,
                 self._target,
                 self._log.last_reason or "no reason given",
             )
         elif sent and self._away:
             lost = self._failed + self._dropped
-            log.info("monitor: sending to %s works again; %d spans were lost so far.", self._target, lost)
+            log.info("monitor: sending to %s works again; %d %s were lost so far.", self._target, lost, self._items)
         self._away = not sent

@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Final
 
-from opentelemetry.sdk.metrics.export import MetricExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, SynchronousMultiSpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
@@ -17,12 +16,14 @@ from monitor import semconv
 from monitor.sdk.config import Config, detected_resource
 from monitor.sdk.exporter import exporter_factory, metric_exporter_factory
 from monitor.sdk.guard import swallow
-from monitor.sdk.pipeline import Counts, Item, Pipeline, Report
+from monitor.sdk.pipeline import Counts, Pipeline
 from monitor.sdk.report import Calls, Reporter
 from monitor.sdk.span import CallSpan, SentSpan
 
 SCOPE: Final = "monitor.sdk"
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/gen-ai/1.42.0"
+
+Item = tuple[int, CallSpan | ReadableSpan]
 
 
 class Processors(SynchronousMultiSpanProcessor):
@@ -47,7 +48,7 @@ class MonitorProcessor(SpanProcessor):
     """Stays attached to its provider for ever; `open` and `close` start and stop what is behind it."""
 
     def __init__(self) -> None:
-        self._pipeline: Pipeline | None = None
+        self._pipeline: Pipeline[CallSpan | ReadableSpan, ReadableSpan] | None = None
         self._last_counts = Counts()
         self._config: Config | None = None
         self._said: Mapping[str, AnyValue] = {}
@@ -77,9 +78,15 @@ class MonitorProcessor(SpanProcessor):
             report=self._reporter(config, calls),
         )
 
-    def _reporter(self, config: Config, calls: Callable[[], Calls] | None) -> Report | None:
+    def _reporter(self, config: Config, calls: Callable[[], Calls] | None) -> Reports | None:
         make = metric_exporter_factory(config)
-        return None if make is None or calls is None else _Reports(self, make, calls)
+        if make is None or calls is None:
+            return None
+        return Reports(
+            self,
+            lambda: self.sent_resource,
+            lambda scope, started_ns: Reporter(exporter=make(), scope=scope, calls=calls, started_ns=started_ns),
+        )
 
     @property
     def sent_resource(self) -> Resource | None:
@@ -141,12 +148,12 @@ class MonitorProcessor(SpanProcessor):
 
     def _prepare(self, item: Item) -> ReadableSpan:
         seq, span = item
-        resource = self._resource_for(span.resource)
+        resource = self.resource_for(span.resource)
         if isinstance(span, CallSpan):
             return span.readable(resource, seq)
         return SentSpan(span, resource, seq)
 
-    def _resource_for(self, found: Resource) -> Resource:
+    def resource_for(self, found: Resource) -> Resource:
         """Merge our attributes over the provider's, once per resource object."""
         known = self._resources.get(id(found))
         # The first of the pair keeps the object alive, so that its id cannot be taken over by another.
@@ -159,28 +166,38 @@ class MonitorProcessor(SpanProcessor):
         return known[1]
 
 
-class _Reports:
-    """Sends the counts of the run that its emitter stands for; a forked child's are those of another."""
+class Reports:
+    """Sends the counts of the run that its emitter stands for; a forked child's are those of another.
+
+    Parameters
+    ----------
+    resource : callable
+        The resource to report under; None as long as there is nothing to report.
+    begin : callable
+        Makes the reporter of a run, from its scope and its begin in ns since 1970.
+    """
 
     def __init__(
-        self, processor: MonitorProcessor, make: Callable[[], MetricExporter], calls: Callable[[], Calls]
+        self,
+        processor: MonitorProcessor,
+        resource: Callable[[], Resource | None],
+        begin: Callable[[InstrumentationScope, int], Reporter],
     ) -> None:
         self._processor = processor
-        self._make = make
-        self._calls = calls
+        self._resource = resource
+        self._begin = begin
         self._emitter = ""
         self._reporter: Reporter | None = None
 
     def send(self, counts: Counts) -> None:
-        resource = self._processor.sent_resource
+        resource = self._resource()
         if resource is None:
             return
         now_ns = time.time_ns()
         if self._reporter is None or self._emitter != self._processor.emitter:
             self._emitter = self._processor.emitter
             scope = InstrumentationScope(SCOPE, "", SCHEMA_URL)
-            started_ns = self._processor.started_ns
-            self._reporter = Reporter(exporter=self._make(), scope=scope, calls=self._calls, started_ns=started_ns)
+            self._reporter = self._begin(scope, self._processor.started_ns)
         self._reporter.send(counts, resource, now_ns)
 
     def shutdown(self) -> None:

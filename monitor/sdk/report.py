@@ -1,11 +1,11 @@
-"""What became of the calls and spans of this process, as OTLP metrics: so that the store knows what it should hold.
+"""What became of the calls, spans and judgements of this process, as OTLP metrics: the store knows what it should hold.
 
 OpenTelemetry's own names are used where it has them; its conventions count spans, of which calls are a part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -49,13 +49,29 @@ class Reporter:
         """Send one reading."""
         if self.failures >= FAILURES_MAX:
             return
-        data = reading(counts, self.calls(), resource, self.scope, start_ns=self.started_ns, now_ns=now_ns)
-        sent = self.exporter.export(data) is MetricExportResult.SUCCESS
+        sent = self.exporter.export(self.read(counts, resource, now_ns)) is MetricExportResult.SUCCESS
         self.failures = 0 if sent else self.failures + 1
+
+    def read(self, counts: Counts, resource: Resource, now_ns: int) -> MetricsData:
+        """All counters at this moment."""
+        return reading(counts, self.calls(), resource, self.scope, start_ns=self.started_ns, now_ns=now_ns)
 
     def shutdown(self) -> None:
         """End a try that is under way."""
         self.exporter.shutdown()
+
+
+@dataclass(kw_only=True)
+class JudgementReporter(Reporter):
+    """The same for judgements; `refused` counts those that were none, such as a score that is no number."""
+
+    calls: Callable[[], Calls] = lambda: (0, 0, 0, 0)
+    refused: Callable[[], int]
+
+    def read(self, counts: Counts, resource: Resource, now_ns: int) -> MetricsData:
+        """All counters at this moment."""
+        start_ns = self.started_ns
+        return judgement_reading(counts, self.refused(), resource, self.scope, start_ns=start_ns, now_ns=now_ns)
 
 
 def reading(
@@ -63,44 +79,85 @@ def reading(
 ) -> MetricsData:
     """One reading of all counters, cumulative since `start_ns`."""
     started, ended, still_open, unsampled = calls
-
-    def point(value: int, attributes: Mapping[str, str] | None = None) -> NumberDataPoint:
-        return NumberDataPoint(dict(attributes or {}), start_ns, now_ns, value)
-
-    def total(name: str, unit: str, meaning: str, *points: NumberDataPoint) -> Metric:
-        return Metric(name, meaning, unit, Sum(points, AggregationTemporality.CUMULATIVE, is_monotonic=True))
-
-    def gauge(name: str, unit: str, meaning: str, value: int) -> Metric:
-        return Metric(name, meaning, unit, Gauge([point(value)]))
-
+    points = _Points(start_ns, now_ns)
     failed = {semconv.ERROR_TYPE: "_OTHER"}
     metrics = [
-        total(semconv.CALLS_STARTED, "{call}", "Calls that were begun.", point(started)),
-        total(semconv.CALLS_ENDED, "{call}", "Calls that ended, in whatever way.", point(ended)),
-        total(semconv.CALLS_UNSAMPLED, "{call}", "Ended calls that the sampler left out.", point(unsampled)),
-        total(
+        points.total(semconv.CALLS_STARTED, "{call}", "Calls that were begun.", points.of(started)),
+        points.total(semconv.CALLS_ENDED, "{call}", "Calls that ended, in whatever way.", points.of(ended)),
+        points.total(semconv.CALLS_UNSAMPLED, "{call}", "Ended calls that the sampler left out.", points.of(unsampled)),
+        points.total(
             semconv.CALLS_SETTLED,
             "{call}",
             "Calls that were numbered and are sent, or lost: all numbers up to this one.",
-            point(counts.settled),
+            points.of(counts.settled),
         ),
-        gauge(semconv.CALLS_OPEN, "{call}", "Calls that are under way.", still_open),
-        total(
+        points.gauge(semconv.CALLS_OPEN, "{call}", "Calls that are under way.", still_open),
+        points.total(
             "otel.sdk.processor.span.processed",
             "{span}",
             "Spans that left the queue, or were dropped because it was full.",
-            point(counts.exported + counts.failed),
-            point(counts.dropped, {semconv.ERROR_TYPE: "queue_full"}),
+            points.of(counts.exported + counts.failed),
+            points.of(counts.dropped, {semconv.ERROR_TYPE: "queue_full"}),
         ),
-        total(
+        points.total(
             "otel.sdk.exporter.span.exported",
             "{span}",
             "Spans that were sent, or could not be.",
-            point(counts.exported),
-            point(counts.failed, failed),
+            points.of(counts.exported),
+            points.of(counts.failed, failed),
         ),
-        gauge("otel.sdk.processor.span.queue.size", "{span}", "Spans that wait.", counts.waiting),
+        points.gauge("otel.sdk.processor.span.queue.size", "{span}", "Spans that wait.", counts.waiting),
     ]
+    return _data(resource, scope, metrics)
+
+
+def judgement_reading(
+    counts: Counts, refused: int, resource: Resource, scope: InstrumentationScope, *, start_ns: int, now_ns: int
+) -> MetricsData:
+    """One reading of the counters of judgements, cumulative since `start_ns`."""
+    points = _Points(start_ns, now_ns)
+    failed = {semconv.ERROR_TYPE: "_OTHER"}
+    metrics = [
+        points.total(
+            semconv.JUDGEMENTS_REFUSED, "{judgement}", "Judgements with impossible arguments.", points.of(refused)
+        ),
+        points.total(
+            "otel.sdk.processor.log.processed",
+            "{log_record}",
+            "Judgements that left the queue, or were dropped because it was full.",
+            points.of(counts.exported + counts.failed),
+            points.of(counts.dropped, {semconv.ERROR_TYPE: "queue_full"}),
+        ),
+        points.total(
+            "otel.sdk.exporter.log.exported",
+            "{log_record}",
+            "Judgements that were sent, or could not be.",
+            points.of(counts.exported),
+            points.of(counts.failed, failed),
+        ),
+        points.gauge("otel.sdk.processor.log.queue.size", "{log_record}", "Judgements that wait.", counts.waiting),
+    ]
+    return _data(resource, scope, metrics)
+
+
+class _Points:
+    """Makes the data points of one reading."""
+
+    def __init__(self, start_ns: int, now_ns: int) -> None:
+        self._start_ns = start_ns
+        self._now_ns = now_ns
+
+    def of(self, value: int, attributes: Mapping[str, str] | None = None) -> NumberDataPoint:
+        return NumberDataPoint(dict(attributes or {}), self._start_ns, self._now_ns, value)
+
+    def total(self, name: str, unit: str, meaning: str, *points: NumberDataPoint) -> Metric:
+        return Metric(name, meaning, unit, Sum(points, AggregationTemporality.CUMULATIVE, is_monotonic=True))
+
+    def gauge(self, name: str, unit: str, meaning: str, value: int) -> Metric:
+        return Metric(name, meaning, unit, Gauge([self.of(value)]))
+
+
+def _data(resource: Resource, scope: InstrumentationScope, metrics: Sequence[Metric]) -> MetricsData:
     url: Any = scope.schema_url
     scoped = ScopeMetrics(scope=scope, metrics=metrics, schema_url=url or "")
     return MetricsData([ResourceMetrics(resource=resource, scope_metrics=[scoped], schema_url=resource.schema_url)])

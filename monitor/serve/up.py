@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 import grpc
 from starlette.types import ASGIApp
 
+from collectors.otlp.api import ApiSettings
 from collectors.otlp.grpc_receiver import make_server
 from collectors.otlp.http_receiver import make_app
 from collectors.pipeline import Pipeline
@@ -146,6 +147,7 @@ async def start_collectors(
         ready=trouble,
         body_timeout_s=section.request_timeout_s,
         cors_origins=section.cors_origins,
+        api=ApiSettings.from_settings(section),
     )
     limits = Limits(connections=section.max_connections, headers_s=section.request_timeout_s)
     await stack.enter_async_context(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from collectors.otlp.api import ApiSettings
 from collectors.otlp.grpc_receiver import make_server
 from collectors.otlp.http_receiver import make_app
 from collectors.pipeline import Pipeline
@@ -66,6 +67,7 @@ def receiving(
             ready=ready,
             body_timeout_s=section.request_timeout_s,
             cors_origins=section.cors_origins,
+            api=ApiSettings.from_settings(section),
         )
         limits = Limits(connections=section.max_connections, headers_s=section.request_timeout_s)
         async with http_server(app, sock, limits=limits):
