@@ -57,7 +57,7 @@ class Lane:
         )
         self._log = WriteAheadLog(
             settings.wal_dir / signal.name,
-            segment_spans=section.segment_spans,
+            segment_items=section.segment_spans,
             segment_bytes=section.segment_bytes,
             segment_age_s=section.segment_age_s * (METRICS_AGE_FACTOR if signal.name == "metrics" else 1),
             budget=budget,
@@ -70,7 +70,7 @@ class Lane:
     def start(self) -> int:
         """Recover the log and begin to accept; returns the number of items recovered."""
         recovered = self._log.start()
-        items = sum(segment.spans for segment in recovered)
+        items = sum(segment.items for segment in recovered)
         if items:
             logger.info(
                 "recovered %d %s in %d segments from the write-ahead log",

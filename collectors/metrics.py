@@ -29,7 +29,9 @@ class _Page:
 _ITEMS: Final = {"spans": "Spans", "log_records": "Log records", "data_points": "Metric data points"}
 
 
-def render_metrics(snapshots: Mapping[str, tuple[str, Snapshot]], waiting_bytes: int) -> str:
+def render_metrics(
+    snapshots: Mapping[str, tuple[str, Snapshot]], waiting_bytes: int, closed_connections: Mapping[str, int]
+) -> str:
     """Text exposition format 0.0.4; `snapshots` is signal -> (name of its items, its numbers)."""
     page = _Page()
     for items, snapshot in snapshots.values():
@@ -69,6 +71,10 @@ def render_metrics(snapshots: Mapping[str, tuple[str, Snapshot]], waiting_bytes:
             "Inserts that had to be tried again.",
             snapshot.retried_inserts,
             {"signal": signal},
+        )
+    for reason, count in sorted(closed_connections.items()):
+        page.add(
+            "connections_closed_total", "counter", "HTTP connections closed for a limit.", count, {"reason": reason}
         )
     page.add("wal_bytes", "gauge", "Bytes in the write-ahead logs.", waiting_bytes)
     return page.text()

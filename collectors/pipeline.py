@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from collectors.inflight import Inflight
 from collectors.lane import Lane
 from collectors.otlp.signals import SIGNALS
+from collectors.stats import Reasons
 from collectors.wal import Budget
 from collectors.writer import Inserter
 from monitor.settings import Settings
@@ -30,6 +31,7 @@ class Pipeline:
     def __init__(self, settings: Settings, *, open_inserter: Callable[[str], Inserter] | None = None) -> None:
         section = settings.collectors
         self.inflight = Inflight(section.max_inflight_bytes)
+        self.closed_connections = Reasons()
         self._budget = Budget(section.max_wal_bytes)
         options = FlattenOptions.from_settings(settings)
         url = settings.store_url

@@ -111,3 +111,19 @@ class Stats:
                 refused_requests=dict(self._refused),
                 repaired=dict(self._repaired),
             )
+
+
+class Reasons:
+    """How often something happened, by reason."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+        self._lock = threading.Lock()
+
+    def count(self, reason: str) -> None:
+        with self._lock:
+            self._counts[reason] += 1
+
+    def snapshot(self) -> dict[str, int]:
+        with self._lock:
+            return dict(self._counts)

@@ -1,6 +1,6 @@
 """The write-ahead log: what is acknowledged is on disk first, in the form that ClickHouse will read.
 
-A segment is a file of length-delimited protobuf messages: each accepted request with its number of spans and a checksum
+A segment is a file of length-delimited protobuf messages: each accepted request with its number of items and a checksum
 behind it, as two fields of the same message that ClickHouse does not know and passes over. So the file that was synced
 before the acknowledgement is, byte for byte, the body of the INSERT.
 
@@ -32,9 +32,9 @@ logger = logging.getLogger(__name__)
 
 # Field numbers above the last one that the protocol uses, as fixed32 (tag = number * 8 + 5). A message's last value of
 # a field wins, so a sender cannot set them.
-_SPANS_TAG: Final = b"\xd5\x3e"  # field 1002: spans in this request
+_ITEMS_TAG: Final = b"\xd5\x3e"  # field 1002: items (spans, log records, data points) in this request
 _CRC_TAG: Final = b"\xcd\x3e"  # field 1001: CRC-32 of all that comes before it
-TRAILER_BYTES: Final = len(_SPANS_TAG) + 4 + len(_CRC_TAG) + 4
+TRAILER_BYTES: Final = len(_ITEMS_TAG) + 4 + len(_CRC_TAG) + 4
 SUFFIX: Final = ".segment"
 INSERT_SHARE: Final = 0.125  # most of the time that inserts of small segments may take
 AGE_FACTOR: Final = 4  # times its usual age that a segment may reach for that
@@ -54,10 +54,13 @@ class LogBroken(Retryable):
 
 @dataclass(frozen=True, kw_only=True)
 class Segment:
-    """A closed segment; `token` is the same after a crash, so that inserting it again changes nothing."""
+    """A closed segment, and how many items (spans, log records, data points) are in it.
+
+    Its `token` is the same after a crash, so that inserting it again changes nothing.
+    """
 
     path: Path
-    spans: int
+    items: int
     bytes: int
 
     @property
@@ -72,7 +75,7 @@ class _Append:
     prefix: bytes
     body: bytes
     trailer: bytes
-    spans: int
+    items: int
     done: Future[None]
 
     @property
@@ -80,21 +83,21 @@ class _Append:
         return len(self.prefix) + len(self.body) + len(self.trailer)
 
 
-def encode_record(body: bytes, spans: int) -> bytes:
-    """One length-delimited message: the request, its number of spans, its checksum."""
-    prefix, trailer = _around(body, spans)
+def encode_record(body: bytes, items: int) -> bytes:
+    """One length-delimited message: the request, its number of items, its checksum."""
+    prefix, trailer = _around(body, items)
     return prefix + body + trailer
 
 
-def _around(body: bytes, spans: int) -> tuple[bytes, bytes]:
+def _around(body: bytes, items: int) -> tuple[bytes, bytes]:
     """What stands before and behind a request in the log."""
-    count = _SPANS_TAG + spans.to_bytes(4, "little")
+    count = _ITEMS_TAG + items.to_bytes(4, "little")
     crc = zlib.crc32(count, zlib.crc32(body))
     return _varint(len(body) + TRAILER_BYTES), count + _CRC_TAG + crc.to_bytes(4, "little")
 
 
 def read_records(data: bytes) -> Iterator[tuple[int, int, int]]:
-    """(begin, end, spans) of each whole record from the start; ends at the first that is torn or damaged."""
+    """(begin, end, items) of each whole record from the start; ends at the first that is torn or damaged."""
     at = 0
     while at < len(data):
         length, begin = _read_varint(data, at)
@@ -103,10 +106,10 @@ def read_records(data: bytes) -> Iterator[tuple[int, int, int]]:
             return
         content = memoryview(data)[begin : end - 6]
         crc = data[end - 6 : end]
-        spans = data[end - TRAILER_BYTES : end - 6]
-        if crc[:2] != _CRC_TAG or spans[:2] != _SPANS_TAG or zlib.crc32(content) != int.from_bytes(crc[2:], "little"):
+        items = data[end - TRAILER_BYTES : end - 6]
+        if crc[:2] != _CRC_TAG or items[:2] != _ITEMS_TAG or zlib.crc32(content) != int.from_bytes(crc[2:], "little"):
             return
-        yield at, end, int.from_bytes(spans[2:], "little")
+        yield at, end, int.from_bytes(items[2:], "little")
         at = end
 
 
@@ -153,7 +156,7 @@ class WriteAheadLog:
     ----------
     folder : Path
         Made if it is not there; readable by this user alone.
-    segment_spans, segment_bytes, segment_age_s
+    segment_items, segment_bytes, segment_age_s
         A segment is closed at the first of these.
     budget : Budget
         Bytes on disk that may wait to be stored; beyond it `append` refuses.
@@ -165,14 +168,14 @@ class WriteAheadLog:
         self,
         folder: Path,
         *,
-        segment_spans: int,
+        segment_items: int,
         segment_bytes: int,
         segment_age_s: float,
         budget: Budget,
         on_segment: Callable[[Segment], None],
     ) -> None:
         self._folder = folder
-        self._segment_spans = segment_spans
+        self._segment_items = segment_items
         self._segment_bytes = segment_bytes
         self._segment_age_s = self._age_s = segment_age_s
         self.budget = budget
@@ -234,7 +237,7 @@ class WriteAheadLog:
         self._thread.start()
         return recovered
 
-    def append(self, body: bytes, spans: int) -> Future[None]:
+    def append(self, body: bytes, items: int) -> Future[None]:
         """Log one accepted request; the future resolves when it is on disk.
 
         Raises
@@ -244,20 +247,20 @@ class WriteAheadLog:
         TooBig
             If the request alone is more than the log may hold.
         """
-        prefix, trailer = _around(body, spans)
+        prefix, trailer = _around(body, items)
         done: Future[None] = Future()
-        item = _Append(prefix, body, trailer, spans, done)
-        if item.size > self.budget.limit:
+        record = _Append(prefix, body, trailer, items, done)
+        if record.size > self.budget.limit:
             raise TooBig(f"a request of {len(body)} bytes is over the write-ahead log's limit of {self.budget.limit}")
         with self._lock:
             if self._closing:
                 raise LogFull("the service is stopping; send again shortly")
-            if not self.budget.take(item.size):
+            if not self.budget.take(record.size):
                 raise LogFull(
                     f"the write-ahead log holds its limit of {self.budget.limit} bytes that ClickHouse has not taken yet"
                 )
             done.set_running_or_notify_cancel()  # a client that goes away must not cancel what is being written
-            self._queue.put(item)
+            self._queue.put(record)
         return done
 
     def pace(self, insert_s: float) -> None:
@@ -300,13 +303,13 @@ class WriteAheadLog:
         group: list[_Append] = []
         size = 0
         try:
-            item = self._queue.get(timeout=timeout)
-            while item is not None:
-                group.append(item)
-                size += item.size
+            record = self._queue.get(timeout=timeout)
+            while record is not None:
+                group.append(record)
+                size += record.size
                 if size >= self._segment_bytes or len(group) >= _GROUP_MAX:
                     return group, True
-                item = self._queue.get_nowait()
+                record = self._queue.get_nowait()
         except queue.Empty:
             return group, True
         return group, False
@@ -318,8 +321,8 @@ class WriteAheadLog:
                     self._file = self._open()
                 self._file.append(part)
                 self._broken = None
-                for item in part:
-                    item.done.set_result(None)
+                for record in part:
+                    record.done.set_result(None)
                 self._rotate(force=False)
         except OSError as error:
             self._fail(group, error)
@@ -330,13 +333,13 @@ class WriteAheadLog:
     def _split(self, group: list[_Append]) -> Iterator[list[_Append]]:
         """Parts that each fit the open segment; a request is never split, so a part may exceed it by one."""
         part: list[_Append] = []
-        spans = self._file.spans if self._file else 0
-        for item in group:
-            part.append(item)
-            spans += item.spans
-            if spans >= self._segment_spans:
+        items = self._file.items if self._file else 0
+        for record in group:
+            part.append(record)
+            items += record.items
+            if items >= self._segment_items:
                 yield part
-                part, spans = [], 0
+                part, items = [], 0
         if part:
             yield part
 
@@ -345,10 +348,10 @@ class WriteAheadLog:
         if self._broken is None:  # said once, not for each request
             logger.error("write-ahead log %s cannot be written: %s", self._folder, reason)
         self._broken = f"the write-ahead log {self._folder} cannot be written: {reason}"
-        for item in group:
-            if not item.done.done():
-                self.budget.give_back(item.size)
-                item.done.set_exception(LogBroken(f"the write-ahead log cannot be written: {reason}"))
+        for record in group:
+            if not record.done.done():
+                self.budget.give_back(record.size)
+                record.done.set_exception(LogBroken(f"the write-ahead log cannot be written: {reason}"))
         # After a failed sync nobody knows what the disk holds behind the last good one: cut there, and go on in a new file.
         if self._file is not None:
             file, self._file = self._file, None
@@ -358,7 +361,7 @@ class WriteAheadLog:
         file = self._file
         if file is None:
             return
-        full = file.spans >= self._segment_spans or file.bytes >= self._segment_bytes
+        full = file.items >= self._segment_items or file.bytes >= self._segment_bytes
         old = time.monotonic() - file.opened >= self._age_s
         if force or full or old:
             self._file = None
@@ -401,13 +404,13 @@ class _OpenSegment:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.opened = time.monotonic()
-        self.spans = 0
+        self.items = 0
         self.bytes = 0
         self._fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
 
-    def append(self, items: list[_Append]) -> None:
+    def append(self, records: list[_Append]) -> None:
         """Write and sync these; what was not synced when an error is raised is cut off by `close`."""
-        pieces = [memoryview(piece) for item in items for piece in (item.prefix, item.body, item.trailer)]
+        pieces = [memoryview(piece) for record in records for piece in (record.prefix, record.body, record.trailer)]
         at = 0
         while at < len(pieces):
             written = os.writev(self._fd, pieces[at : at + _PIECES_MAX])
@@ -417,8 +420,8 @@ class _OpenSegment:
             if written:  # the disk took a part of a piece only
                 pieces[at] = pieces[at][written:]
         os.fdatasync(self._fd)
-        self.spans += sum(item.spans for item in items)
-        self.bytes += sum(item.size for item in items)
+        self.items += sum(record.items for record in records)
+        self.bytes += sum(record.size for record in records)
 
     def close(self) -> Segment | None:
         """Cut off what was not synced; None if nothing was."""
@@ -429,15 +432,15 @@ class _OpenSegment:
         if not self.bytes:
             self.path.unlink(missing_ok=True)
             return None
-        return Segment(path=self.path, spans=self.spans, bytes=self.bytes)
+        return Segment(path=self.path, items=self.items, bytes=self.bytes)
 
 
 def _recover(path: Path) -> Segment | None:
     """Cut a segment at its last whole record; None if nothing is left."""
     data = path.read_bytes()
-    good, spans = 0, 0
+    good, items = 0, 0
     for _, end, count in read_records(data):
-        good, spans = end, spans + count
+        good, items = end, items + count
     if good < len(data):
         logger.warning("segment %s: %d bytes of an unacknowledged request cut off", path.name, len(data) - good)
     if not good:
@@ -447,7 +450,7 @@ def _recover(path: Path) -> Segment | None:
         with path.open("r+b") as file:
             file.truncate(good)
             os.fsync(file.fileno())
-    return Segment(path=path, spans=spans, bytes=good)
+    return Segment(path=path, items=items, bytes=good)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -171,21 +171,21 @@ class Writer:
                 raise
             logger.error("segment %s holds a request that ClickHouse cannot read: %s", segment.token, reason(error))
             bad = self._insert_anew(segment, inserter)
-            self._stats.store(segment.spans - bad)
+            self._stats.store(segment.items - bad)
         else:
             self._took(time.monotonic() - began)
-            self._stats.store(segment.spans)
+            self._stats.store(segment.items)
 
     def _insert_anew(self, segment: Segment, inserter: Inserter) -> int:
-        """Insert a segment that ClickHouse cannot read, each request written anew; returns how many spans it cannot even so.
+        """Insert a segment that ClickHouse cannot read, each request written anew; returns how many items it cannot even so.
 
         All at once first: halving for each bad request among many would take an insert for each half.
         """
         data = segment.path.read_bytes()
         records = list(read_records(data))
-        anew = [encode_record(self._normalise(record_body(data, begin, end)), spans) for begin, end, spans in records]
+        anew = [encode_record(self._normalise(record_body(data, begin, end)), items) for begin, end, items in records]
         part = segment.path.with_suffix(".part")
-        bad_spans = 0
+        bad_items = 0
         ranges = [(0, len(records))]
         while ranges:
             low, high = ranges.pop()
@@ -200,13 +200,13 @@ class Writer:
                     middle = (low + high) // 2
                     ranges += [(middle, high), (low, middle)]
                     continue
-                begin, end, spans = records[low]
-                bad_spans += spans
+                begin, end, items = records[low]
+                bad_items += items
                 self._keep_bad(segment, low, data[begin:end])
         part.unlink(missing_ok=True)
-        if bad_spans:
-            self._stats.set_aside(bad_spans, "unreadable")
-        return bad_spans
+        if bad_items:
+            self._stats.set_aside(bad_items, "unreadable")
+        return bad_items
 
     def _keep_bad(self, segment: Segment, index: int, record: bytes) -> None:
         self._set_aside.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -110,12 +110,13 @@ class CollectorSettings(Section):
         description="Most request bytes in memory at once; beyond it requests get a retryable refusal.",
     )
     max_connections: int = Field(
-        1000, ge=1, description="HTTP connections at once; beyond it requests get a retryable refusal."
+        1000, ge=1, description="Connections at once on each port; beyond it requests get a retryable refusal, or none."
     )
     request_timeout_s: float = Field(
         60.0,
         gt=0,
-        description="Longest time that a request's headers, and then its body, may take to arrive over HTTP.",
+        description="Longest time that a handshake, a request's headers, and then its body, may take to arrive; a gRPC"
+        " connection is renewed after ten times as long.",
     )
     insert_timeout_s: float = Field(
         60.0, gt=0, description="Longest wait for ClickHouse to take one segment; then it is tried again."

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import re
+import tomllib
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 import typer.main
 import yaml
 
+from collectors.gpu.metrics import resource
 from monitor.cli import app, commands  # noqa: F401
+from monitor.gpu_semconv import POD
+from monitor.semconv import K8S_NODE_NAME
 from monitor.settings import Settings, load_settings
 from monitor.store.cluster import Layout
 
@@ -21,7 +26,7 @@ DEPLOY = ROOT / "deploy"
 DEFAULTS = Settings()
 KUBERNETES = sorted((DEPLOY / "kubernetes").glob("*.yaml"))
 # apiVersion of each kind that is used.
-KINDS = {"ConfigMap": "v1", "Service": "v1", "StatefulSet": "apps/v1"}
+KINDS = {"ConfigMap": "v1", "DaemonSet": "apps/v1", "Service": "v1", "StatefulSet": "apps/v1"}
 
 
 def documents() -> list[dict[str, Any]]:
@@ -33,7 +38,7 @@ def of_kind(kind: str) -> dict[str, dict[str, Any]]:
 
 
 def containers() -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
-    for workload in of_kind("StatefulSet").values():
+    for workload in (of_kind("StatefulSet") | of_kind("DaemonSet")).values():
         for container in workload["spec"]["template"]["spec"]["containers"]:
             yield workload, container
 
@@ -53,7 +58,7 @@ def check_arguments(arguments: list[str]) -> None:
 
 
 def test_every_document_is_whole() -> None:
-    assert len(documents()) == 6
+    assert len(documents()) == 9
     for document in documents():
         assert set(document) == {
             "apiVersion",
@@ -68,14 +73,18 @@ def test_every_document_is_whole() -> None:
 
 
 def test_selectors_find_their_pods_and_ports() -> None:
-    pods = {name: each["spec"]["template"] for name, each in of_kind("StatefulSet").items()}
-    for workload in of_kind("StatefulSet").values():
+    workloads = of_kind("StatefulSet") | of_kind("DaemonSet")
+    pods = {name: each["spec"]["template"] for name, each in workloads.items()}
+    for workload in workloads.values():
         assert (
             workload["spec"]["selector"]["matchLabels"].items()
             <= workload["spec"]["template"]["metadata"]["labels"].items()
         )
-        assert workload["spec"]["serviceName"] in of_kind("Service")
+        if workload["kind"] == "StatefulSet":
+            assert workload["spec"]["serviceName"] in of_kind("Service")
     for service in of_kind("Service").values():
+        if "namespace" in service["metadata"]:  # of somebody else's pods
+            continue
         wanted = service["spec"]["selector"].items()
         found = [pod for pod in pods.values() if wanted <= pod["metadata"]["labels"].items()]
         assert len(found) == 1
@@ -90,8 +99,8 @@ def test_volumes_and_configurations_are_there() -> None:
     for workload, container in containers():
         spec = workload["spec"]
         volumes = {each["name"]: each for each in spec["template"]["spec"].get("volumes", [])}
-        claims = {each["metadata"]["name"] for each in spec["volumeClaimTemplates"]}
-        for mount in container["volumeMounts"]:
+        claims = {each["metadata"]["name"] for each in spec.get("volumeClaimTemplates", [])}
+        for mount in container.get("volumeMounts", []):
             assert mount["name"] in volumes.keys() | claims
             config = volumes.get(mount["name"], {}).get("configMap")
             if config is not None:
@@ -107,13 +116,13 @@ def test_secrets_are_named_and_never_written() -> None:
         (variable["valueFrom"]["secretKeyRef"]["name"], variable["valueFrom"]["secretKeyRef"]["key"])
         for _, container in containers()
         for variable in container["env"]
-        if "valueFrom" in variable
+        if "secretKeyRef" in variable.get("valueFrom", {})
     }
     assert used == {("inference-monitor", key) for key in made}
     for _, container in containers():
         for variable in container["env"]:
             secret = re.search(r"PASSWORD|TOKEN|SECRET", variable["name"]) is not None
-            assert secret == ("valueFrom" in variable)
+            assert secret == ("secretKeyRef" in variable.get("valueFrom", {}))
 
 
 def test_probes_ask_what_the_product_answers() -> None:
@@ -186,6 +195,76 @@ def test_the_image_starts_what_the_files_start() -> None:
     assert f"EXPOSE {DEFAULTS.collectors.grpc_port} {DEFAULTS.collectors.http_port}" in text
     user = collector_user()
     assert f"USER {user}" in text
+
+
+GPU_DAEMONS = {
+    "inference-monitor-gpu": {"endpoint": "http://inference-monitor:4317", "interval": "1s", "dcgm": ""},
+    "inference-monitor-gpu-dcgm": {
+        "endpoint": "http://inference-monitor:4317",
+        "interval": "30s",
+        "dcgm": "http://dcgm-on-this-node.gpu-operator:9400",
+    },
+}
+
+
+@pytest.mark.parametrize("name", GPU_DAEMONS)
+def test_gpu_nodes_run_our_command_with_what_it_reads(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    pod = of_kind("DaemonSet")[name]["spec"]["template"]["spec"]
+    (container,) = pod["containers"]
+    variables = {each["name"]: each for each in container["env"]}
+    fields = {
+        name: each["valueFrom"]["fieldRef"]["fieldPath"]
+        for name, each in variables.items()
+        if "fieldRef" in each.get("valueFrom", {})
+    }
+    # As the container would have it: each field with its own path for a value.
+    for variable, path in {**fields, "INGEST_TOKEN": "the token"}.items():
+        monkeypatch.setenv(variable, path)
+    command = typer.main.get_command(app).commands["gpu"]  # type: ignore[attr-defined]
+    assert container["args"][0] == "gpu"
+    given = command.make_context("gpu", container["args"][1:]).params
+    assert given == {
+        **GPU_DAEMONS[name], "token": "the token", "protocol": "", "node": "", "once": False, "json": False
+    }  # fmt: skip
+    who = resource()
+    assert (who[K8S_NODE_NAME], who[POD]) == ("spec.nodeName", "metadata.name")
+    nvidia = {name: each["value"] for name, each in variables.items() if name not in {*fields, "INGEST_TOKEN"}}
+    assert nvidia == (
+        {"NVIDIA_VISIBLE_DEVICES": "void"}
+        if given["dcgm"]
+        else {"NVIDIA_VISIBLE_DEVICES": "all", "NVIDIA_DRIVER_CAPABILITIES": "utility"}
+    )
+    assert pod.get("runtimeClassName") == (None if given["dcgm"] else "nvidia")
+
+
+def test_gpu_readings_come_from_every_gpu_node_and_go_to_the_collectors() -> None:
+    services = of_kind("Service")
+    for daemon in of_kind("DaemonSet").values():
+        pod = daemon["spec"]["template"]["spec"]
+        assert pod["nodeSelector"] == {"nvidia.com/gpu.present": "true"}
+        assert pod["tolerations"] == [{"key": "nvidia.com/gpu", "operator": "Exists", "effect": "NoSchedule"}]
+        assert pod["securityContext"]["runAsUser"] == collector_user()
+        (container,) = pod["containers"]
+        assert "nvidia.com/gpu" not in container["resources"]["limits"]
+        arguments = container["args"]
+        target = urlsplit(arguments[arguments.index("--endpoint") + 1])
+        assert target.port in [port["port"] for port in services[str(target.hostname)]["spec"]["ports"]]
+        if "--dcgm" in arguments:
+            page = urlsplit(arguments[arguments.index("--dcgm") + 1])
+            name, namespace = str(page.hostname).split(".")
+            exporter = services[name]
+            assert exporter["metadata"]["namespace"] == namespace
+            # Another node's readings would be sent under this node's name.
+            assert exporter["spec"]["internalTrafficPolicy"] == "Local"
+            assert [port["port"] for port in exporter["spec"]["ports"]] == [page.port]
+
+
+def test_the_image_can_read_gpus() -> None:
+    (installed,) = re.findall(r"/src\[([\w,]+)\]", (DEPLOY / "Dockerfile").read_text(encoding="utf-8"))
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
+    wanted = installed.split(",")
+    assert set(wanted) <= set(extras)
+    assert any(package.startswith("nvidia-ml-py") for extra in wanted for package in extras[extra])
 
 
 def collector_user() -> int:

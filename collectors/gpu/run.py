@@ -21,7 +21,7 @@ from collectors.gpu.metrics import Starts, node_of, request, resource
 from collectors.gpu.nvml import Nvml
 from collectors.gpu.readings import Reading, Sample, SourceAway, merged
 from collectors.gpu.send import Sender, Sent
-from collectors.simulate.transport import Transport, open_transport
+from collectors.transport import Transport, open_transport
 from monitor.errors import BadInput, MonitorError, Retryable
 
 logger = logging.getLogger(__name__)
@@ -223,7 +223,7 @@ def send_once(options: Options) -> int:
         answer = transport.export(request(sample, resource(options.node), Starts()).SerializeToString(), 10.0)
     finally:
         transport.close()
-    if answer.verdict != "accepted" or answer.rejected_spans:
+    if answer.verdict != "accepted" or answer.rejected_items:
         raise Retryable(
             f"{options.endpoint} did not take the readings ({answer.reason}); check the address, --protocol and --token"
         )

@@ -9,7 +9,7 @@ from collections import deque
 from dataclasses import dataclass, replace
 from typing import Final
 
-from collectors.simulate.transport import Answer, Transport
+from collectors.transport import Answer, Transport
 
 logger = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ class Sender:
 
     def _say(self, answer: Answer) -> None:
         """Each change is said once."""
-        trouble = "" if answer.verdict == "accepted" and not answer.rejected_spans else answer.reason or answer.verdict
+        trouble = "" if answer.verdict == "accepted" and not answer.rejected_items else answer.reason or answer.verdict
         if trouble == self._trouble:
             return
         before, self._trouble = self._trouble, trouble

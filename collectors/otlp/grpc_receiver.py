@@ -24,11 +24,14 @@ OPTIONS: Final = (
     # Exporters ping idle connections; without these they would be told to go away.
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    # A connection that says nothing, or whose other end is gone.
-    ("grpc.server_handshake_timeout_ms", 20_000),
-    ("grpc.keepalive_time_ms", 60_000),
     ("grpc.keepalive_timeout_ms", 20_000),
+    # Each may hold a message that is half there; whoever wants to send more at once waits its turn.
+    ("grpc.max_concurrent_streams", 128),
 )
+HANDSHAKE_MAX_S: Final = 20.0
+# The library gives a call no time limit of its own. So a connection is renewed now and then, which its client does not
+# feel, and a call that is still under way some time later will never end; this many times `request_timeout_s`.
+RENEWAL_FACTOR: Final = 10
 
 
 def make_server(
@@ -39,8 +42,14 @@ def make_server(
     max_message_bytes: int,
     tokens: Sequence[str],
     tls: tuple[bytes, bytes] | None = None,
+    max_connections: int = 1000,
+    request_timeout_s: float = 60.0,
 ) -> tuple[grpc.aio.Server, int]:
     """A server bound to its port, not started yet, and the port; `tls` is a private key and a certificate chain in PEM.
+
+    A handshake may take `request_timeout_s`, at most 20 s. A connection that was silent for so long is asked whether its
+    other end is there, and closed if there is no answer for 20 s. After ten times as long (a tenth more or less) it is
+    renewed, and what is under way on it still `request_timeout_s` later is cut off.
 
     Raises
     ------
@@ -48,7 +57,16 @@ def make_server(
         If the port is taken.
     """
     interceptors = [_Doorkeeper(pipeline, tokens)] if tokens else []
-    options = [*OPTIONS, ("grpc.max_receive_message_length", max_message_bytes)]
+    timeout_ms = max(1, int(request_timeout_s * 1000))
+    options = [
+        *OPTIONS,
+        ("grpc.max_receive_message_length", max_message_bytes),
+        ("grpc.max_allowed_incoming_connections", max_connections),
+        ("grpc.server_handshake_timeout_ms", min(timeout_ms, int(HANDSHAKE_MAX_S * 1000))),
+        ("grpc.keepalive_time_ms", timeout_ms),
+        ("grpc.max_connection_age_ms", RENEWAL_FACTOR * timeout_ms),
+        ("grpc.max_connection_age_grace_ms", timeout_ms),
+    ]
     server = grpc.aio.server(interceptors=interceptors, options=options)
     for lane in pipeline.lanes.values():
         handler = grpc.unary_unary_rpc_method_handler(_export(lane))

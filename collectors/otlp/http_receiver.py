@@ -88,7 +88,7 @@ def make_app(
 
     async def metrics(request: Request) -> Response:
         snapshots = {name: (lane.signal.items, lane.stats.snapshot()) for name, lane in pipeline.lanes.items()}
-        text = render_metrics(snapshots, pipeline.waiting_bytes)
+        text = render_metrics(snapshots, pipeline.waiting_bytes, pipeline.closed_connections.snapshot())
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
     async def plain_error(request: Request, error: Exception) -> Response:

@@ -6,7 +6,7 @@
 - a log record or data point of no believable time gets the time of arrival, marked the same way; a data point's impossible
   start becomes unknown;
 - values over the limit are cut, attributes over the limit are dropped; both leave a mark;
-- byte strings, key-value lists and nested arrays become JSON text, which is how they are stored.
+- byte strings, key-value lists, nested and empty arrays become JSON text, which is how they are stored.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import base64
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -180,7 +180,7 @@ def _repair_attributes(attributes: Any, limits: Limits, done: Repaired) -> None:
 
 def _repair_value(value: AnyValue, max_bytes: int, done: Repaired) -> None:
     arm = value.WhichOneof("value")
-    if arm in ("kvlist_value", "bytes_value") or (arm == "array_value" and _is_deep(value.array_value.values)):
+    if arm in ("kvlist_value", "bytes_value") or (arm == "array_value" and _is_text_only(value.array_value.values)):
         text = _plain(value)
         value.string_value = text if isinstance(text, str) else _json(text)
         done.changed = True
@@ -197,8 +197,11 @@ def _repair_value(value: AnyValue, max_bytes: int, done: Repaired) -> None:
             done.note("truncated")
 
 
-def _is_deep(items: Iterable[AnyValue]) -> bool:
-    return any(item.WhichOneof("value") in ("array_value", "kvlist_value", "bytes_value") for item in items)
+def _is_text_only(items: Sequence[AnyValue]) -> bool:
+    """Whether an array is empty or nested, which ClickHouse cannot read."""
+    return not items or any(
+        item.WhichOneof("value") in ("array_value", "kvlist_value", "bytes_value") for item in items
+    )
 
 
 def _json(value: Any) -> str:

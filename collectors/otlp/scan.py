@@ -42,7 +42,7 @@ def needs_repair(body: bytes, max_attribute_bytes: int) -> bool:
 
 
 def _has_deep_value(body: bytes, data: Bytes) -> bool:
-    # A key-value list, byte string or array of arrays is an AnyValue whose only field has one of three tags, and that
+    # A key-value list, byte string, empty array or array of arrays is an AnyValue whose only field has one of three tags, and that
     # AnyValue is the value of an attribute or an item of an array: `outer-tag length inner-tag length …`. The outer
     # length is the inner one plus the bytes between, which chance seldom gets right.
     # Three inner tags, and the quotation mark, which the same mask lets through.
@@ -51,8 +51,8 @@ def _has_deep_value(body: bytes, data: Bytes) -> bool:
     tags = np.flatnonzero(possible) + 2
     # One byte of length each (the difference wraps around; the exact test follows), or several.
     one = data[tags - 1] - data[tags + 1] == 2
-    # The most usual array is the value of an attribute, and fine.
-    one &= (data[tags] != _ARRAY) | (data[tags - 2] != _KEY_VALUE_VALUE)
+    # The most usual array is the value of an attribute, not empty, and fine.
+    one &= (data[tags] != _ARRAY) | (data[tags - 2] != _KEY_VALUE_VALUE) | (data[tags + 1] == 0)
     several = (data[tags - 2] >= 0x80) & ((data[tags - 3] >= 0x80) | ((data[tags - 3] & 0xE7) == 0x02))
     likely = (one | several) & (data[tags] != 0x22)
     return _any_nested(body, tags[likely], _is_deep)
@@ -62,8 +62,8 @@ def _is_deep(body: bytes, at: int, outer: int, length: int) -> bool:
     inner = body[at]
     if inner == _BYTES:
         return True
-    # As the value of an attribute an array is fine; as an item of an array it is nested.
-    if inner != _KVLIST and not (inner == _ARRAY and outer == _ARRAY_ITEM):
+    # As the value of an attribute an array is fine if there is something in it; as an item of an array it is nested.
+    if inner != _KVLIST and not (inner == _ARRAY and (outer == _ARRAY_ITEM or length == 0)):
         return False
     # A list or array that is not empty begins with the tag of its first item.
     after = at + 1 + _varint(body, at + 1)[1]

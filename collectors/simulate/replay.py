@@ -17,8 +17,8 @@ from collectors.simulate.calls import Calls, Origin, calls_of
 from collectors.simulate.send import ReplayResult, Sender
 from collectors.simulate.serving import Engine, Node, enough_nodes
 from collectors.simulate.spans import Batch, Encoder
-from collectors.simulate.transport import open_transport
 from collectors.simulate.workload import NS, Ints, Workload
+from collectors.transport import open_transport
 from monitor.errors import BadInput, Retryable
 
 MAX_SPEED: Final = math.inf

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Final
 
 from collectors.simulate.spans import Batch
-from collectors.simulate.transport import Answer, Transport
+from collectors.transport import Answer, Transport
 from monitor.errors import MonitorError
 
 REQUEST_TIMEOUT_S: Final = 10.0
@@ -211,7 +211,7 @@ class Sender:
 
     def _count(self, batch: Batch, answer: Answer) -> None:
         lost = answer.verdict != "accepted"
-        rejected = batch.spans if lost else min(answer.rejected_spans, batch.spans)
+        rejected = batch.spans if lost else min(answer.rejected_items, batch.spans)
         accepted = batch.spans - rejected
         unknown = rejected if answer.verdict == "retry" else 0
         with self._lock:

@@ -9,7 +9,7 @@ import threading
 from collectors.gpu.run import Collector, Options
 from collectors.lane import Lane
 from collectors.pipeline import Pipeline
-from collectors.simulate.transport import Answer
+from collectors.transport import Answer
 from monitor.errors import MonitorError, Retryable
 from monitor.settings import Settings
 
@@ -34,7 +34,7 @@ class _Inside:
             return Answer(verdict="retry", reason="the write-ahead log does not answer")
         except MonitorError as error:
             return Answer(verdict="retry" if isinstance(error, Retryable) else "refused", reason=str(error))
-        return Answer(verdict="accepted", rejected_spans=sum(checked.rejected.values()))
+        return Answer(verdict="accepted", rejected_items=sum(checked.rejected.values()))
 
     def close(self) -> None:
         """Nothing is open."""

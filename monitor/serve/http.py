@@ -6,10 +6,10 @@ import asyncio
 import contextlib
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -21,10 +21,22 @@ from monitor.settings import CollectorSettings
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What one peer, or all together, may hold open."""
+    """What one peer, or all together, may hold open.
+
+    Attributes
+    ----------
+    connections : int, optional
+        Beyond it requests get a 503, and far beyond it connections are closed as they come.
+    headers_s : float
+        Longest time that a TLS handshake, and then a request head, may take.
+    on_closed : callable
+        Takes the reason of each connection that is closed for a limit: `too_many`, `too_slow` (no request ever came),
+        `idle` (none came any more).
+    """
 
     connections: int | None = None
     headers_s: float = 60.0
+    on_closed: Callable[[str], None] = lambda _: None
 
 
 def read_tls(section: CollectorSettings) -> tuple[bytes, bytes] | None:
@@ -54,14 +66,44 @@ def read_tls(section: CollectorSettings) -> tuple[bytes, bytes] | None:
 
 
 class _Server(uvicorn.Server):
-    """Leaves signals to the service as a whole."""
+    """Leaves signals to the service as a whole, and does not wait for ever for a TLS handshake."""
+
+    def __init__(self, config: uvicorn.Config, handshake_s: float) -> None:
+        super().__init__(config)
+        self._handshake_s = handshake_s
 
     @contextlib.contextmanager
     def capture_signals(self):  # type: ignore[no-untyped-def]
         yield
 
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        # As the inherited one does for given sockets; it has no setting for the time of a handshake.
+        await self.lifespan.startup()
+        if self.lifespan.should_exit:
+            self.should_exit = True
+            return
+        config = self.config
+        kind: Any = config.http_protocol_class
 
-def _protocol(headers_s: float) -> type[H11Protocol]:
+        def make_protocol() -> Any:
+            return kind(config=config, server_state=self.server_state, app_state=self.lifespan.state)
+
+        timeout_s = None if config.ssl is None else self._handshake_s
+        loop = asyncio.get_running_loop()
+        self.servers = [
+            await loop.create_server(
+                make_protocol, sock=sock, ssl=config.ssl, backlog=config.backlog, ssl_handshake_timeout=timeout_s
+            )
+            for sock in sockets or ()
+        ]
+        self.started = True
+
+
+# Connections beyond the limit that are told so with a 503, before more are closed as they come.
+_TOLD: Final = 64
+
+
+def _protocol(limits: Limits) -> type[H11Protocol]:
     class Impatient(H11Protocol):
         """Closes a connection on which no whole request head comes in time: idle ones, and those fed byte by byte."""
 
@@ -69,6 +111,10 @@ def _protocol(headers_s: float) -> type[H11Protocol]:
 
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
+            if limits.connections is not None and len(self.connections) > limits.connections + _TOLD:
+                limits.on_closed("too_many")
+                transport.close()
+                return
             self.wait_for_head()
 
         def data_received(self, data: bytes) -> None:
@@ -85,7 +131,12 @@ def _protocol(headers_s: float) -> type[H11Protocol]:
             if cycle is not None and not cycle.response_complete:
                 self.stop_waiting()
             elif self.late is None:
-                self.late = self.loop.call_later(headers_s, self.transport.close)
+                self.late = self.loop.call_later(limits.headers_s, self.close_late)
+
+        def close_late(self) -> None:
+            cycle: Any = self.cycle
+            limits.on_closed("too_slow" if cycle is None else "idle")
+            self.transport.close()
 
         def stop_waiting(self) -> None:
             if self.late is not None:
@@ -107,7 +158,7 @@ async def http_server(
     limits = limits or Limits()
     config = uvicorn.Config(
         app,
-        http=_protocol(limits.headers_s),
+        http=_protocol(limits),
         log_config=None,
         access_log=False,
         lifespan="on",
@@ -118,7 +169,7 @@ async def http_server(
         ssl_certfile=tls[0] if tls else None,
         ssl_keyfile=tls[1] if tls else None,
     )
-    server = _Server(config)
+    server = _Server(config, limits.headers_s)
     task = asyncio.create_task(server.serve(sockets=[sock]))
     while not server.started:
         if task.done():

@@ -149,7 +149,11 @@ async def start_collectors(
         cors_origins=section.cors_origins,
         api=ApiSettings.from_settings(section),
     )
-    limits = Limits(connections=section.max_connections, headers_s=section.request_timeout_s)
+    limits = Limits(
+        connections=section.max_connections,
+        headers_s=section.request_timeout_s,
+        on_closed=pipeline.closed_connections.count,
+    )
     await stack.enter_async_context(
         http_server(app, http_socket, limits=limits, tls=None if tls is None else (section.tls_cert, section.tls_key))
     )
@@ -160,6 +164,8 @@ async def start_collectors(
         max_message_bytes=section.max_message_bytes,
         tokens=tokens,
         tls=tls,
+        max_connections=section.max_connections,
+        request_timeout_s=section.request_timeout_s,
     )
     await stack.enter_async_context(_grpc_server(server))
     start_gpu_collector(settings, stack, pipeline)

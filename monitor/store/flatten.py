@@ -54,7 +54,9 @@ message Status { string message = 2; int32 code = 3; }
 )
 
 _SCALARS = "string_value String, bool_value Nullable(Bool), int_value Nullable(Int64), double_value Nullable(Float64)"
-VALUE: Final = f"Tuple({_SCALARS}, array_value Tuple(values Array(Tuple({_SCALARS}))))"
+# An item's text may be missing: then, without another arm, it is null. An attribute without a value is as good as empty.
+_ITEM = f"Tuple({_SCALARS.replace('string_value String', 'string_value Nullable(String)')})"
+VALUE: Final = f"Tuple({_SCALARS}, array_value Tuple(values Array({_ITEM})))"
 ATTRIBUTES: Final = f"Array(Tuple(key String, value {VALUE}))"
 _EVENT = f"Tuple(time_unix_nano UInt64, name String, attributes {ATTRIBUTES})"
 _LINK = f"Tuple(trace_id String, span_id String, trace_state String, attributes {ATTRIBUTES})"
@@ -228,16 +230,17 @@ def attribute_map(attributes: str, options: FlattenOptions, *, event: str = "0")
 
 def _value_text() -> str:
     # All arms but one are empty, so the concatenation is the value.
-    scalars = "{0}, ifNull(toString({1}), ''), ifNull(toString({2}), ''), ifNull(toString({3}), '')"
+    numbers = "ifNull(toString({0}), ''), ifNull(toString({1}), '')"
     # JSON has no NaN or infinity; as text they stay what they are.
     double = "if(isFinite(i.double_value), toString(i.double_value), toJSONString(toString(i.double_value)))"
     item = (
         "multiIf(i.double_value IS NOT NULL, assumeNotNull({double}),"
-        " i.int_value IS NULL AND i.bool_value IS NULL, toJSONString(i.string_value),"
-        f" concat({scalars.format('i.string_value', 'i.int_value', 'i.double_value', 'i.bool_value')}))"
+        " i.int_value IS NULL AND i.bool_value IS NULL, ifNull(toJSONString(i.string_value), 'null'),"
+        f" concat({numbers.format('i.int_value', 'i.bool_value')}))"
     ).replace("{double}", double)
+    # An empty one cannot be told from none here; the receiver writes it as text.
     array = f"if(notEmpty(a), concat('[', arrayStringConcat(arrayMap(i -> {item}, a), ','), ']'), '')"
-    return f"concat({scalars.format('s', 'n', 'd', 'b')}, {array})"
+    return f"concat(s, {numbers.format('n', 'd')}, ifNull(toString(b), ''), {array})"
 
 
 # An AnyValue as text, out of its arms `s`, `n`, `d`, `b` (text, integer, double, boolean) and `a` (array).

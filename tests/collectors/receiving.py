@@ -69,9 +69,21 @@ def receiving(
             cors_origins=section.cors_origins,
             api=ApiSettings.from_settings(section),
         )
-        limits = Limits(connections=section.max_connections, headers_s=section.request_timeout_s)
+        limits = Limits(
+            connections=section.max_connections,
+            headers_s=section.request_timeout_s,
+            on_closed=pipeline.closed_connections.count,
+        )
         async with http_server(app, sock, limits=limits):
-            server, port = make_server(pipeline, host="127.0.0.1", port=0, max_message_bytes=size, tokens=tokens)
+            server, port = make_server(
+                pipeline,
+                host="127.0.0.1",
+                port=0,
+                max_message_bytes=size,
+                tokens=tokens,
+                max_connections=section.max_connections,
+                request_timeout_s=section.request_timeout_s,
+            )
             await server.start()
             found.append(Receiving(f"127.0.0.1:{port}", f"http://127.0.0.1:{port_of(sock)}", pipeline))
             started.set()

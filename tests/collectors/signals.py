@@ -28,7 +28,7 @@ def attribute(key: str, value: Any) -> KeyValue:
         found.kvlist_value.CopyFrom(KeyValueList(values=[attribute(name, item) for name, item in value.items()]))
     elif isinstance(value, bytes):
         found.bytes_value = value
-    else:
+    elif value is not None:
         found.string_value = value
     return KeyValue(key=key, value=found)
 

@@ -117,7 +117,10 @@ def nested() -> dict[str, tuple[AnyValue, str]]:
     deep.array_value.values.append(kv)
     empty = AnyValue()
     empty.kvlist_value.SetInParent()
+    nothing = AnyValue()
+    nothing.array_value.SetInParent()
     return {
+        "empty array": (nothing, "[]"),
         "key-value list": (kv, '{"a":1,"b":"nan"}'),
         "in an array": (deep, '["s",{"a":1,"b":"nan"}]'),
         "bytes": (AnyValue(bytes_value=b"\xff\x00"), "/wA="),
@@ -144,13 +147,15 @@ sizes = st.one_of(st.integers(0, 300), st.sampled_from([16_378, 16_383, 16_384, 
 
 
 @settings(deadline=None, max_examples=150)
-@given(size=sizes, kind=st.sampled_from(["kvlist", "bytes", "array"]), spans=st.integers(1, 5))
+@given(size=sizes, kind=st.sampled_from(["kvlist", "bytes", "array", "empty array"]), spans=st.integers(1, 5))
 def test_no_nested_value_is_overlooked(size: int, kind: str, spans: int) -> None:
     value = AnyValue()
     if kind == "kvlist":
         value.kvlist_value.values.append(KeyValue(key="k", value=AnyValue(string_value="v" * size)))
     elif kind == "bytes":
         value.bytes_value = b"\xaa" * size
+    elif kind == "empty array":
+        value.array_value.SetInParent()
     else:
         value.array_value.values.append(AnyValue())
         value.array_value.values[0].array_value.values.append(AnyValue(string_value="q" * size))

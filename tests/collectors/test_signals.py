@@ -21,9 +21,11 @@ from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
 from collectors.otlp.checked import Limits
-from collectors.otlp.signals import LOGS, METRICS, SIGNALS, Signal
+from collectors.otlp.signals import LOGS, METRICS, SIGNALS, TRACES, Signal
 from collectors.stats import Snapshot
 from monitor import semconv
 from monitor.store.client import Client, connect
@@ -148,6 +150,43 @@ def test_every_field_of_a_data_point_in_its_column(place: Place) -> None:
                 f"SELECT DISTINCT {at} AS at FROM otel_metrics_{kind} WHERE StartTimeUnix > '2000-01-01'"
             )
             assert times == [{"at": [NOW - 1]}]
+
+
+def test_empty_arrays_and_nulls_in_arrays(place: Place) -> None:
+    """As the collectors' exporter writes them: JSON, in which nothing is lost."""
+    given = {"none": [], "null": [None], "nulls": [None, "", 1, None, True, 0.5, None], "texts": ["", ""], "text": ""}
+    wanted = {"none": "[]", "null": "[null]", "nulls": '[null,"",1,null,true,0.5,null]', "texts": '["",""]', "text": ""}
+
+    def attributes() -> list[KeyValue]:
+        return [attribute(key, value) for key, value in given.items()]
+
+    def send_all(traces: ExportTraceServiceRequest, logs: ExportLogsServiceRequest) -> None:
+        for transport in TRANSPORTS:
+            assert send(place.target, TRACES, traces, transport) in (b"", b"{}")
+            assert send(place.target, LOGS, logs, transport) in (b"", b"{}")
+
+    traces = request(1, 1)
+    resource_spans = traces.resource_spans[0]
+    resource_spans.resource.attributes.extend(attributes())
+    span = resource_spans.scope_spans[0].spans[0]
+    span.attributes.extend(attributes())
+    span.events.add(name="e", attributes=attributes())
+    span.links.add(trace_id=TRACE, span_id=SPAN, attributes=attributes())
+    logs = ExportLogsServiceRequest()
+    records = logs.resource_logs.add().scope_logs.add().log_records
+    for value in given.values():
+        records.add(time_unix_nano=NOW, body=attribute("", value).value, attributes=attributes())
+    send_all(traces, logs)
+    wait_stored(place.target, TRACES)
+    wait_stored(place.target, LOGS)
+    columns = ("ResourceAttributes", "SpanAttributes", "Events.Attributes[1]", "Links.Attributes[1]")
+    for column in columns:
+        found = place.rows(f"SELECT mapFilter((k, v) -> k IN {tuple(given)}, {column}) AS found FROM otel_traces")
+        assert found == [{"found": wanted}] * len(TRANSPORTS), column
+    found = place.rows("SELECT LogAttributes AS found, Body AS body FROM otel_logs")
+    assert sorted(found, key=str) == sorted(
+        ({"found": wanted, "body": text} for text in wanted.values() for _ in TRANSPORTS), key=str
+    )
 
 
 def evaluation(**values: Any) -> ExportLogsServiceRequest:

@@ -210,6 +210,35 @@ def test_too_many_connections_get_a_retryable_answer(tmp_path: Path) -> None:
             assert time.monotonic() < deadline
 
 
+def test_far_too_many_connections_are_closed_as_they_come(tmp_path: Path) -> None:
+    with sockets(tmp_path, max_connections=5) as target, contextlib.ExitStack() as stack:
+
+        def connect(to: tuple[str, int]) -> socket.socket:
+            return stack.enter_context(socket.create_connection(to, timeout=10))
+
+        # Over HTTP, 64 more are let in, to be told that there are too many.
+        held = [connect(address(target)) for _ in range(5 + 64)]
+        for _ in range(10):
+            assert connect(address(target)).recv(100) == b""
+        held[-1].sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert held[-1].recv(100).startswith(b"HTTP/1.1 503")
+        assert target.pipeline.closed_connections.snapshot() == {"too_many": 10}
+        host, _, port = target.grpc.rpartition(":")
+        asked = [connect((host, int(port))) for _ in range(5)]
+        assert all(peer.recv(100) for peer in asked)  # the server's greeting
+        for _ in range(10):
+            with contextlib.suppress(ConnectionError):
+                assert connect((host, int(port))).recv(100) == b""
+        # Once those are gone, others are let in.
+        for peer in (*held, *asked):
+            peer.close()
+        with grpc.insecure_channel(target.grpc) as channel:
+            assert channel.unary_unary(EXPORT)(body(1, 1), timeout=20, wait_for_ready=True) == b""
+        deadline = time.monotonic() + 10
+        while httpx2.get(f"{target.http}/healthz", timeout=10).status_code != 200:
+            assert time.monotonic() < deadline
+
+
 def test_browsers_may_send_from_the_origins_that_are_set(tmp_path: Path) -> None:
     asks = {
         "origin": "https://app.example.com",

@@ -17,7 +17,7 @@ from tests.tools.service import ROOT
 
 def open_log(folder: Path, **limits: Any) -> tuple[WriteAheadLog, list[Segment]]:
     given: dict[str, Any] = {
-        "segment_spans": 1000,
+        "segment_items": 1000,
         "segment_bytes": 10**6,
         "segment_age_s": 60.0,
         **limits,
@@ -42,13 +42,13 @@ def test_what_is_acknowledged_is_on_disk(tmp_path: Path) -> None:
     assert file.stat().st_mode & 0o777 == 0o600
     assert file.parent.stat().st_mode & 0o777 == 0o700
     log.close()
-    assert [segment.spans for segment in segments] == [20]
+    assert [segment.items for segment in segments] == [20]
     with pytest.raises(LogFull, match="stopping"):
         log.append(b"late", 1)
 
 
 def test_many_threads_share_syncs_and_lose_nothing(tmp_path: Path) -> None:
-    log, segments = open_log(tmp_path / "wal", segment_spans=70)
+    log, segments = open_log(tmp_path / "wal", segment_items=70)
     log.start()
 
     def send(thread: int) -> None:
@@ -63,7 +63,7 @@ def test_many_threads_share_syncs_and_lose_nothing(tmp_path: Path) -> None:
     log.close()
     found = [body for segment in segments for body in bodies(segment.path)]
     assert sorted(found) == sorted(b"%d/%d" % (t, n) for t in range(8) for n in range(100))
-    assert all(segment.spans <= 70 for segment in segments)
+    assert all(segment.items <= 70 for segment in segments)
     assert len({segment.token for segment in segments}) == len(segments)
     for segment in segments:
         log.forget(segment)
@@ -72,7 +72,7 @@ def test_many_threads_share_syncs_and_lose_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "limit", [{"segment_spans": 10}, {"segment_bytes": 2000}, {"segment_age_s": 0.01}], ids=["spans", "bytes", "age"]
+    "limit", [{"segment_items": 10}, {"segment_bytes": 2000}, {"segment_age_s": 0.01}], ids=["spans", "bytes", "age"]
 )
 def test_segments_are_closed(tmp_path: Path, limit: dict[str, Any]) -> None:
     log, segments = open_log(tmp_path / "wal", **limit)
@@ -82,7 +82,7 @@ def test_segments_are_closed(tmp_path: Path, limit: dict[str, Any]) -> None:
         threading.Event().wait(0.03 if "segment_age_s" in limit else 0)
     log.close()
     assert len(segments) >= 2
-    assert sum(segment.spans for segment in segments) == 20
+    assert sum(segment.items for segment in segments) == 20
 
 
 def test_slow_inserts_make_small_segments_older(tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_slow_inserts_make_small_segments_older(tmp_path: Path) -> None:
     assert not segments
     log.append(b"x", 1).result(10)
     threading.Event().wait(0.15)
-    assert [segment.spans for segment in segments] == [2]
+    assert [segment.items for segment in segments] == [2]
     log.pace(100)  # but never more than four times its age
     log.append(b"x", 1).result(10)
     threading.Event().wait(0.4)
@@ -107,7 +107,7 @@ def test_slow_inserts_make_small_segments_older(tmp_path: Path) -> None:
 
 
 def test_a_full_log_refuses_and_takes_again(tmp_path: Path) -> None:
-    log, segments = open_log(tmp_path / "wal", segment_spans=1, max_bytes=250)
+    log, segments = open_log(tmp_path / "wal", segment_items=1, max_bytes=250)
     log.start()
     log.append(b"x" * 100, 1).result(10)
     log.append(b"x" * 100, 1).result(10)
@@ -151,7 +151,7 @@ def _recovers(tmp_path: Path, content: bytes, records: int) -> None:
     assert recovered == segments
     if records:
         assert path.read_bytes() == b"".join(RECORDS[:records])
-        assert [(segment.token, segment.spans) for segment in segments] == [(path.stem, sum([2, 0, 7][:records]))]
+        assert [(segment.token, segment.items) for segment in segments] == [(path.stem, sum([2, 0, 7][:records]))]
     else:
         assert not segments
         assert not path.exists()

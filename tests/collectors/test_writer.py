@@ -30,7 +30,7 @@ def write_segment(folder: Path, name: str, bodies: list[tuple[bytes, int]]) -> S
     folder.mkdir(exist_ok=True)
     path = folder / f"{name}.segment"
     path.write_bytes(b"".join(encode_record(content, spans) for content, spans in bodies))
-    return Segment(path=path, spans=sum(spans for _, spans in bodies), bytes=path.stat().st_size)
+    return Segment(path=path, items=sum(spans for _, spans in bodies), bytes=path.stat().st_size)
 
 
 class Writing:
@@ -50,7 +50,7 @@ class Writing:
         self.writer.start()
 
     def submit(self, segment: Segment) -> None:
-        self.stats.accept(segment.spans, {}, {})
+        self.stats.accept(segment.items, {}, {})
         self.writer.submit(segment)
 
     def wait(self, segments: int, timeout_s: float = 60) -> None:

@@ -16,8 +16,8 @@ from collectors.simulate.replay import NoReceiver, open_sender, slices
 from collectors.simulate.send import ReplayFailed, ReplayResult, Sender
 from collectors.simulate.serving import Node
 from collectors.simulate.spans import Batch, Encoder
-from collectors.simulate.transport import open_transport
 from collectors.simulate.workload import azure_trace
+from collectors.transport import open_transport
 from monitor.errors import BadInput
 
 
@@ -270,7 +270,7 @@ def test_in_flight_is_bounded(batches: list[Batch]) -> None:
 
 
 def open_answer() -> Any:
-    from collectors.simulate.transport import Answer
+    from collectors.transport import Answer
 
     return Answer(verdict="accepted")
 

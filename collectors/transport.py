@@ -33,14 +33,14 @@ CONTENT_TYPE: Final = "application/x-protobuf"
 class Answer:
     """What became of one request.
 
-    `verdict` is "accepted" (but `rejected_spans` of it were not), "retry" (nothing was taken, or nobody
+    `verdict` is "accepted" (but `rejected_items` of it were not), "retry" (nothing was taken, or nobody
     knows; send the same again, after `retry_after_s` if the receiver said so), "refused" (this request will
     never be taken) or "closed" (no request will be: wrong address, wrong token).
     """
 
     verdict: Literal["accepted", "retry", "refused", "closed"]
     reason: str = ""
-    rejected_spans: int = 0
+    rejected_items: int = 0
     retry_after_s: float | None = None
 
 
@@ -269,4 +269,4 @@ def _accepted(content: bytes) -> Answer:
     except DecodeError:
         # The status said success, and a body that cannot be read must not make the same spans go out twice.
         return Answer(verdict="accepted", reason="the answer's body is not an ExportTraceServiceResponse")
-    return Answer(verdict="accepted", reason=partial.error_message, rejected_spans=int(partial.rejected_spans))
+    return Answer(verdict="accepted", reason=partial.error_message, rejected_items=int(partial.rejected_spans))
