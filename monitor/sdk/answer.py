@@ -64,10 +64,8 @@ class Answer:
         """Take one chunk of a stream; True if there is output in it."""
         self._head(chunk)
         kind = _get(chunk, "type")
-        if isinstance(kind, str) and "choices" not in _keys(chunk):
-            found = self._event(kind, chunk)
-        else:
-            found = self._chunk(chunk)
+        is_event = isinstance(kind, str) and "choices" not in _keys(chunk)
+        found = self._event(str(kind), chunk) if is_event else self._chunk(chunk)
         self.chunks += found
         return found
 
@@ -240,23 +238,22 @@ def prompt_of(body: Mapping[str, Any]) -> list[Any]:
 def request_attributes(body: Mapping[str, Any]) -> dict[str, Any]:
     """What a request asks for, by OpenTelemetry's names."""
     known: dict[str, Any] = {}
-    for name, keys in (
-        (semconv.REQUEST_MAX_TOKENS, ("max_completion_tokens", "max_output_tokens", "max_tokens")),
-        (semconv.REQUEST_TEMPERATURE, ("temperature",)),
-        (semconv.REQUEST_TOP_P, ("top_p",)),
-    ):
-        for key in keys:
-            value = body.get(key)
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                known[name] = int(value) if name == semconv.REQUEST_MAX_TOKENS else float(value)
-                break
-    for name, keys in ((semconv.USER_ID, ("safety_identifier", "user")), (semconv.CONVERSATION_ID, ("conversation",))):
-        for key in keys:
-            value = body.get(key)
-            value = value.get("id") if isinstance(value, Mapping) else value
-            if isinstance(value, str) and value:
-                known[name] = value
-                break
+    for key in ("max_completion_tokens", "max_output_tokens", "max_tokens"):
+        value = body.get(key)
+        if isinstance(value, int) and not isinstance(value, bool):
+            known.setdefault(semconv.REQUEST_MAX_TOKENS, value)
+    for key, name in (("temperature", semconv.REQUEST_TEMPERATURE), ("top_p", semconv.REQUEST_TOP_P)):
+        value = body.get(key)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            known[name] = float(value)
+    for key in ("safety_identifier", "user"):
+        value = body.get(key)
+        if isinstance(value, str) and value:
+            known.setdefault(semconv.USER_ID, value)
+    conversation = body.get("conversation")
+    value = conversation.get("id") if isinstance(conversation, Mapping) else conversation
+    if isinstance(value, str) and value:
+        known[semconv.CONVERSATION_ID] = known[semconv.SESSION_ID] = value
     return known
 
 

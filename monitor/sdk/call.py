@@ -334,6 +334,11 @@ class Call:
 
     # For wrappers, which see a call from outside.
     @property
+    def model(self) -> str:
+        """Model asked for; empty if that is not known yet."""
+        return self._model
+
+    @property
     def captures_content(self) -> bool:
         """Whether prompts and completions are wanted."""
         return self._runtime.capture_content

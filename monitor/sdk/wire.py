@@ -32,6 +32,7 @@ class Body:
         self.readable = (self.streamed or self._json) and encoding.strip().lower() in ("", "identity")
         self._rest = b""
         self._data: list[bytes] = []
+        self._size = 0
         self._kept = bytearray()
         self._cut = False
         self._skipping = False
@@ -50,7 +51,10 @@ class Body:
         if len(self._rest) > self._limit:
             # No event of a language model is that long.
             self._rest, self._skipping, self._data = b"", True, []
-        return any([self._line(line) for line in lines])
+        found = False
+        for line in lines:
+            found |= self._line(line)
+        return found
 
     def end(self) -> None:
         """The body is complete."""
@@ -69,11 +73,13 @@ class Body:
         if not self._sse:
             return self._event(line)
         if line.startswith(b"data:"):
-            self._data.append(line[5:].strip())
+            self._size += len(line)
+            if self._size <= self._limit:
+                self._data.append(line[5:].strip())
             return False
         if line or not self._data:
             return False
-        data, self._data = b"\n".join(self._data), []
+        data, self._data, self._size = b"\n".join(self._data), [], 0
         return self._event(data)
 
     def _event(self, data: bytes) -> bool:
