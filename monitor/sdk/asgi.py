@@ -145,6 +145,7 @@ class _Exchange:
         self._readable &= headers.get("content-encoding", "identity") == "identity"
         self._answer = Answer(capture=call.captures_content)
         self._body: Body | None = None
+        self._status = 0
         self._asked_to_stream = False
         self._streamed = False
         self._known: dict[str, Any] = {}
@@ -211,7 +212,7 @@ class _Exchange:
 
     def _head(self, message: Message) -> None:
         headers = {bytes(name).lower(): bytes(value).decode("latin-1") for name, value in message.get("headers", ())}
-        status = message["status"]
+        self._status = status = message["status"]
         if status >= 400:
             self._call.error(str(status))
         self._known[semconv.HTTP_STATUS] = status
@@ -242,7 +243,8 @@ class _Exchange:
         try:
             if whole and self._body is not None:
                 self._body.end()
-            if self._answer.error:
+            # A failure that names its cause says more than its status.
+            if self._answer.error and not (self._answer.error == "error" and self._status >= 400):
                 self._call.error(self._answer.error)
             known = {**self._answer.attributes(estimate=not self._call.counts), **self._known}
             if not self._call.model and semconv.RESPONSE_MODEL in known:

@@ -294,7 +294,7 @@ def _watch(client: Any, options: _Options, request: Any, operation: str, body: M
     provider = options.provider or next((name for end, name in _PROVIDERS if host.endswith(end)), "openai")
     stream = body.get("stream") is True
     call = inference(
-        str(body.get("model") or ""), provider=provider, operation=operation, stream=stream or None, attributes=known
+        str(body.get("model") or ""), provider=provider, operation=operation, stream=stream, attributes=known
     )
     return _Watch(call, request, body, propagate=options.propagate)
 
