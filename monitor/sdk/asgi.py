@@ -115,18 +115,20 @@ class ASGIMiddleware:
 
             async def send_watched(message: Message) -> None:
                 exchange.sending(message)
-                await send(message)
+                try:
+                    await send(message)
+                except OSError:
+                    # How servers say that there is nobody to send to.
+                    exchange.gone = True
+                    raise
                 exchange.sent(message)
 
             try:
                 await self._app(scope, receive_watched, send_watched)
-            except Exception as error:
-                if type(error).__name__ not in _DISCONNECTS:
-                    raise
-                call.cancel()
-                exchange.left()
+            except BaseException as exception:
+                exchange.left(exception)
                 raise
-            exchange.left()
+            exchange.left(None)
 
 
 class _Exchange:
@@ -150,13 +152,14 @@ class _Exchange:
         self._streamed = False
         self._known: dict[str, Any] = {}
         self._done = False
+        # The client has left before it had the whole answer.
+        self.gone = False
 
     def received(self, message: Message) -> None:
         """See a message of the client."""
         try:
             if message["type"] == "http.disconnect":
-                if not self._done:
-                    self._call.cancel()
+                self.gone = True
             elif message["type"] == "http.request" and self._readable:
                 self._request += message.get("body", b"")
                 if len(self._request) > self._request_bytes:
@@ -183,11 +186,16 @@ class _Exchange:
         if message["type"] == "http.response.body" and not message.get("more_body"):
             self._end(whole=True)
 
-    def left(self) -> None:
-        """See that the app has done what it will."""
-        if not self._done:
+    def left(self, exception: BaseException | None) -> None:
+        """See that the app has done what it will, or has failed to."""
+        if self._done:
+            return
+        self.gone |= type(exception).__name__ in _DISCONNECTS
+        if isinstance(exception, Exception) and not self.gone:
+            self._call.error(exception)
+        else:
             self._call.cancel()
-            self._end(whole=False)
+        self._end(whole=False)
 
     def _read_request(self) -> None:
         try:
@@ -240,6 +248,8 @@ class _Exchange:
         if self._done:
             return
         self._done = True
+        if self.gone:
+            self._call.cancel()
         try:
             if whole and self._body is not None:
                 self._body.end()
