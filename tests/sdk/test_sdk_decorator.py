@@ -324,13 +324,16 @@ def test_steps(sent: Any) -> None:
 def test_step_fails(
     sent: Any, asynchronous: bool, error: BaseException, kind: str | None, cancelled: bool | None
 ) -> None:
+    async def fail(call: monitor.Call) -> None:
+        if asynchronous:
+            async with call.step("part"):
+                raise error
+        with call.step("part"):
+            raise error
+
     async def main() -> None:
         with monitor.inference("m") as call, pytest.raises(type(error)) as caught:
-            if asynchronous:
-                async with call.step("part"):
-                    raise error
-            with call.step("part"):
-                raise error
+            await fail(call)
         assert caught.value is error
 
     asyncio.run(main())
