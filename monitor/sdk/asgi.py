@@ -16,6 +16,7 @@ from monitor.sdk.answer import Answer, choices_of, prompt_of, request_attributes
 from monitor.sdk.call import Call
 from monitor.sdk.content import messages_json
 from monitor.sdk.guard import swallow
+from monitor.sdk.lifecycle import flush
 from monitor.sdk.wire import Body
 
 Scope = MutableMapping[str, Any]
@@ -34,6 +35,7 @@ PATHS: Final[Mapping[str, str]] = {
     "/generate": "text_completion",
 }
 REQUEST_BYTES: Final = 1 << 18
+FLUSH_S: Final = 5.0
 # What frameworks and servers raise when the client has gone.
 _DISCONNECTS: Final = ("ClientDisconnect", "ClientDisconnected")
 
@@ -43,6 +45,8 @@ class ASGIMiddleware:
 
     `app.add_middleware(monitor.ASGIMiddleware)` in FastAPI and Starlette, or `ASGIMiddleware(app)`. The handler reaches
     the call by `monitor.current_call()`, to say what the answer does not tell; what it says wins.
+
+    When the server shuts down, what has ended is sent.
 
     Nothing of a streamed answer is kept, of the request and of a JSON answer as much as is needed to read them.
 
@@ -78,6 +82,9 @@ class ASGIMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request."""
+        if scope.get("type") == "lifespan":
+            await self._app(scope, receive, _flushing(send))
+            return
         operation = self._operation(scope)
         if operation is None:
             await self._app(scope, receive, send)
@@ -129,6 +136,20 @@ class ASGIMiddleware:
                 exchange.left(exception)
                 raise
             exchange.left(None)
+
+
+def _flushing(send: Send) -> Send:
+    """Send what has ended before the server ends: uvicorn then kills its process by the signal that it has got.
+
+    Nothing that was registered with `atexit` is run then.
+    """
+
+    async def send_flushed(message: Message) -> None:
+        if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+            flush(FLUSH_S)
+        await send(message)
+
+    return send_flushed
 
 
 class _Exchange:

@@ -125,6 +125,7 @@ def test_client_and_server(service: Service) -> None:
         " FROM inferences FINAL WHERE service = 'fake-engine'",
     )
     assert queued == [{"told": 5, "node": "gpu-1", "variant": "fp16"}]
+    print(rows(service, "SELECT SpanName, SpanKind, ServiceName, ScopeName, ParentSpanId, SpanId, TraceId FROM otel_traces"))
     steps = rows(
         service,
         "SELECT count() AS n FROM otel_traces AS step INNER JOIN otel_traces AS call"

@@ -6,10 +6,14 @@ import asyncio
 import contextlib
 import gzip
 import json
+import signal
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx2
@@ -34,6 +38,7 @@ from monitor.sdk import asgi
 from monitor.sdk.answer import Answer
 from monitor.sdk.wire import Body
 
+ROOT = Path(__file__).resolve().parents[2]
 WORDS = ("Die", " Antwort", " ist", " 🚀")
 USAGE = {
     "prompt_tokens": 4,
@@ -476,6 +481,36 @@ def test_client_leaves(sent: Any) -> None:
     assert found["monitor.cancelled"] is True
     assert "error.type" not in found
     assert 1 <= found["gen_ai.usage.output_tokens"] < 2000
+
+
+def test_a_server_that_is_killed_when_it_has_shut_down_has_sent_all(collector: Any) -> None:
+    script = """
+import monitor, os, signal, sys, threading, time, urllib.request, uvicorn
+from starlette.applications import Starlette
+from starlette.responses import JSONResponse
+from starlette.routing import Route
+
+app = Starlette(routes=[Route("/generate", lambda request: JSONResponse({}), methods=["POST"])])
+app.add_middleware(monitor.ASGIMiddleware)
+monitor.init(service="s", endpoint=sys.argv[1], interval_s=60)
+server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="error"))
+
+def use():
+    while not server.started:
+        time.sleep(0.01)
+    port = server.servers[0].sockets[0].getsockname()[1]
+    request = urllib.request.Request(f"http://127.0.0.1:{port}/generate", b"{}")
+    urllib.request.urlopen(request).read()
+    os.kill(os.getpid(), signal.SIGTERM)
+
+threading.Thread(target=use, daemon=True).start()
+server.run()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script, collector.endpoint], cwd=ROOT, capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGTERM, "")
+    assert [span.name for _, span, _ in collector.spans()] == ["text_completion "]
 
 
 def test_client_and_server_in_one_trace(sent: Any) -> None:
