@@ -125,11 +125,10 @@ def test_client_and_server(service: Service) -> None:
         " FROM inferences FINAL WHERE service = 'fake-engine'",
     )
     assert queued == [{"told": 5, "node": "gpu-1", "variant": "fp16"}]
-    print(rows(service, "SELECT SpanName, SpanKind, ServiceName, ScopeName, ParentSpanId, SpanId, TraceId FROM otel_traces"))
+    # Not always its child: FastAPI has spans of its own between the two.
     steps = rows(
         service,
-        "SELECT count() AS n FROM otel_traces AS step INNER JOIN otel_traces AS call"
-        " ON step.TraceId = call.TraceId AND step.ParentSpanId = call.SpanId"
-        " WHERE step.SpanName = 'queue' AND call.SpanKind = 'Server' AND step.ServiceName = 'fake-engine'",
+        "SELECT count() AS n FROM otel_traces AS step INNER JOIN otel_traces AS call ON step.TraceId = call.TraceId"
+        " WHERE step.SpanName = 'queue' AND call.ScopeName = 'monitor.sdk' AND call.SpanKind = 'Server'",
     )
     assert steps == [{"n": 5}]
