@@ -525,6 +525,20 @@ def test_what_cannot_be_watched(target: object) -> None:
         monitor.instrument_openai(target)
 
 
+def test_wrappers_are_loaded_when_they_are_asked_for() -> None:
+    script = (
+        "import sys, monitor\n"
+        "names = {'openai', 'monitor.sdk.openai', 'monitor.sdk.asgi', 'monitor.sdk.wire'}\n"
+        "print(sorted(names & set(sys.modules)))\n"
+        "monitor.ASGIMiddleware, monitor.instrument_openai\n"
+        "print(sorted(names & set(sys.modules)))"
+    )
+    said = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert said.stdout.splitlines() == ["[]", "['monitor.sdk.asgi', 'monitor.sdk.openai', 'monitor.sdk.wire']"]
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = monitor.nothing  # type: ignore[attr-defined]
+
+
 def test_without_openai() -> None:
     script = (
         "import sys; sys.modules['openai'] = None; import monitor\n"
