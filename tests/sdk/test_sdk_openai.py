@@ -23,7 +23,7 @@ from opentelemetry.trace import StatusCode
 import monitor
 from monitor import sdk
 from monitor.errors import ConfigError
-from monitor.sdk import openai as wrapper
+from monitor.sdk.answer import Answer
 from tests.tools import openai_stub
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -560,7 +560,7 @@ def test_our_own_failure_is_not_the_callers(
     one = client(stub)
     for name in ("attributes", "chunk", "read"):
         with monkeypatch.context() as patch:
-            patch.setattr(wrapper.Answer, name, broken)
+            patch.setattr(Answer, name, broken)
             assert one.chat.completions.create(model="m", messages=MESSAGES).choices[0].message.content == TEXT
             assert len(list(one.chat.completions.create(model="m", messages=MESSAGES, stream=True))) == TOKENS + 1
     monitor.uninstrument_openai()
