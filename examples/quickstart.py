@@ -77,7 +77,7 @@ def main() -> None:
             print(f"[{error}]", end="")
         print()
     delivered = monitor.flush()
-    stats = monitor.sdk.stats()
+    stats = monitor.stats()
     print(f"{stats.exported} of {stats.ended} calls sent.")
     if not delivered:
         raise SystemExit("Not all calls could be sent; is a collector running (monitor up)?")

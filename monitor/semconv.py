@@ -43,6 +43,9 @@ REQUEST_TOP_P: Final = "gen_ai.request.top_p"
 SESSION_ID: Final = "session.id"
 USER_ID: Final = "user.id"
 ERROR_TYPE: Final = "error.type"
+SERVER_ADDRESS: Final = "server.address"
+SERVER_PORT: Final = "server.port"
+HTTP_STATUS: Final = "http.response.status_code"
 
 # --- vLLM's latency names, which other engines took over --------------------------------------------------------
 ENGINE_TTFT: Final = "gen_ai.latency.time_to_first_token"

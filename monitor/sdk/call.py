@@ -6,6 +6,7 @@ The caller's thread takes times and fills a dict; the dict becomes attributes on
 from __future__ import annotations
 
 import concurrent.futures
+import weakref
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from time import perf_counter_ns, time_ns
@@ -13,19 +14,23 @@ from types import TracebackType
 from typing import Any, Self, TypeVar, overload
 
 from opentelemetry import trace
-from opentelemetry.context import Context, attach, get_current
+from opentelemetry.context import Context, attach, create_key, get_current, get_value, set_value
 from opentelemetry.trace import Span, SpanKind, StatusCode
 from opentelemetry.util.types import AnyValue
 
 from monitor import semconv
 from monitor.sdk.content import Content, messages_json
+from monitor.sdk.decorator import decorated
 from monitor.sdk.guard import log, swallow
-from monitor.sdk.lifecycle import current_runtime
-from monitor.sdk.runtime import Runtime
+from monitor.sdk.lifecycle import current_runtime, runtime_for_now
 from monitor.sdk.span import class_name
+from monitor.sdk.step import Step
 from monitor.sdk.stream import AsyncStream, Stream
 
 T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
+
+_CALL_KEY = create_key("monitor-call")
 
 
 def inference(
@@ -46,6 +51,9 @@ def inference(
     in_process: bool = False,
 ) -> Call:
     """Watch one model call: `with monitor.inference(model=…) as call:`, or `async with`.
+
+    Or watch each run of a function, be it plain, `async` or a generator of chunks: `@monitor.inference(model=…)`.
+    The function reaches its call by `monitor.current_call()`.
 
     Parameters
     ----------
@@ -95,7 +103,17 @@ def inference(
     except Exception:
         swallow("reading arguments of inference()")
     kind = SpanKind.INTERNAL if in_process else SpanKind.CLIENT
-    return Call(current_runtime(), model, provider, operation, known, stream, kind)
+    return Call(model, provider, operation, known, stream, kind)
+
+
+def current_call() -> Call:
+    """Return the call that is running here: that of the innermost `with`, wrapper or middleware around this code.
+
+    Where there is none, a call that is recorded nowhere, so nobody has to check; its `trace_id` is empty.
+    """
+    reference = get_value(_CALL_KEY)
+    call = reference() if isinstance(reference, weakref.ref) else None
+    return call if isinstance(call, Call) else Call("", None, "", {}, None, SpanKind.INTERNAL)
 
 
 class Call:
@@ -103,7 +121,6 @@ class Call:
 
     def __init__(
         self,
-        runtime: Runtime,
         model: str,
         provider: str | None,
         operation: str,
@@ -111,7 +128,8 @@ class Call:
         stream: bool | None,
         kind: SpanKind,
     ) -> None:
-        self._runtime = runtime
+        # That of the moment; a decorator is read before `init` is called.
+        self._runtime = runtime_for_now()
         self._model = model
         self._provider = provider
         self._operation = operation
@@ -127,6 +145,7 @@ class Call:
         self._gap_ticks = 0
         self._tokens = self._chunks = 0
         self._streams_open = 0
+        self._steps: set[Step] = set()
         # The `with` was left while a stream had not ended: the stream ends the span.
         self._handed_over = False
         self._error: tuple[str, str] | None = None
@@ -176,11 +195,21 @@ class Call:
             Number of tokens in a chunk. Without it chunks are counted, and the count is marked as an estimate
             unless `finish` is told the true one.
         """
-        if self._stream is None:
-            self._stream = True
         if isinstance(source, AsyncIterable):
             return AsyncStream(self, source, tokens)
         return Stream(self, source, tokens)
+
+    def step(self, name: str, **attributes: AnyValue) -> Step:
+        """Watch a part of the call as a span below it: `with call.step("retrieve", documents=4):`, or `async with`.
+
+        Parameters
+        ----------
+        name
+            Of the part.
+        attributes
+            Of its span. Names with dots go in by `**{"gen_ai.tool.name": "search"}`, or later by `step.set(…)`.
+        """
+        return Step(self, name, attributes)
 
     def finish(
         self,
@@ -262,8 +291,19 @@ class Call:
 
     def abandon(self) -> None:
         """End the span now, because the process is about to end."""
+        for step in list(self._steps):
+            step.abandon()
         self._cancelled = True
         self._end()
+
+    def __call__(self, function: F) -> F:
+        """Decorate a function; each run of it is another call like this one."""
+        known = dict(self._attributes)
+
+        def again() -> Call:
+            return Call(self._model, self._provider, self._operation, dict(known), self._stream, self._kind)
+
+        return decorated(function, again)
 
     def __enter__(self) -> Self:
         """Start the clock and the span, and make it the current one."""
@@ -292,6 +332,63 @@ class Call:
         """As `__exit__`."""
         self.__exit__(exc_type, exc, tb)
 
+    # For wrappers, which see a call from outside.
+    @property
+    def model(self) -> str:
+        """Model asked for; empty if that is not known yet."""
+        return self._model
+
+    @property
+    def captures_content(self) -> bool:
+        """Whether prompts and completions are wanted."""
+        return self._runtime.capture_content
+
+    @property
+    def counts(self) -> bool:
+        """Whether the user has counted tokens or chunks."""
+        return bool(self._tokens or self._chunks)
+
+    def mark(self) -> None:
+        """Mark that output is there, without counting it."""
+        self._mark()
+
+    def name_model(self, model: str) -> None:
+        """Say which model was asked for, if that shows only after the start."""
+        self._model = model
+        self._attributes[semconv.REQUEST_MODEL] = model
+        if self._span.is_recording():
+            self._span.update_name(_span_name(self._operation, model))
+
+    def learn(self, attributes: Mapping[str, Any], *, streamed: bool = False) -> None:
+        """Take what a wrapper has read, except for what the user has told. The latency counts up to here."""
+        for key, value in attributes.items():
+            self._attributes.setdefault(key, value)
+        if streamed:
+            self._stream = True
+        self._finish_tick = perf_counter_ns()
+
+    def end(self) -> None:
+        """End the span; what is said later is lost."""
+        try:
+            self._end()
+        except Exception:
+            swallow("ending a call")
+
+    # For steps.
+    def step_opened(self, step: Step) -> Context | None:
+        """Remember a step, and return the context it belongs under; None for the current one."""
+        self._steps.add(step)
+        here = trace.get_current_span().get_span_context().trace_id
+        return None if here == self._span.get_span_context().trace_id else self._context
+
+    def start_step(self, name: str, attributes: dict[str, Any], context: Context, start_ns: int) -> Span:
+        """Start the span of a step."""
+        return self._runtime.start_step(name, attributes, context, start_ns)
+
+    def step_closed(self, step: Step) -> None:
+        """Forget a step."""
+        self._steps.discard(step)
+
     # For streams.
     def chunk(self) -> None:
         """Mark that a chunk is there, of unknown size."""
@@ -302,6 +399,8 @@ class Call:
         """A stream was made; what was finished before it was not the whole call."""
         self._streams_open += 1
         self._finish_tick = 0
+        if self._stream is None:
+            self._stream = True
 
     def stream_ended(self, exception: BaseException | None) -> None:
         """A stream is over: read to its end (None), failed, or left early."""
@@ -349,12 +448,14 @@ class Call:
         known: dict[str, Any] = {semconv.OPERATION: self._operation, semconv.REQUEST_MODEL: self._model}
         if self._provider is not None:
             known[semconv.PROVIDER] = self._provider
+        self._runtime = current_runtime()
         previous = get_current()
         self._start_ns = time_ns()
         self._start_tick = perf_counter_ns()
         name = _span_name(self._operation, self._model)
         self._span = self._runtime.start(name, self._kind, known, previous, self._start_ns)
-        self._context = trace.set_span_in_context(self._span, previous)
+        # By a weak reference, lest the call and its context keep each other alive.
+        self._context = set_value(_CALL_KEY, weakref.ref(self), trace.set_span_in_context(self._span, previous))
         self._previous = previous
         attach(self._context)
         self._runtime.open_calls.add(self)

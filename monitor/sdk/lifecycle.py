@@ -22,7 +22,7 @@ from monitor.sdk.config import EXIT_TIMEOUT_S, Config, build_config
 from monitor.sdk.events import Judgements
 from monitor.sdk.guard import forget, log, once, swallow
 from monitor.sdk.pipeline import Counts
-from monitor.sdk.processor import SCOPE
+from monitor.sdk.processor import SCOPE, STEP_SCOPE
 from monitor.sdk.provider import Installed, install, make_runtime
 from monitor.sdk.runtime import Runtime
 
@@ -207,14 +207,22 @@ def current_judgements() -> Judgements:
     return _state.judgements
 
 
+def runtime_for_now() -> Runtime:
+    """Return what is running now, without a word if nothing is: the call may start later, or never."""
+    return _state.runtime
+
+
 class _IdleStarter:
     """Spans while the SDK is not running: by the user's own OpenTelemetry if there is one, else none."""
 
+    def __init__(self, scope: str) -> None:
+        self._scope = scope
+
     def start(self, name: str, kind: SpanKind, attributes: dict[str, Any], context: Context, start_ns: int) -> Span:
-        return trace.get_tracer(SCOPE).start_span(name, context, kind, attributes, start_time=start_ns)
+        return trace.get_tracer(self._scope).start_span(name, context, kind, attributes, start_time=start_ns)
 
 
-_idle = Runtime(_IdleStarter())
+_idle = Runtime(_IdleStarter(SCOPE), _IdleStarter(STEP_SCOPE))
 
 
 class _State:

@@ -21,6 +21,8 @@ from monitor.sdk.report import Calls, Reporter
 from monitor.sdk.span import CallSpan, SentSpan
 
 SCOPE: Final = "monitor.sdk"
+# Parts of calls have a scope of their own: spans of the other are inferences, and numbered.
+STEP_SCOPE: Final = "monitor.sdk.step"
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/gen-ai/1.42.0"
 
 Item = tuple[int, CallSpan | ReadableSpan]

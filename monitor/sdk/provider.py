@@ -17,7 +17,7 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
 from monitor.sdk.config import Config, detected_resource
 from monitor.sdk.guard import once
-from monitor.sdk.processor import SCHEMA_URL, SCOPE, MonitorProcessor, Processors
+from monitor.sdk.processor import SCHEMA_URL, SCOPE, STEP_SCOPE, MonitorProcessor, Processors
 from monitor.sdk.runtime import Runtime
 from monitor.sdk.starter import FastStarter, PlainStarter
 
@@ -65,7 +65,8 @@ def install(config: Config, before: Installed | None) -> Installed:
 def make_runtime(installed: Installed, *, capture_content: bool) -> Runtime:
     """Return what starts spans with this provider."""
     plain = PlainStarter(installed.provider.get_tracer(SCOPE, _version(), SCHEMA_URL))
-    runtime = Runtime(plain, capture_content=capture_content)
+    steps = PlainStarter(installed.provider.get_tracer(STEP_SCOPE, _version(), SCHEMA_URL))
+    runtime = Runtime(plain, steps, capture_content=capture_content)
     if installed.own is not None and not _needs_sdk_spans():
         own = installed.own
         scope = InstrumentationScope(SCOPE, _version(), SCHEMA_URL)

@@ -56,8 +56,9 @@ class OpenCalls:
 class Runtime:
     """One run of the SDK, from `init` to `shutdown`."""
 
-    def __init__(self, plain: Starter, *, capture_content: bool = False) -> None:
+    def __init__(self, plain: Starter, steps: Starter, *, capture_content: bool = False) -> None:
         self._plain = plain
+        self._steps = steps
         self._fast: Starter | None = None
         self._processors: Processors | None = None
         self.capture_content = capture_content
@@ -73,3 +74,7 @@ class Runtime:
         if self._fast is not None and processors is not None and processors.alone:
             return self._fast.start(name, kind, attributes, context, start_ns)
         return self._plain.start(name, kind, attributes, context, start_ns)
+
+    def start_step(self, name: str, attributes: dict[str, Any], context: Context, start_ns: int) -> Span:
+        """Start the span of a part of a call; it is no inference and gets no number."""
+        return self._steps.start(name, SpanKind.INTERNAL, attributes, context, start_ns)

@@ -71,11 +71,15 @@ class Stream(_Watched[T], Iterator[T]):
         return item
 
     def close(self) -> None:
-        """Stop early, and close the source if it can be closed."""
-        self._ended(GeneratorExit())
-        close = getattr(self._iterator, "close", None)
-        if close is not None:
-            close()
+        """Stop early, and close the source if it can be closed: it may still have numbers to tell."""
+        before = self._call.resume()
+        try:
+            close = getattr(self._iterator, "close", None)
+            if close is not None:
+                close()
+        finally:
+            self._ended(GeneratorExit())
+            self._call.suspend(before)
 
 
 class AsyncStream(_Watched[T], AsyncIterator[T]):
@@ -102,8 +106,12 @@ class AsyncStream(_Watched[T], AsyncIterator[T]):
         return item
 
     async def aclose(self) -> None:
-        """Stop early, and close the source if it can be closed."""
-        self._ended(GeneratorExit())
-        aclose = getattr(self._iterator, "aclose", None)
-        if aclose is not None:
-            await aclose()
+        """Stop early, and close the source if it can be closed: it may still have numbers to tell."""
+        before = self._call.resume()
+        try:
+            aclose = getattr(self._iterator, "aclose", None)
+            if aclose is not None:
+                await aclose()
+        finally:
+            self._ended(GeneratorExit())
+            self._call.suspend(before)

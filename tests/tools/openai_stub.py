@@ -1,4 +1,4 @@
-"""A local server that speaks OpenAI's HTTP protocol: chat completions, streamed or not, and embeddings.
+"""A local server that speaks OpenAI's HTTP protocol: chat, completions and responses, streamed or not, and embeddings.
 
 What it answers is a function of the request, so tests can say exactly what must be counted:
 
@@ -64,8 +64,13 @@ class Stub:
     seen: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
+    def prompt_tokens(self, body: dict[str, Any]) -> int:
+        if "messages" in body:
+            return sum(len(str(message["content"]).split()) for message in body["messages"])
+        return len(str(body.get("prompt", body.get("input"))).split())
+
     def usage(self, body: dict[str, Any]) -> dict[str, Any]:
-        prompt = sum(len(str(message["content"]).split()) for message in body["messages"])
+        prompt = self.prompt_tokens(body)
         return {
             "prompt_tokens": prompt,
             "completion_tokens": len(self.answer),
@@ -99,6 +104,11 @@ class _Handler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     stub: Stub
 
+    def handle(self) -> None:
+        # Clients of these tests leave as they like, and there is nobody to tell.
+        with contextlib.suppress(ConnectionError):
+            super().handle()
+
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.stub.seen.append((self.path, body))
@@ -107,6 +117,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.fail(failures.pop(0))
         elif self.path == "/v1/chat/completions":
             self.chat(body)
+        elif self.path == "/v1/completions":
+            self.complete(body)
+        elif self.path == "/v1/responses":
+            self.respond(body)
         elif self.path == "/v1/embeddings":
             self.embed(body)
         else:
@@ -146,13 +160,95 @@ class _Handler(BaseHTTPRequestHandler):
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": stub.finish_reason}
         self.reply({**common, "object": "chat.completion", "choices": [choice], "usage": stub.usage(body)})
 
-    def stream(self, body: dict[str, Any], common: dict[str, Any]) -> None:
+    def complete(self, body: dict[str, Any]) -> None:
         stub = self.stub
-        told = bool((body.get("stream_options") or {}).get("include_usage"))
+        common = {
+            "id": f"cmpl-{next(stub.numbers)}",
+            "object": "text_completion",
+            "created": int(time.time()),
+            "model": body["model"] + DATE,
+        }
+        if not body.get("stream"):
+            choice = {"index": 0, "text": "".join(stub.answer), "logprobs": None, "finish_reason": stub.finish_reason}
+            self.reply({**common, "choices": [choice], "usage": stub.usage(body)})
+            return
+        self.begin_events()
+        for number, text in enumerate(stub.answer):
+            reason = stub.finish_reason if number == len(stub.answer) - 1 else None
+            choices = [{"index": 0, "text": text, "logprobs": None, "finish_reason": reason}]
+            self.event(json.dumps({**common, "choices": choices}))
+        if (body.get("stream_options") or {}).get("include_usage"):
+            self.event(json.dumps({**common, "choices": [], "usage": stub.usage(body)}))
+        self.end_events()
+
+    def respond(self, body: dict[str, Any]) -> None:
+        stub = self.stub
+        part = {"type": "output_text", "text": "".join(stub.answer), "annotations": []}
+        message = {"type": "message", "id": "msg_1", "role": "assistant", "status": "completed", "content": [part]}
+        prompt = stub.prompt_tokens(body)
+        cut = stub.finish_reason == "length"
+        common = {
+            "id": f"resp_{next(stub.numbers)}",
+            "object": "response",
+            "created_at": int(time.time()),
+            "model": body["model"] + DATE,
+            "parallel_tool_calls": True,
+            "tool_choice": "auto",
+            "tools": [],
+        }
+        whole = {
+            **common,
+            "status": "incomplete" if cut else "completed",
+            "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
+            "output": [message],
+            "usage": {
+                "input_tokens": prompt,
+                "output_tokens": len(stub.answer),
+                "total_tokens": prompt + len(stub.answer),
+                "input_tokens_details": {"cached_tokens": stub.cached_tokens},
+                "output_tokens_details": {"reasoning_tokens": stub.reasoning_tokens},
+            },
+        }
+        if not body.get("stream"):
+            self.reply(whole)
+            return
+        self.begin_events()
+        numbers = itertools.count()
+
+        def send(kind: str, **fields: Any) -> None:
+            self.event(json.dumps({"type": kind, "sequence_number": next(numbers), **fields}), kind)
+
+        begun = {**common, "status": "in_progress", "output": []}
+        place = {"item_id": "msg_1", "output_index": 0, "content_index": 0}
+        send("response.created", response=begun)
+        send("response.output_item.added", output_index=0, item={**message, "status": "in_progress", "content": []})
+        send("response.content_part.added", **place, part={**part, "text": ""})
+        for number, text in enumerate(stub.answer):
+            if number == stub.cut_after.get(body["model"]):
+                self.close_connection = True
+                return
+            send("response.output_text.delta", **place, delta=text, logprobs=[])
+        send("response.output_text.done", **place, text=part["text"], logprobs=[])
+        send("response.output_item.done", output_index=0, item=message)
+        send("response.incomplete" if cut else "response.completed", response=whole)
+        self.end_events(done=False)
+
+    def begin_events(self) -> None:
         self.send_response(200)
         self.send_header("content-type", "text/event-stream")
         self.send_header("transfer-encoding", "chunked")
         self.end_headers()
+
+    def end_events(self, *, done: bool = True) -> None:
+        if done:
+            self.event("[DONE]")
+        if not self.close_connection:
+            self.wfile.write(b"0\r\n\r\n")
+
+    def stream(self, body: dict[str, Any], common: dict[str, Any]) -> None:
+        stub = self.stub
+        told = bool((body.get("stream_options") or {}).get("include_usage"))
+        self.begin_events()
 
         def send(choices: list[dict[str, Any]], usage: dict[str, Any] | None = None) -> None:
             self.event(json.dumps({**common, "choices": choices, **({"usage": usage} if told else {})}))
@@ -170,12 +266,10 @@ class _Handler(BaseHTTPRequestHandler):
         send([{"index": 0, "delta": {}, "logprobs": None, "finish_reason": stub.finish_reason}])
         if told:
             send([], stub.usage(body))
-        self.event("[DONE]")
-        if not self.close_connection:
-            self.wfile.write(b"0\r\n\r\n")
+        self.end_events()
 
-    def event(self, data: str) -> None:
-        content = f"data: {data}\n\n".encode()
+    def event(self, data: str, kind: str = "") -> None:
+        content = f"event: {kind}\ndata: {data}\n\n".encode() if kind else f"data: {data}\n\n".encode()
         try:
             self.wfile.write(b"%x\r\n%s\r\n" % (len(content), content))
         except ConnectionError:  # the client has heard enough
