@@ -19,7 +19,6 @@ from monitor.sdk.exporter import log_exporter_factory, log_target, metric_export
 from monitor.sdk.guard import once
 from monitor.sdk.pipeline import Counts, Pipeline
 from monitor.sdk.processor import SCHEMA_URL, SCOPE, MonitorProcessor, Reports
-from monitor.sdk.report import JudgementReporter
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs import ReadableLogRecord
@@ -123,6 +122,8 @@ class Judgements:
         make = metric_exporter_factory(config)
         if make is None:
             return None
+        from monitor.sdk.report import JudgementReporter
+
         return Reports(
             processor,
             self._resource,

@@ -13,7 +13,6 @@ import threading
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Final
 
-from opentelemetry.sdk.metrics.export import MetricExporter
 from opentelemetry.sdk.trace.export import SpanExporter
 
 from monitor.errors import ConfigError
@@ -21,6 +20,7 @@ from monitor.sdk.config import GRPC, Config
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs.export import LogRecordExporter
+    from opentelemetry.sdk.metrics.export import MetricExporter
 
 _MODULES: Final = {
     "grpc": "opentelemetry.exporter.otlp.proto.grpc.trace_exporter",

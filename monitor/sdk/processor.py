@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 import time
 from collections.abc import Callable, Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, SynchronousMultiSpanProcessor
@@ -17,8 +17,10 @@ from monitor.sdk.config import Config, detected_resource
 from monitor.sdk.exporter import exporter_factory, metric_exporter_factory
 from monitor.sdk.guard import swallow
 from monitor.sdk.pipeline import Counts, Pipeline
-from monitor.sdk.report import Calls, Reporter
 from monitor.sdk.span import CallSpan, SentSpan
+
+if TYPE_CHECKING:
+    from monitor.sdk.report import Calls, Reporter
 
 SCOPE: Final = "monitor.sdk"
 # Parts of calls have a scope of their own: spans of the other are inferences, and numbered.
@@ -84,6 +86,9 @@ class MonitorProcessor(SpanProcessor):
         make = metric_exporter_factory(config)
         if make is None or calls is None:
             return None
+        # Here, as the metrics SDK takes a third of the time that importing ours would.
+        from monitor.sdk.report import Reporter
+
         return Reports(
             self,
             lambda: self.sent_resource,
