@@ -43,7 +43,7 @@ class Signal:
     request: type[Message]
     response: type[Message]
     rejected: str
-    check: Callable[[bytes, Limits, int], Checked]
+    check: Callable[[bytes, Limits, int, int], Checked]
 
     @property
     def path(self) -> str:
