@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Final
 
 REMEMBER_S: Final = 600.0  # longer than exporters send again
-MOST: Final = 32_768  # requests remembered: 6 MB
+MOST: Final = 32_768  # requests remembered, of each signal: 4 MB
 _SAMPLE_BYTES: Final = 4096
 # Two fields of the request that no reader knows, as the log's own: 1003 (which request), 1004 (its `now`); fixed64.
 _NOTE: Final = struct.Struct("<2sQ2sQ")
