@@ -9,6 +9,7 @@ from collections.abc import Callable
 from concurrent.futures import Future
 
 from collectors.inflight import Inflight
+from collectors.otlp.arrivals import Arrivals, make_note, request_key
 from collectors.otlp.checked import Checked, Limits
 from collectors.otlp.signals import Signal
 from collectors.stats import Stats
@@ -43,6 +44,7 @@ class Lane:
         self.stats = Stats()
         self.inflight = inflight
         self._limits = Limits.from_settings(settings)
+        self._arrivals = Arrivals()
         self._hinted = False
         main = signal.name == "traces"
         self._writer = Writer(
@@ -62,6 +64,7 @@ class Lane:
             segment_age_s=section.segment_age_s * (METRICS_AGE_FACTOR if signal.name == "metrics" else 1),
             budget=budget,
             on_segment=self._writer.submit,
+            on_recovered=self._arrivals.recover,
         )
 
     def _forget(self, segment: Segment) -> None:
@@ -94,20 +97,21 @@ class Lane:
         """
         with self.inflight.hold() as held:
             held.grow(len(body))
-            checked = await self._check(body)
+            key, arrival_ns = request_key(body), time.time_ns()
+            now_ns = self._arrivals.first_ns(key, arrival_ns)
+            checked = await self._check(body, now_ns, arrival_ns)
             if checked.items:
                 # Shielded: once appended it will be stored, even if the client goes away before the answer.
-                await asyncio.shield(asyncio.wrap_future(self._append(checked)))
+                await asyncio.shield(asyncio.wrap_future(self._append(checked, make_note(key, now_ns))))
             else:
                 self.stats.accept(0, checked.rejected, checked.repaired)
                 self._hint_empty(body, checked)
         return checked
 
-    async def _check(self, body: bytes) -> Checked:
-        now_ns = time.time_ns()
+    async def _check(self, body: bytes, now_ns: int, arrival_ns: int) -> Checked:
         if len(body) > CHECK_ASIDE_BYTES:
-            return await asyncio.to_thread(self.signal.check, body, self._limits, now_ns)
-        return self.signal.check(body, self._limits, now_ns)
+            return await asyncio.to_thread(self.signal.check, body, self._limits, now_ns, arrival_ns)
+        return self.signal.check(body, self._limits, now_ns, arrival_ns)
 
     def _hint_empty(self, body: bytes, checked: Checked) -> None:
         """Say once that a sender's requests hold bytes but no items: OTLP before 1.0 looks like that."""
@@ -119,12 +123,12 @@ class Lane:
                 self.signal.items.replace("_", " "),
             )
 
-    def _append(self, checked: Checked) -> Future[None]:
+    def _append(self, checked: Checked, note: bytes) -> Future[None]:
         counts = (checked.items, checked.rejected, checked.repaired)
         # Counted first, so that no moment shows more stored than received.
         self.stats.accept(*counts)
         try:
-            logged = self._log.append(checked.body, checked.items)
+            logged = self._log.append(checked.body, checked.items, note)
         except MonitorError:
             self.stats.undo_accept(*counts)
             raise

@@ -89,11 +89,11 @@ def encode_record(body: bytes, items: int) -> bytes:
     return prefix + body + trailer
 
 
-def _around(body: bytes, items: int) -> tuple[bytes, bytes]:
+def _around(body: bytes, items: int, note: bytes = b"") -> tuple[bytes, bytes]:
     """What stands before and behind a request in the log."""
-    count = _ITEMS_TAG + items.to_bytes(4, "little")
-    crc = zlib.crc32(count, zlib.crc32(body))
-    return _varint(len(body) + TRAILER_BYTES), count + _CRC_TAG + crc.to_bytes(4, "little")
+    behind = note + _ITEMS_TAG + items.to_bytes(4, "little")
+    crc = zlib.crc32(behind, zlib.crc32(body))
+    return _varint(len(body) + len(note) + TRAILER_BYTES), behind + _CRC_TAG + crc.to_bytes(4, "little")
 
 
 def read_records(data: bytes) -> Iterator[tuple[int, int, int]]:
@@ -114,7 +114,7 @@ def read_records(data: bytes) -> Iterator[tuple[int, int, int]]:
 
 
 def record_body(data: bytes, begin: int, end: int) -> bytes:
-    """The request inside one record that `read_records` found."""
+    """The request inside one record that `read_records` found, with its note."""
     return data[_read_varint(data, begin)[1] : end - TRAILER_BYTES]
 
 
@@ -162,6 +162,8 @@ class WriteAheadLog:
         Bytes on disk that may wait to be stored; beyond it `append` refuses.
     on_segment : callable
         Takes each closed segment, from the log's thread, in order.
+    on_recovered : callable
+        Takes each request that an earlier run left, with its length before it and its note behind it, while `start` runs.
     """
 
     def __init__(
@@ -173,6 +175,7 @@ class WriteAheadLog:
         segment_age_s: float,
         budget: Budget,
         on_segment: Callable[[Segment], None],
+        on_recovered: Callable[[memoryview], None] = lambda logged: None,
     ) -> None:
         self._folder = folder
         self._segment_items = segment_items
@@ -180,6 +183,7 @@ class WriteAheadLog:
         self._segment_age_s = self._age_s = segment_age_s
         self.budget = budget
         self._on_segment = on_segment
+        self._on_recovered = on_recovered
         self._queue: queue.SimpleQueue[_Append | None] = queue.SimpleQueue()
         self._lock = threading.Lock()
         self._closing = False
@@ -224,7 +228,7 @@ class WriteAheadLog:
         recovered = []
         for path in sorted(self._folder.glob(f"*{SUFFIX}")):
             try:
-                segment = _recover(path)
+                segment = _recover(path, self._on_recovered)
             except OSError as error:
                 raise StoreError(
                     f"the write-ahead segment {path} cannot be recovered: {error.strerror}; correct it, or move it away"
@@ -237,8 +241,10 @@ class WriteAheadLog:
         self._thread.start()
         return recovered
 
-    def append(self, body: bytes, items: int) -> Future[None]:
+    def append(self, body: bytes, items: int, note: bytes = b"") -> Future[None]:
         """Log one accepted request; the future resolves when it is on disk.
+
+        `note` is fields for `on_recovered` of the next run; like our own, fields of the request that ClickHouse does not know.
 
         Raises
         ------
@@ -247,7 +253,7 @@ class WriteAheadLog:
         TooBig
             If the request alone is more than the log may hold.
         """
-        prefix, trailer = _around(body, items)
+        prefix, trailer = _around(body, items, note)
         done: Future[None] = Future()
         record = _Append(prefix, body, trailer, items, done)
         if record.size > self.budget.limit:
@@ -435,12 +441,13 @@ class _OpenSegment:
         return Segment(path=self.path, items=self.items, bytes=self.bytes)
 
 
-def _recover(path: Path) -> Segment | None:
+def _recover(path: Path, on_recovered: Callable[[memoryview], None] = lambda logged: None) -> Segment | None:
     """Cut a segment at its last whole record; None if nothing is left."""
     data = path.read_bytes()
     good, items = 0, 0
-    for _, end, count in read_records(data):
+    for begin, end, count in read_records(data):
         good, items = end, items + count
+        on_recovered(memoryview(data)[begin : end - TRAILER_BYTES])
     if good < len(data):
         logger.warning("segment %s: %d bytes of an unacknowledged request cut off", path.name, len(data) - good)
     if not good:

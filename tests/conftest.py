@@ -73,15 +73,33 @@ def database(request: pytest.FixtureRequest, backend_url: str, migrated: dict[st
         yield name
         drop_database(backend_url, name)
         return
-    if backend_url not in migrated:
-        migrated[backend_url] = make_database(backend_url)
-        client = connect(backend_url, database=migrated[backend_url])
-        migrate(client)
-        client.close()
-    yield migrated[backend_url]
+    yield migrated_database(backend_url, migrated)
     client = connect(backend_url, database=migrated[backend_url])
     empty_all(client)
     client.close()
+
+
+@pytest.fixture
+def pipeline_url(backend_url: str, migrated: dict[str, str]) -> Iterator[str]:
+    """Address of a migrated, empty store of each kind; of the embedded one, a pipeline can use the default database alone."""
+    embedded = backend_url.startswith("chdb:")
+    url = backend_url if embedded else with_database(backend_url, migrated_database(backend_url, migrated))
+    client = connect(url)
+    if embedded:
+        migrate(client)
+    yield url
+    empty_all(client)
+    client.close()
+
+
+def migrated_database(url: str, migrated: dict[str, str]) -> str:
+    """The name of the session's migrated database in this store."""
+    if url not in migrated:
+        migrated[url] = make_database(url)
+        client = connect(url, database=migrated[url])
+        migrate(client)
+        client.close()
+    return migrated[url]
 
 
 def make_database(url: str) -> str:

@@ -4,6 +4,8 @@ The C protobuf parser tells whether the message is whole and its text UTF-8; a s
 of each item; two passes over the raw bytes (`collectors.otlp.scan`) tell whether anything in it may need repair. Only then
 are objects built (`collectors.otlp.repair`), so a well-formed request is never decoded into Python values and never encoded
 again.
+
+`now_ns` is the clock when the request first came, by which its times are judged; `arrival_ns` the clock now, if another.
 """
 
 from __future__ import annotations
@@ -26,7 +28,7 @@ _EVENT_ATTRIBUTE: Final = 0x1A  # tag of Event.attributes
 _LINK_ATTRIBUTE: Final = 0x22  # tag of Link.attributes
 
 
-def check_traces(body: bytes, limits: Limits, now_ns: int) -> Checked:
+def check_traces(body: bytes, limits: Limits, now_ns: int, arrival_ns: int | None = None) -> Checked:
     """Check one serialised `ExportTraceServiceRequest`.
 
     Raises
@@ -35,7 +37,7 @@ def check_traces(body: bytes, limits: Limits, now_ns: int) -> Checked:
         If it is not one.
     """
     request = parse(ExportTraceServiceRequest, body)
-    window = limits.window(now_ns)
+    window = limits.window(now_ns, arrival_ns)
     earliest, latest = window.earliest_ns, window.latest_ns
     spans, suspect = 0, False
     for resource_spans in request.resource_spans:
@@ -59,7 +61,7 @@ def check_traces(body: bytes, limits: Limits, now_ns: int) -> Checked:
     return _checked(request, body, spans, repair_traces(request, limits, window))
 
 
-def check_logs(body: bytes, limits: Limits, now_ns: int) -> Checked:
+def check_logs(body: bytes, limits: Limits, now_ns: int, arrival_ns: int | None = None) -> Checked:
     """Check one serialised `ExportLogsServiceRequest`; no record is ever left out.
 
     Raises
@@ -68,7 +70,7 @@ def check_logs(body: bytes, limits: Limits, now_ns: int) -> Checked:
         If it is not one.
     """
     request = parse(ExportLogsServiceRequest, body)
-    window = limits.window(now_ns)
+    window = limits.window(now_ns, arrival_ns)
     earliest, latest = window.earliest_ns, window.latest_ns
     records, suspect = 0, False
     for resource_logs in request.resource_logs:
@@ -91,7 +93,7 @@ def check_logs(body: bytes, limits: Limits, now_ns: int) -> Checked:
     return _checked(request, body, records, repair_logs(request, limits, window))
 
 
-def check_metrics(body: bytes, limits: Limits, now_ns: int) -> Checked:
+def check_metrics(body: bytes, limits: Limits, now_ns: int, arrival_ns: int | None = None) -> Checked:
     """Check one serialised `ExportMetricsServiceRequest`; a metric without data is no item, and no point is ever left out.
 
     Raises
@@ -100,7 +102,7 @@ def check_metrics(body: bytes, limits: Limits, now_ns: int) -> Checked:
         If it is not one.
     """
     request = parse(ExportMetricsServiceRequest, body)
-    window = limits.window(now_ns)
+    window = limits.window(now_ns, arrival_ns)
     points, suspect = 0, False
     for resource_metrics in request.resource_metrics:
         suspect = suspect or len(resource_metrics.resource.attributes) > limits.max_attributes

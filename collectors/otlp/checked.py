@@ -22,11 +22,20 @@ class Malformed(BadInput):
 
 @dataclass(frozen=True, kw_only=True)
 class TimeWindow:
-    """Times that are believed, in Unix nanoseconds; `now_ns` is what others are replaced by."""
+    """Times that are believed, in Unix nanoseconds.
+
+    Attributes
+    ----------
+    now_ns : int
+        What times that are not believed are replaced by: the clock when the request first came.
+    arrival_ns : int
+        What no time at all is replaced by: the clock now. The same bytes without a time need not be the same request.
+    """
 
     earliest_ns: int
     latest_ns: int
     now_ns: int
+    arrival_ns: int
 
     def holds_point(self, point: Any) -> bool:
         """Whether a data point's times are believed; its start may be unknown, which is 0."""
@@ -53,8 +62,14 @@ class Limits:
             max_future_ns=int(section.max_future_s * 1e9),
         )
 
-    def window(self, now_ns: int) -> TimeWindow:
-        return TimeWindow(earliest_ns=now_ns - self.max_past_ns, latest_ns=now_ns + self.max_future_ns, now_ns=now_ns)
+    def window(self, now_ns: int, arrival_ns: int | None = None) -> TimeWindow:
+        """What is believed by a clock; `arrival_ns` if that is not the clock now, see `collectors.otlp.arrivals`."""
+        return TimeWindow(
+            earliest_ns=now_ns - self.max_past_ns,
+            latest_ns=now_ns + self.max_future_ns,
+            now_ns=now_ns,
+            arrival_ns=now_ns if arrival_ns is None else arrival_ns,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

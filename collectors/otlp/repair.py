@@ -80,7 +80,7 @@ def repair_logs(request: ExportLogsServiceRequest, limits: Limits, window: TimeW
                 _repair_value(record.body, limits.max_attribute_bytes, done)
                 given = record.time_unix_nano or record.observed_time_unix_nano
                 if not window.earliest_ns <= given <= window.latest_ns:
-                    record.time_unix_nano = window.now_ns
+                    record.time_unix_nano = window.now_ns if given else window.arrival_ns
                     # Neither time is often left out, and no error: the protocol lets a receiver fill it in.
                     if given:
                         _set(record.attributes, semconv.TIME_CLAMPED, str(given))
@@ -116,7 +116,7 @@ def data_points(metric: Metric) -> Sequence[Any]:
 def _clamp_point(point: Any, window: TimeWindow) -> None:
     if not window.earliest_ns <= point.time_unix_nano <= window.latest_ns:
         _set(point.attributes, semconv.TIME_CLAMPED, str(point.time_unix_nano))
-        point.time_unix_nano = window.now_ns
+        point.time_unix_nano = window.now_ns if point.time_unix_nano else window.arrival_ns
     if not window.earliest_ns <= point.start_time_unix_nano <= window.latest_ns:
         point.start_time_unix_nano = 0
 

@@ -45,7 +45,7 @@ class Signal:
     request: type[Message]
     response: type[Message]
     rejected: str
-    check: Callable[[bytes, Limits, int], Checked]
+    check: Callable[[bytes, Limits, int, int], Checked]
     more_paths: tuple[str, ...] = ()
 
     @property

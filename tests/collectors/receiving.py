@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import threading
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import grpc
+import httpx2
+from google.protobuf.message import Message
+
 from collectors.otlp.api import ApiSettings
 from collectors.otlp.grpc_receiver import make_server
 from collectors.otlp.http_receiver import make_app
+from collectors.otlp.signals import Signal
 from collectors.pipeline import Pipeline
 from collectors.stats import Snapshot
 from monitor.serve.http import Limits, http_server
 from monitor.serve.ports import bind, port_of
 from monitor.settings import PrivacySettings, load_settings
+from tests.collectors.json_form import otlp_json
+
+HTTP = httpx2.Client(timeout=20)
 
 
 @dataclass(frozen=True)
@@ -101,3 +111,26 @@ def receiving(
         loop.close()
         # A store that is away will not take the rest however long one waits.
         pipeline.close(timeout_s=20 if inserter is None else 0.2)
+
+
+def send(target: Receiving, signal: Signal, message: Message, transport: str) -> bytes:
+    """The answer, after it was one of success."""
+    if transport == "grpc":
+        with grpc.insecure_channel(target.grpc) as channel:
+            answer: bytes = channel.unary_unary(f"/{signal.service}/Export")(message.SerializeToString(), timeout=20)
+            return answer
+    as_json = transport == "json"
+    kind = "application/json" if as_json else "application/x-protobuf"
+    content = json.dumps(otlp_json(message)).encode() if as_json else message.SerializeToString()
+    response = HTTP.post(f"{target.http}{signal.path}", content=content, headers={"content-type": kind})
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == kind
+    return bytes(response.content)
+
+
+def wait_stored(target: Receiving, signal: Signal) -> Snapshot:
+    deadline = time.monotonic() + 30
+    while target.snapshot(signal.name).waiting:
+        assert time.monotonic() < deadline, target.pipeline.trouble()
+        time.sleep(0.01)
+    return target.snapshot(signal.name)

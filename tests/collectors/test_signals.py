@@ -7,7 +7,6 @@ import hashlib
 import json
 import sys
 import time
-import uuid
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +16,6 @@ from typing import Any
 import grpc
 import httpx2
 import pytest
-from google.protobuf.message import Message
 from google.rpc.status_pb2 import Status
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
@@ -26,13 +24,11 @@ from opentelemetry.proto.common.v1.common_pb2 import KeyValue
 
 from collectors.otlp.checked import Limits
 from collectors.otlp.signals import LOGS, METRICS, SIGNALS, TRACES, Signal
-from collectors.stats import Snapshot
 from monitor import semconv
 from monitor.store.client import Client, connect
-from monitor.store.migrate import ensure_database, migrate
 from tests.collectors.json_form import otlp_json
 from tests.collectors.payloads import request
-from tests.collectors.receiving import Receiving, receiving
+from tests.collectors.receiving import HTTP, Receiving, receiving, send, wait_stored
 from tests.collectors.signals import (
     LOG_ROWS,
     METRIC_ROWS,
@@ -44,7 +40,6 @@ from tests.collectors.signals import (
     log_request,
     metric_request,
 )
-from tests.conftest import BACKENDS, empty_all, with_database
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -52,30 +47,6 @@ else:
     from backports import zstd
 
 TRANSPORTS = ("grpc", "protobuf", "json")
-HTTP = httpx2.Client(timeout=20)
-
-
-def send(target: Receiving, signal: Signal, message: Message, transport: str) -> bytes:
-    """The answer, after it was one of success."""
-    if transport == "grpc":
-        with grpc.insecure_channel(target.grpc) as channel:
-            answer: bytes = channel.unary_unary(f"/{signal.service}/Export")(message.SerializeToString(), timeout=20)
-            return answer
-    as_json = transport == "json"
-    kind = "application/json" if as_json else "application/x-protobuf"
-    content = json.dumps(otlp_json(message)).encode() if as_json else message.SerializeToString()
-    response = HTTP.post(f"{target.http}{signal.path}", content=content, headers={"content-type": kind})
-    assert response.status_code == 200, response.text
-    assert response.headers["content-type"] == kind
-    return bytes(response.content)
-
-
-def wait_stored(target: Receiving, signal: Signal) -> Snapshot:
-    deadline = time.monotonic() + 30
-    while target.snapshot(signal.name).waiting:
-        assert time.monotonic() < deadline, target.pipeline.trouble()
-        time.sleep(0.01)
-    return target.snapshot(signal.name)
 
 
 @dataclass(frozen=True)
@@ -89,34 +60,10 @@ class Place:
         return [dict(row) for row in self.client.query(query).named_results()]
 
 
-@pytest.fixture(params=BACKENDS)
-def url(request: pytest.FixtureRequest) -> Iterator[str]:
-    """A migrated, empty store of each kind. The embedded one has a single database that a pipeline can use."""
-    if request.param == "chdb":
-        where = str(request.getfixturevalue("chdb_url"))
-        client = connect(where)
-        migrate(client)
-        yield where
-        empty_all(client)
-        client.close()
-        return
-    server = str(request.getfixturevalue("clickhouse_url"))
-    name = f"signals_{uuid.uuid4().hex[:12]}"
-    admin = connect(server, database="default")
-    ensure_database(admin, name)
-    where = with_database(server, name)
-    client = connect(where)
-    migrate(client)
-    yield where
-    client.close()
-    admin.command(f"DROP DATABASE {name}")
-    admin.close()
-
-
 @pytest.fixture
-def place(url: str, tmp_path: Path) -> Iterator[Place]:
-    client = connect(url)
-    with receiving(tmp_path / "data", url) as target:
+def place(pipeline_url: str, tmp_path: Path) -> Iterator[Place]:
+    client = connect(pipeline_url)
+    with receiving(tmp_path / "data", pipeline_url) as target:
         yield Place(target, client)
     client.close()
 
@@ -329,8 +276,8 @@ def test_data_points_are_repaired_and_never_left_out() -> None:
     assert METRICS.check(whole, LIMITS, now).body is whole
 
 
-def test_privacy_holds_for_logs_and_metrics(url: str, tmp_path: Path) -> None:
-    client = connect(url)
+def test_privacy_holds_for_logs_and_metrics(pipeline_url: str, tmp_path: Path) -> None:
+    client = connect(pipeline_url)
     message = ExportLogsServiceRequest()
     records = message.resource_logs.add().scope_logs.add().log_records
     for name in ("gen_ai.user.message", "app.started"):
@@ -342,7 +289,7 @@ def test_privacy_holds_for_logs_and_metrics(url: str, tmp_path: Path) -> None:
         attribute("user.id", "ann")
     )
     privacy = {"hash_user_ids": True, "salt": "pepper", "redact": [r"\b4111\b"]}
-    with receiving(tmp_path / "data", url, privacy=privacy) as target:
+    with receiving(tmp_path / "data", pipeline_url, privacy=privacy) as target:
         send(target, LOGS, message, "grpc")
         send(target, METRICS, points, "grpc")
         wait_stored(target, LOGS)

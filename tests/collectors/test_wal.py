@@ -193,3 +193,23 @@ def test_a_full_disk_refuses_keeps_what_was_taken_and_goes_on(tmp_path: Path) ->
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "cannot be written" in done.stdout
+
+
+def test_notes_are_kept_for_the_next_run(tmp_path: Path) -> None:
+    """Behind each request, in what the next run recovers; a request that was cut off has none."""
+    log, _ = open_log(tmp_path / "wal")
+    log.start()
+    for number in range(3):
+        log.append(b"body %d" % number, 1, b"note %d" % number).result(10)
+    log.append(b"without", 1).result(10)
+    log.close()
+    (file,) = (tmp_path / "wal").glob("*.segment")
+    whole = [b"body 0note 0", b"body 1note 1", b"body 2note 2", b"without"]
+    assert bodies(file) == whole
+    file.write_bytes(file.read_bytes()[:-1])
+    found: list[bytes] = []
+    again, segments = open_log(tmp_path / "wal", on_recovered=lambda logged: found.append(bytes(logged)))
+    assert [segment.spans for segment in again.start()] == [3]
+    again.close()
+    assert [logged[1:] for logged in found] == whole[:3], "with the length before it"
+    assert [segment.spans for segment in segments] == [3]
