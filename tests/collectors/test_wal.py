@@ -209,7 +209,7 @@ def test_notes_are_kept_for_the_next_run(tmp_path: Path) -> None:
     file.write_bytes(file.read_bytes()[:-1])
     found: list[bytes] = []
     again, segments = open_log(tmp_path / "wal", on_recovered=lambda logged: found.append(bytes(logged)))
-    assert [segment.spans for segment in again.start()] == [3]
+    assert [segment.items for segment in again.start()] == [3]
     again.close()
     assert [logged[1:] for logged in found] == whole[:3], "with the length before it"
     assert [segment.spans for segment in segments] == [3]
