@@ -17,6 +17,7 @@ from opentelemetry.util.types import AnyValue
 from monitor import semconv
 from monitor.errors import ConfigError
 from monitor.sdk.guard import once
+from monitor.sdk.sampling import Sampling, read_sampling
 
 GRPC: Final = "grpc"
 HTTP: Final = "http/protobuf"
@@ -37,6 +38,7 @@ class Config:
     headers: Mapping[str, str] = field(repr=False)
     resource: Mapping[str, AnyValue]
     capture_content: bool
+    sampling: Sampling | None
     queue_size: int
     batch_size: int
     interval_s: float
@@ -74,6 +76,9 @@ def build_config(
     release: str | None,
     resource_attributes: Mapping[str, AnyValue] | None,
     capture_content: bool | None,
+    sample_rate: float | None,
+    keep_slow_s: float | None,
+    keep_errors: bool,
     queue_size: int | None,
     batch_size: int | None,
     interval_s: float | None,
@@ -112,6 +117,7 @@ def build_config(
         headers={str(k).lower(): _text("headers", v) for k, v in _mapping("headers", headers).items()},
         resource=resource,
         capture_content=_capture_from_env() if capture_content is None else bool(capture_content),
+        sampling=read_sampling(sample_rate, keep_slow_s, keep_errors),
         queue_size=int(queue_spans),
         batch_size=int(min(batch_spans, queue_spans)),
         interval_s=_positive("interval_s", interval_s, "OTEL_BSP_SCHEDULE_DELAY", INTERVAL_S, env_unit=1e-3),

@@ -29,9 +29,9 @@ from monitor.sdk.runtime import Runtime
 class Stats:
     """Where calls and spans went. `offered = dropped + exported + failed + waiting` at any time.
 
-    `started`, `ended`, `open` and `unsampled` count calls. The rest counts spans, which include those of
-    others when the SDK has joined an existing TracerProvider; `last_seq` is the number the latest inference
-    span got.
+    `started`, `ended`, `open` and `unsampled` (left out on purpose, hence never offered) count calls. The rest counts
+    spans, which include those of others when the SDK has joined an existing TracerProvider; `last_seq` is the number
+    the latest inference span got.
     """
 
     emitter: str
@@ -63,6 +63,9 @@ def init(
     release: str | None = None,
     resource_attributes: Mapping[str, AnyValue] | None = None,
     capture_content: bool | None = None,
+    sample_rate: float | None = None,
+    keep_slow_s: float | None = None,
+    keep_errors: bool = True,
     queue_size: int | None = None,
     batch_size: int | None = None,
     interval_s: float | None = None,
@@ -90,6 +93,11 @@ def init(
         Any further attributes of this process.
     capture_content
         Send prompts, completions and the messages of errors, which may quote them. Off by default.
+    sample_rate
+        Share of traces to send, such as 0.05; all by default. Each call that is sent carries its weight, so that
+        sums and shares in the store stay those of all calls.
+    keep_slow_s, keep_errors
+        With `sample_rate`: calls that lasted at least so many seconds, and failed ones (by default), are all sent.
     queue_size, batch_size
         Spans held at most, and sent at once at most. The oldest span is dropped, and counted, when the queue
         is full.
@@ -120,6 +128,9 @@ def init(
         release=release,
         resource_attributes=resource_attributes,
         capture_content=capture_content,
+        sample_rate=sample_rate,
+        keep_slow_s=keep_slow_s,
+        keep_errors=keep_errors,
         queue_size=queue_size,
         batch_size=batch_size,
         interval_s=interval_s,
@@ -158,7 +169,7 @@ def stats() -> Stats:
     """Loss accounting of this process; after `shutdown` that of the run that ended."""
     installed = _state.installed
     counts = Counts() if installed is None else installed.processor.counts()
-    started, ended, still_open, unsampled = _state.counted.open_calls.counts()
+    started, ended, still_open, unsampled = _calls()
     return Stats(
         emitter="" if installed is None else installed.processor.emitter,
         started=started,
@@ -209,12 +220,19 @@ class _State:
 _state = _State()
 
 
+def _calls() -> tuple[int, int, int, int]:
+    """Calls started, ended, open and unsampled; the last ones were left out at their start, or at their end."""
+    started, ended, still_open, unsampled = _state.counted.open_calls.counts()
+    left_out = 0 if _state.installed is None else _state.installed.processor.counts().left_out
+    return started, ended, still_open, unsampled + left_out
+
+
 def _start(config: Config) -> None:
     forget()
     try:
         installed = install(config, _state.installed)
-        installed.processor.open(config, lambda: _state.counted.open_calls.counts())
-        runtime = make_runtime(installed, capture_content=config.capture_content)
+        installed.processor.open(config, _calls, decides_first=installed.own is not None)
+        runtime = make_runtime(installed, config)
     except ConfigError:
         raise
     except Exception:

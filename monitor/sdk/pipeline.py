@@ -23,7 +23,8 @@ from monitor.sdk.exporter import WorkerLog
 from monitor.sdk.guard import log, swallow
 from monitor.sdk.span import CallSpan
 
-Item = tuple[int, CallSpan | ReadableSpan]
+# Number (0 for none), whether it was kept for sure, and the span.
+Item = tuple[int, bool, CallSpan | ReadableSpan]
 
 # When the last export failed, the endpoint is most likely still away: do not hold up the exit of the process
 # for it.
@@ -32,7 +33,10 @@ AWAY_EXIT_TIMEOUT_S = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """What happened to the spans offered to the queue; every number up to `settled` was sent, or is lost."""
+    """What happened to the spans offered to the queue; every number up to `settled` was sent, or is lost.
+
+    `left_out` are calls that sampling left out when they ended: they were never offered.
+    """
 
     last_seq: int = 0
     settled: int = 0
@@ -41,6 +45,7 @@ class Counts:
     exported: int = 0
     failed: int = 0
     waiting: int = 0
+    left_out: int = 0
 
 
 class Report(Protocol):
@@ -94,7 +99,7 @@ class Pipeline:
         self._away = False
         self._reported = time.monotonic()
         self._seq = self._offered = self._dropped = self._exported = self._failed = self._in_flight = 0
-        self._in_flight_first = 0
+        self._in_flight_first = self._left_out = 0
 
     def after_fork(self) -> None:
         """Begin anew in a forked child: queue, thread, exporter and counts belong to the parent."""
@@ -103,7 +108,12 @@ class Pipeline:
         self._log.release()
         self._reset()
 
-    def offer(self, span: CallSpan | ReadableSpan, *, numbered: bool) -> None:
+    def leave_out(self) -> None:
+        """Count a call that sampling leaves out."""
+        with self._lock:
+            self._left_out += 1
+
+    def offer(self, span: CallSpan | ReadableSpan, *, numbered: bool, sure: bool = False) -> None:
         """Queue an ended span; number it when it is an inference."""
         with self._lock:
             seq = 0
@@ -116,7 +126,7 @@ class Pipeline:
             if len(self._queue) >= self._queue_size:
                 self._queue.popleft()
                 self._dropped += 1
-            self._queue.append((seq, span))
+            self._queue.append((seq, sure, span))
             if self._worker is None:
                 self._start_worker()
             full = len(self._queue) >= self._batch_size
@@ -167,10 +177,11 @@ class Pipeline:
                 exported=self._exported,
                 failed=self._failed,
                 waiting=len(self._queue) + self._in_flight,
+                left_out=self._left_out,
             )
 
     def _settled(self) -> int:
-        pending = self._in_flight_first or next((seq for seq, _ in self._queue if seq), 0)
+        pending = self._in_flight_first or next((seq for seq, _, _ in self._queue if seq), 0)
         return pending - 1 if pending else self._seq
 
     def _signal(self) -> None:
@@ -239,7 +250,7 @@ class Pipeline:
         with self._lock:
             batch = [self._queue.popleft() for _ in range(min(count, len(self._queue)))]
             self._in_flight = len(batch)
-            self._in_flight_first = next((seq for seq, _ in batch if seq), 0)
+            self._in_flight_first = next((seq for seq, _, _ in batch if seq), 0)
             return batch
 
     def _export(self, batch: Sequence[Item]) -> None:

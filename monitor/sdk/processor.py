@@ -11,6 +11,7 @@ from opentelemetry.sdk.metrics.export import MetricExporter
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, SynchronousMultiSpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext, TraceFlags
 from opentelemetry.util.types import AnyValue
 
 from monitor import semconv
@@ -19,6 +20,7 @@ from monitor.sdk.exporter import exporter_factory, metric_exporter_factory
 from monitor.sdk.guard import swallow
 from monitor.sdk.pipeline import Counts, Item, Pipeline, Report
 from monitor.sdk.report import Calls, Reporter
+from monitor.sdk.sampling import Sampling, as_sent, randomness, sent_threshold, weight
 from monitor.sdk.span import CallSpan, SentSpan
 
 SCOPE: Final = "monitor.sdk"
@@ -52,15 +54,21 @@ class MonitorProcessor(SpanProcessor):
         self._config: Config | None = None
         self._said: Mapping[str, AnyValue] = {}
         self._exit_timeout_s = 0.0
+        self._sampling: Sampling | None = None
+        self._decides_first = False
         self.emitter = _new_emitter()
         self.started_ns = time.time_ns()
         self._resources: dict[int, tuple[Resource, Resource]] = {}
 
-    def open(self, config: Config, calls: Callable[[], Calls] | None = None) -> None:
-        """Begin to send; `calls` reads the counts of calls, to be reported with those of spans."""
+    def open(self, config: Config, calls: Callable[[], Calls] | None = None, *, decides_first: bool = False) -> None:
+        """Begin to send; `calls` reads the counts of calls, to be reported with those of spans.
+
+        `decides_first` says that spans were started by our own sampler, and not by one of the user's.
+        """
         self._config = config
         self._said = config.resource
         self._exit_timeout_s = config.exit_timeout_s
+        self._sampling, self._decides_first = config.sampling, decides_first and config.sampling is not None
         # A new run numbers from 1 again, so it is a new emitter.
         self.emitter = _new_emitter()
         self.started_ns = time.time_ns()
@@ -117,18 +125,36 @@ class MonitorProcessor(SpanProcessor):
         """Take the span of a call from the fast path."""
         pipeline = self._pipeline
         if pipeline is not None:
-            pipeline.offer(span, numbered=True)
+            self._offer(pipeline, span, span.context, numbered=True)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Take a span from opentelemetry-sdk: one of ours, or any other of this provider."""
         try:
             pipeline = self._pipeline
-            if pipeline is None or span.context is None or not span.context.trace_flags.sampled:
+            if pipeline is None or span.context is None:
                 return
             scope = span.instrumentation_scope
-            pipeline.offer(span, numbered=scope is not None and scope.name == SCOPE)
+            self._offer(pipeline, span, span.context, numbered=scope is not None and scope.name == SCOPE)
         except Exception:
             swallow("queueing a span")
+
+    def _offer(
+        self, pipeline: Pipeline, span: CallSpan | ReadableSpan, context: SpanContext, *, numbered: bool
+    ) -> None:
+        """Queue an ended span, unless sampling leaves it out."""
+        sampling, chosen = self._sampling, bool(context.trace_flags & TraceFlags.SAMPLED)
+        if sampling is None or not (chosen or self._decides_first):
+            if chosen:
+                pipeline.offer(span, numbered=numbered)
+            return
+        if sampling.is_sure(span):
+            pipeline.offer(span, numbered=numbered, sure=True)
+        elif chosen and (
+            self._decides_first or randomness(context.trace_id, context.trace_state) >= sampling.threshold
+        ):
+            pipeline.offer(span, numbered=numbered)
+        elif numbered:
+            pipeline.leave_out()
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Send what is queued."""
@@ -140,11 +166,29 @@ class MonitorProcessor(SpanProcessor):
         self.close(self._exit_timeout_s)
 
     def _prepare(self, item: Item) -> ReadableSpan:
-        seq, span = item
+        seq, sure, span = item
         resource = self._resource_for(span.resource)
+        context = span.context
+        assert context is not None
+        added: dict[str, AnyValue] = {semconv.SEQ: seq} if seq else {}
+        threshold = self._threshold(context, sure)
+        if threshold is not None:
+            context = as_sent(context, threshold)
+            added[semconv.SAMPLE_WEIGHT] = weight(threshold) * _given_weight(span)
         if isinstance(span, CallSpan):
-            return span.readable(resource, seq)
-        return SentSpan(span, resource, seq)
+            return span.readable(resource, context, added)
+        return SentSpan(span, resource, context, added)
+
+    def _threshold(self, context: SpanContext, sure: bool) -> int | None:
+        """The threshold that a span passed before it is sent; None if nobody sampled."""
+        sampling = self._sampling
+        if self._decides_first and sampling is not None:
+            return 0 if sure else sampling.threshold
+        # Somebody else may have sampled before us, here or where the request came from.
+        before = sent_threshold(context.trace_state)
+        if sampling is None:
+            return before
+        return max(before or 0, 0 if sure else sampling.threshold)
 
     def _resource_for(self, found: Resource) -> Resource:
         """Merge our attributes over the provider's, once per resource object."""
@@ -200,6 +244,12 @@ class SentResource(Resource):
     def __eq__(self, other: object) -> bool:
         """Equal content."""
         return self is other or super().__eq__(other)
+
+
+def _given_weight(span: CallSpan | ReadableSpan) -> float:
+    """What the user says that the call stands for already, because it was chosen before we saw it."""
+    given = (span.attributes or {}).get(semconv.SAMPLE_WEIGHT, 1.0)
+    return float(given) if isinstance(given, int | float) and 1 <= given < float("inf") else 1.0
 
 
 def _new_emitter() -> str:

@@ -25,7 +25,6 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AnyValue, Attributes
 
-from monitor import semconv
 from monitor.sdk.guard import log
 
 if TYPE_CHECKING:
@@ -183,14 +182,14 @@ class CallSpan(Span):
         """Who made the span."""
         return self._starter.scope
 
-    def readable(self, resource: Resource, seq: int) -> ReadableSpan:
-        """Return what exporters take; called in the exporter's thread."""
+    def readable(self, resource: Resource, context: SpanContext, added: Mapping[str, AnyValue]) -> ReadableSpan:
+        """Return what exporters take, with more attributes; called in the exporter's thread."""
         return ReadableSpan(
             name=self._name,
-            context=self._context,
+            context=context,
             parent=self._parent,
             resource=resource,
-            attributes=self._bounded({**self._attributes, semconv.SEQ: seq}),
+            attributes=self._bounded({**self._attributes, **added}),
             events=self._events or (),
             links=self._links or (),
             kind=self._kind,
@@ -219,16 +218,18 @@ class CallSpan(Span):
 
 
 class SentSpan(ReadableSpan):
-    """An SDK span as our exporter sends it: with our resource and number, all else as it was."""
+    """An SDK span as our exporter sends it: with our resource, number and weight, all else as it was."""
 
-    def __init__(self, span: ReadableSpan, resource: Resource, seq: int) -> None:
+    def __init__(
+        self, span: ReadableSpan, resource: Resource, context: SpanContext, added: Mapping[str, AnyValue]
+    ) -> None:
         attributes: Mapping[str, AnyValue] = span.attributes or {}
         super().__init__(
             name=span.name,
-            context=span.context,
+            context=context,
             parent=span.parent,
             resource=resource,
-            attributes={**attributes, semconv.SEQ: seq} if seq else attributes,
+            attributes={**attributes, **added} if added else attributes,
             events=span.events,
             links=span.links,
             kind=span.kind,
