@@ -22,6 +22,7 @@ from monitor.sdk.guard import forget, log, once, swallow
 from monitor.sdk.pipeline import Counts
 from monitor.sdk.processor import SCOPE
 from monitor.sdk.provider import Installed, install, make_runtime
+from monitor.sdk.redaction import Rules
 from monitor.sdk.runtime import Runtime
 
 
@@ -63,6 +64,9 @@ def init(
     release: str | None = None,
     resource_attributes: Mapping[str, AnyValue] | None = None,
     capture_content: bool | None = None,
+    redact: Rules = None,
+    hash_user_ids: bool = False,
+    salt: str | None = None,
     sample_rate: float | None = None,
     keep_slow_s: float | None = None,
     keep_errors: bool = True,
@@ -92,7 +96,14 @@ def init(
     resource_attributes
         Any further attributes of this process.
     capture_content
-        Send prompts, completions and the messages of errors, which may quote them. Off by default.
+        Send prompts, completions and the messages of errors, which may quote them. Off by default; also for
+        spans of others that are sent from here.
+    redact
+        What is taken out of every text before it is sent: True for all of `email`, `phone`, `card`, `iban`, `ip` and
+        `api_key`, or a list of these names, regular expressions, and functions from text to text.
+    hash_user_ids, salt
+        Send user ids as a salted hash, the same one that the collector makes with the same salt. The salt can also be
+        given by MONITOR_PRIVACY__SALT.
     sample_rate
         Share of traces to send, such as 0.05; all by default. Each call that is sent carries its weight, so that
         sums and shares in the store stay those of all calls.
@@ -128,6 +139,9 @@ def init(
         release=release,
         resource_attributes=resource_attributes,
         capture_content=capture_content,
+        redact=redact,
+        hash_user_ids=hash_user_ids,
+        salt=salt,
         sample_rate=sample_rate,
         keep_slow_s=keep_slow_s,
         keep_errors=keep_errors,

@@ -19,6 +19,7 @@ from monitor.sdk.config import Config, detected_resource
 from monitor.sdk.exporter import exporter_factory, metric_exporter_factory
 from monitor.sdk.guard import swallow
 from monitor.sdk.pipeline import Counts, Item, Pipeline, Report
+from monitor.sdk.redaction import Privacy
 from monitor.sdk.report import Calls, Reporter
 from monitor.sdk.sampling import Sampling, as_sent, randomness, sent_threshold, weight
 from monitor.sdk.span import CallSpan, SentSpan
@@ -56,6 +57,7 @@ class MonitorProcessor(SpanProcessor):
         self._exit_timeout_s = 0.0
         self._sampling: Sampling | None = None
         self._decides_first = False
+        self._privacy = Privacy(capture_content=True)
         self.emitter = _new_emitter()
         self.started_ns = time.time_ns()
         self._resources: dict[int, tuple[Resource, Resource]] = {}
@@ -69,6 +71,7 @@ class MonitorProcessor(SpanProcessor):
         self._said = config.resource
         self._exit_timeout_s = config.exit_timeout_s
         self._sampling, self._decides_first = config.sampling, decides_first and config.sampling is not None
+        self._privacy = config.privacy
         # A new run numbers from 1 again, so it is a new emitter.
         self.emitter = _new_emitter()
         self.started_ns = time.time_ns()
@@ -176,8 +179,8 @@ class MonitorProcessor(SpanProcessor):
             context = as_sent(context, threshold)
             added[semconv.SAMPLE_WEIGHT] = weight(threshold) * _given_weight(span)
         if isinstance(span, CallSpan):
-            return span.readable(resource, context, added)
-        return SentSpan(span, resource, context, added)
+            return span.readable(resource, context, added, self._privacy)
+        return SentSpan(span, resource, context, added, self._privacy)
 
     def _threshold(self, context: SpanContext, sure: bool) -> int | None:
         """The threshold that a span passed before it is sent; None if nobody sampled."""
@@ -196,6 +199,7 @@ class MonitorProcessor(SpanProcessor):
         # The first of the pair keeps the object alive, so that its id cannot be taken over by another.
         if known is None or known[0] is not found:
             merged = {**detected_resource(), **(found.attributes or {}), **self._said}
+            merged = self._privacy.attributes(merged)
             merged[semconv.EMITTER] = self.emitter
             known = (found, SentResource(merged, found.schema_url))
             kept = {} if len(self._resources) > 8 else self._resources
