@@ -39,6 +39,9 @@ _DIGITS: Final = BITS // 4
 # Below it a single call would stand for more than the store believes.
 RATE_MIN: Final = 1e-6
 
+# Set by `monitor.sdk.moderation` on a call whose text it blocked.
+MODERATION_BLOCKED: Final = "monitor.moderation.blocked"
+
 _VENDOR: Final = "ot"
 _THRESHOLD: Final = re.compile(r"[0-9a-f]{1,14}")
 _RANDOMNESS: Final = re.compile(r"[0-9a-f]{14}")
@@ -55,7 +58,7 @@ class Sampling:
     slow_ns : int or None
         Spans that last at least so long are kept for sure.
     errors : bool
-        Failed spans are kept for sure.
+        Failed spans, and those whose text was blocked, are kept for sure.
     """
 
     threshold: int
@@ -73,9 +76,11 @@ class Sampling:
             return True
         if not self.errors:
             return False
-        attributes = span.attributes
-        return span.status.status_code is StatusCode.ERROR or (
-            attributes is not None and bool(attributes.get(semconv.ERROR_TYPE))
+        attributes = span.attributes or {}
+        return (
+            span.status.status_code is StatusCode.ERROR
+            or bool(attributes.get(semconv.ERROR_TYPE))
+            or bool(attributes.get(MODERATION_BLOCKED))
         )
 
 
