@@ -221,7 +221,9 @@ class _Gathered:
 
     def fail(self, name: str, error: BaseException) -> None:
         self._failed.append(name)
-        message = f"monitor: moderation filter {name} failed ({type(error).__name__}: {error}); `fail` decides instead"
+        # Messages of other errors may quote the text.
+        reason = f": {error}" if isinstance(error, OSError | ConfigError | Busy) else ""
+        message = f"monitor: moderation filter {name} failed ({type(error).__name__}{reason}); `fail` decides instead"
         once(f"moderation {name} {type(error).__name__}", logging.WARNING, message)
 
     def take(self, name: str, result: Callable[[], object], error: BaseException | None) -> None:
