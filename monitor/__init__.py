@@ -10,9 +10,13 @@ from typing import TYPE_CHECKING, Any
 
 from monitor.sdk import (
     Call,
+    Finding,
     Stats,
     Step,
+    Verdict,
+    amoderate,
     current_call,
+    endpoint_filter,
     engagement,
     evaluate,
     feedback,
@@ -20,8 +24,12 @@ from monitor.sdk import (
     inference,
     init,
     label,
+    moderate,
+    pii_filter,
+    rule_filter,
     shutdown,
     stats,
+    toxicity_filter,
 )
 
 if TYPE_CHECKING:
@@ -31,9 +39,13 @@ if TYPE_CHECKING:
 __all__ = [
     "ASGIMiddleware",
     "Call",
+    "Finding",
     "Stats",
     "Step",
+    "Verdict",
+    "amoderate",
     "current_call",
+    "endpoint_filter",
     "engagement",
     "evaluate",
     "feedback",
@@ -42,8 +54,12 @@ __all__ = [
     "init",
     "instrument_openai",
     "label",
+    "moderate",
+    "pii_filter",
+    "rule_filter",
     "shutdown",
     "stats",
+    "toxicity_filter",
     "uninstrument_openai",
 ]
 

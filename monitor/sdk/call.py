@@ -480,8 +480,7 @@ class Call:
     def _end(self) -> None:
         end_tick = perf_counter_ns()
         span = self._span
-        sampled = bool(span.get_span_context().trace_flags & 1)
-        if not self._runtime.open_calls.remove(self, sampled=sampled) or not span.is_recording():
+        if not self._runtime.open_calls.remove(self, sampled=self._runtime.may_send(span)) or not span.is_recording():
             return
         if self._finish_tick and self._finish_tick >= self._last_tick:
             end_tick = self._finish_tick

@@ -17,6 +17,8 @@ from opentelemetry.util.types import AnyValue
 from monitor import semconv
 from monitor.errors import ConfigError
 from monitor.sdk.guard import once
+from monitor.sdk.redaction import Privacy, Rules, read_privacy
+from monitor.sdk.sampling import Sampling, read_sampling
 
 GRPC: Final = "grpc"
 HTTP: Final = "http/protobuf"
@@ -37,6 +39,8 @@ class Config:
     headers: Mapping[str, str] = field(repr=False)
     resource: Mapping[str, AnyValue]
     capture_content: bool
+    privacy: Privacy
+    sampling: Sampling | None
     queue_size: int
     batch_size: int
     interval_s: float
@@ -74,6 +78,12 @@ def build_config(
     release: str | None,
     resource_attributes: Mapping[str, AnyValue] | None,
     capture_content: bool | None,
+    redact: Rules,
+    hash_user_ids: bool,
+    salt: str | None,
+    sample_rate: float | None,
+    keep_slow_s: float | None,
+    keep_errors: bool,
     queue_size: int | None,
     batch_size: int | None,
     interval_s: float | None,
@@ -104,6 +114,7 @@ def build_config(
     resource: dict[str, AnyValue] = dict(_mapping("resource_attributes", resource_attributes))
     resource.update({key: _text(name, value) for key, (name, value) in named.items() if value is not None})
     chosen_protocol = _protocol(protocol, endpoint)
+    captured = _capture_from_env() if capture_content is None else bool(capture_content)
     queue_spans = _positive("queue_size", queue_size, "OTEL_BSP_MAX_QUEUE_SIZE", QUEUE_SPANS_MAX)
     batch_spans = _positive("batch_size", batch_size, "OTEL_BSP_MAX_EXPORT_BATCH_SIZE", BATCH_SPANS_MAX)
     return Config(
@@ -111,7 +122,9 @@ def build_config(
         protocol=chosen_protocol,
         headers={str(k).lower(): _text("headers", v) for k, v in _mapping("headers", headers).items()},
         resource=resource,
-        capture_content=_capture_from_env() if capture_content is None else bool(capture_content),
+        capture_content=captured,
+        privacy=read_privacy(redact, hash_user_ids, salt, capture_content=captured),
+        sampling=read_sampling(sample_rate, keep_slow_s, keep_errors),
         queue_size=int(queue_spans),
         batch_size=int(min(batch_spans, queue_spans)),
         interval_s=_positive("interval_s", interval_s, "OTEL_BSP_SCHEDULE_DELAY", INTERVAL_S, env_unit=1e-3),

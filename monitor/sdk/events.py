@@ -138,6 +138,11 @@ class Judgements:
         assert self._processor is not None
         return self._processor.resource_for(found if isinstance(found, Resource) else Resource.create())
 
+    def _cleaned(self, attributes: dict[str, Any]) -> dict[str, Any]:
+        """By the rules for spans, but that what was said of an answer is not what was said in it."""
+        assert self._processor is not None
+        return self._processor.privacy.attributes(attributes, is_said=lambda key: False)
+
     def _prepare(self, item: tuple[int, Judgement]) -> ReadableLogRecord:
         # Not at the top, because `import monitor` shall stay quick; `open` has imported it.
         from opentelemetry._logs import LogRecord
@@ -150,7 +155,7 @@ class Judgements:
             observed_timestamp=judgement.time_ns,
             # Also when it is about no call: a record without one is taken to be about the current span.
             context=trace.set_span_in_context(NonRecordingSpan(about), Context()),
-            attributes=judgement.attributes,
+            attributes=self._cleaned(judgement.attributes),
             event_name=judgement.event,
         )
         return ReadableLogRecord(

@@ -24,6 +24,7 @@ from monitor.sdk.guard import forget, log, once, swallow
 from monitor.sdk.pipeline import Counts
 from monitor.sdk.processor import SCOPE, STEP_SCOPE
 from monitor.sdk.provider import Installed, install, make_runtime
+from monitor.sdk.redaction import Rules
 from monitor.sdk.runtime import Runtime
 
 
@@ -31,10 +32,10 @@ from monitor.sdk.runtime import Runtime
 class Stats:
     """Where calls and spans went. `offered = dropped + exported + failed + waiting` at any time.
 
-    `started`, `ended`, `open` and `unsampled` count calls. The rest counts spans, which include those of
-    others when the SDK has joined an existing TracerProvider; `last_seq` is the number the latest inference
-    span got. Those that begin with `judgements_` count judgements, in the same way; `judgements_refused` had impossible
-    arguments and were never offered.
+    `started`, `ended`, `open` and `unsampled` (left out on purpose, hence never offered) count calls. The rest counts
+    spans, which include those of others when the SDK has joined an existing TracerProvider; `last_seq` is the number
+    the latest inference span got. Those that begin with `judgements_` count judgements, in the same way;
+    `judgements_refused` had impossible arguments and were never offered.
     """
 
     emitter: str
@@ -72,6 +73,12 @@ def init(
     release: str | None = None,
     resource_attributes: Mapping[str, AnyValue] | None = None,
     capture_content: bool | None = None,
+    redact: Rules = None,
+    hash_user_ids: bool = False,
+    salt: str | None = None,
+    sample_rate: float | None = None,
+    keep_slow_s: float | None = None,
+    keep_errors: bool = True,
     queue_size: int | None = None,
     batch_size: int | None = None,
     interval_s: float | None = None,
@@ -98,7 +105,19 @@ def init(
     resource_attributes
         Any further attributes of this process.
     capture_content
-        Send prompts, completions and the messages of errors, which may quote them. Off by default.
+        Send prompts, completions and the messages of errors, which may quote them. Off by default; also for
+        spans of others that are sent from here.
+    redact
+        What is taken out of every text before it is sent: True for all of `email`, `phone`, `card`, `iban`, `ip` and
+        `api_key`, or a list of these names, regular expressions, and functions from text to text.
+    hash_user_ids, salt
+        Send user ids as a salted hash, the same one that the collector makes with the same salt. The salt can also be
+        given by MONITOR_PRIVACY__SALT.
+    sample_rate
+        Share of traces to send, such as 0.05; all by default. Each call that is sent carries its weight, so that
+        sums and shares in the store stay those of all calls.
+    keep_slow_s, keep_errors
+        With `sample_rate`: calls that lasted at least so many seconds, and failed ones (by default), are all sent.
     queue_size, batch_size
         Spans held at most, and sent at once at most. The oldest span is dropped, and counted, when the queue
         is full.
@@ -129,6 +148,12 @@ def init(
         release=release,
         resource_attributes=resource_attributes,
         capture_content=capture_content,
+        redact=redact,
+        hash_user_ids=hash_user_ids,
+        salt=salt,
+        sample_rate=sample_rate,
+        keep_slow_s=keep_slow_s,
+        keep_errors=keep_errors,
         queue_size=queue_size,
         batch_size=batch_size,
         interval_s=interval_s,
@@ -172,7 +197,7 @@ def stats() -> Stats:
     installed = _state.installed
     counts = Counts() if installed is None else installed.processor.counts()
     judged = _state.judgements.counts()
-    started, ended, still_open, unsampled = _state.counted.open_calls.counts()
+    started, ended, still_open, unsampled = _calls()
     return Stats(
         emitter="" if installed is None else installed.processor.emitter,
         started=started,
@@ -243,12 +268,19 @@ class _State:
 _state = _State()
 
 
+def _calls() -> tuple[int, int, int, int]:
+    """Calls started, ended, open and unsampled; the last ones were left out at their start, or at their end."""
+    started, ended, still_open, unsampled = _state.counted.open_calls.counts()
+    left_out = 0 if _state.installed is None else _state.installed.processor.counts().left_out
+    return started, ended, still_open, unsampled + left_out
+
+
 def _start(config: Config) -> None:
     forget()
     try:
         installed = install(config, _state.installed)
-        installed.processor.open(config, lambda: _state.counted.open_calls.counts())
-        runtime = make_runtime(installed, capture_content=config.capture_content)
+        installed.processor.open(config, _calls, decides_first=installed.own is not None)
+        runtime = make_runtime(installed, config)
         _state.judgements.open(config, installed.processor, installed.provider)
     except ConfigError:
         raise

@@ -33,7 +33,10 @@ AWAY_EXIT_TIMEOUT_S = 1.0
 
 @dataclass(frozen=True, kw_only=True)
 class Counts:
-    """What happened to all that was offered to the queue; every number up to `settled` was sent, or is lost."""
+    """What happened to all that was offered to the queue; every number up to `settled` was sent, or is lost.
+
+    `left_out` are calls that sampling left out when they ended: they were never offered.
+    """
 
     last_seq: int = 0
     settled: int = 0
@@ -42,6 +45,7 @@ class Counts:
     exported: int = 0
     failed: int = 0
     waiting: int = 0
+    left_out: int = 0
 
 
 class Exporter(Protocol[Sent_contra]):
@@ -105,7 +109,7 @@ class Pipeline(Generic[Offered, Sent]):
         self._away = False
         self._reported = time.monotonic()
         self._seq = self._offered = self._dropped = self._exported = self._failed = self._in_flight = 0
-        self._in_flight_first = 0
+        self._in_flight_first = self._left_out = 0
 
     def after_fork(self) -> None:
         """Begin anew in a forked child: queue, thread, exporter and counts belong to the parent."""
@@ -113,6 +117,11 @@ class Pipeline(Generic[Offered, Sent]):
         self._inherited.append((self._exporter, self._worker, self._queue))
         self._log.release()
         self._reset()
+
+    def leave_out(self) -> None:
+        """Count a call that sampling leaves out."""
+        with self._lock:
+            self._left_out += 1
 
     def offer(self, item: Offered, *, numbered: bool) -> None:
         """Queue an ended span or a judgement; number it when it is an inference."""
@@ -178,6 +187,7 @@ class Pipeline(Generic[Offered, Sent]):
                 exported=self._exported,
                 failed=self._failed,
                 waiting=len(self._queue) + self._in_flight,
+                left_out=self._left_out,
             )
 
     def _settled(self) -> int:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, SynchronousMultiSpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
+from opentelemetry.trace import SpanContext, TraceFlags
 from opentelemetry.util.types import AnyValue
 
 from monitor import semconv
@@ -17,6 +18,8 @@ from monitor.sdk.config import Config, detected_resource
 from monitor.sdk.exporter import exporter_factory, metric_exporter_factory
 from monitor.sdk.guard import swallow
 from monitor.sdk.pipeline import Counts, Pipeline
+from monitor.sdk.redaction import Privacy
+from monitor.sdk.sampling import Sampling, as_sent, randomness, sent_threshold, weight
 from monitor.sdk.span import CallSpan, SentSpan
 
 if TYPE_CHECKING:
@@ -27,7 +30,9 @@ SCOPE: Final = "monitor.sdk"
 STEP_SCOPE: Final = "monitor.sdk.step"
 SCHEMA_URL: Final = "https://opentelemetry.io/schemas/gen-ai/1.42.0"
 
-Item = tuple[int, CallSpan | ReadableSpan]
+# An ended span, and whether it was kept for sure.
+Ended = tuple[bool, CallSpan | ReadableSpan]
+Item = tuple[int, Ended]
 
 
 class Processors(SynchronousMultiSpanProcessor):
@@ -52,20 +57,28 @@ class MonitorProcessor(SpanProcessor):
     """Stays attached to its provider for ever; `open` and `close` start and stop what is behind it."""
 
     def __init__(self) -> None:
-        self._pipeline: Pipeline[CallSpan | ReadableSpan, ReadableSpan] | None = None
+        self._pipeline: Pipeline[Ended, ReadableSpan] | None = None
         self._last_counts = Counts()
         self._config: Config | None = None
         self._said: Mapping[str, AnyValue] = {}
         self._exit_timeout_s = 0.0
+        self._sampling: Sampling | None = None
+        self._decides_first = False
+        self._privacy = Privacy(capture_content=True)
         self.emitter = _new_emitter()
         self.started_ns = time.time_ns()
         self._resources: dict[int, tuple[Resource, Resource]] = {}
 
-    def open(self, config: Config, calls: Callable[[], Calls] | None = None) -> None:
-        """Begin to send; `calls` reads the counts of calls, to be reported with those of spans."""
+    def open(self, config: Config, calls: Callable[[], Calls] | None = None, *, decides_first: bool = False) -> None:
+        """Begin to send; `calls` reads the counts of calls, to be reported with those of spans.
+
+        `decides_first` says that spans were started by our own sampler, and not by one of the user's.
+        """
         self._config = config
         self._said = config.resource
         self._exit_timeout_s = config.exit_timeout_s
+        self._sampling, self._decides_first = config.sampling, decides_first and config.sampling is not None
+        self._privacy = config.privacy
         # A new run numbers from 1 again, so it is a new emitter.
         self.emitter = _new_emitter()
         self.started_ns = time.time_ns()
@@ -122,6 +135,11 @@ class MonitorProcessor(SpanProcessor):
         if self._pipeline is not None:
             self._pipeline.after_fork()
 
+    @property
+    def privacy(self) -> Privacy:
+        """What is done to all that is sent."""
+        return self._privacy
+
     def counts(self) -> Counts:
         """Counts of the running pipeline, or the final ones of the last."""
         pipeline = self._pipeline
@@ -131,18 +149,41 @@ class MonitorProcessor(SpanProcessor):
         """Take the span of a call from the fast path."""
         pipeline = self._pipeline
         if pipeline is not None:
-            pipeline.offer(span, numbered=True)
+            self._offer(pipeline, span, span.context, numbered=True)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Take a span from opentelemetry-sdk: one of ours, or any other of this provider."""
         try:
             pipeline = self._pipeline
-            if pipeline is None or span.context is None or not span.context.trace_flags.sampled:
+            if pipeline is None or span.context is None:
                 return
             scope = span.instrumentation_scope
-            pipeline.offer(span, numbered=scope is not None and scope.name == SCOPE)
+            self._offer(pipeline, span, span.context, numbered=scope is not None and scope.name == SCOPE)
         except Exception:
             swallow("queueing a span")
+
+    def _offer(
+        self,
+        pipeline: Pipeline[Ended, ReadableSpan],
+        span: CallSpan | ReadableSpan,
+        context: SpanContext,
+        *,
+        numbered: bool,
+    ) -> None:
+        """Queue an ended span, unless sampling leaves it out."""
+        sampling, chosen = self._sampling, bool(context.trace_flags & TraceFlags.SAMPLED)
+        if sampling is None or not (chosen or self._decides_first):
+            if chosen:
+                pipeline.offer((False, span), numbered=numbered)
+            return
+        if sampling.is_sure(span):
+            pipeline.offer((True, span), numbered=numbered)
+        elif chosen and (
+            self._decides_first or randomness(context.trace_id, context.trace_state) >= sampling.threshold
+        ):
+            pipeline.offer((False, span), numbered=numbered)
+        elif numbered:
+            pipeline.leave_out()
 
     def force_flush(self, timeout_millis: int = 30000) -> bool:
         """Send what is queued."""
@@ -154,11 +195,29 @@ class MonitorProcessor(SpanProcessor):
         self.close(self._exit_timeout_s)
 
     def _prepare(self, item: Item) -> ReadableSpan:
-        seq, span = item
+        seq, (sure, span) = item
         resource = self.resource_for(span.resource)
+        context = span.context
+        assert context is not None
+        added: dict[str, AnyValue] = {semconv.SEQ: seq} if seq else {}
+        threshold = self._threshold(context, sure)
+        if threshold is not None:
+            context = as_sent(context, threshold)
+            added[semconv.SAMPLE_WEIGHT] = weight(threshold) * _given_weight(span)
         if isinstance(span, CallSpan):
-            return span.readable(resource, seq)
-        return SentSpan(span, resource, seq)
+            return span.readable(resource, context, added, self._privacy)
+        return SentSpan(span, resource, context, added, self._privacy)
+
+    def _threshold(self, context: SpanContext, sure: bool) -> int | None:
+        """The threshold that a span passed before it is sent; None if nobody sampled."""
+        sampling = self._sampling
+        if self._decides_first and sampling is not None:
+            return 0 if sure else sampling.threshold
+        # Somebody else may have sampled before us, here or where the request came from.
+        before = sent_threshold(context.trace_state)
+        if sampling is None:
+            return before
+        return max(before or 0, 0 if sure else sampling.threshold)
 
     def resource_for(self, found: Resource) -> Resource:
         """Merge our attributes over the provider's, once per resource object."""
@@ -166,6 +225,7 @@ class MonitorProcessor(SpanProcessor):
         # The first of the pair keeps the object alive, so that its id cannot be taken over by another.
         if known is None or known[0] is not found:
             merged = {**detected_resource(), **(found.attributes or {}), **self._said}
+            merged = self._privacy.attributes(merged)
             merged[semconv.EMITTER] = self.emitter
             known = (found, SentResource(merged, found.schema_url))
             kept = {} if len(self._resources) > 8 else self._resources
@@ -224,6 +284,12 @@ class SentResource(Resource):
     def __eq__(self, other: object) -> bool:
         """Equal content."""
         return self is other or super().__eq__(other)
+
+
+def _given_weight(span: CallSpan | ReadableSpan) -> float:
+    """What the user says that the call stands for already, because it was chosen before we saw it."""
+    given = (span.attributes or {}).get(semconv.SAMPLE_WEIGHT, 1.0)
+    return float(given) if isinstance(given, int | float) and 1 <= given < float("inf") else 1.0
 
 
 def _new_emitter() -> str:

@@ -19,6 +19,7 @@ from monitor.sdk.config import Config, detected_resource
 from monitor.sdk.guard import once
 from monitor.sdk.processor import SCHEMA_URL, SCOPE, STEP_SCOPE, MonitorProcessor, Processors
 from monitor.sdk.runtime import Runtime
+from monitor.sdk.sampling import SwitchedSampler
 from monitor.sdk.starter import FastStarter, PlainStarter
 
 
@@ -28,6 +29,7 @@ class Own:
 
     provider: TracerProvider
     processors: Processors
+    sampler: SwitchedSampler
     limits: SpanLimits
 
 
@@ -44,6 +46,8 @@ def install(config: Config, before: Installed | None) -> Installed:
     """Attach our processor to the process's provider, unless it is there from an earlier `init`."""
     provider = trace.get_tracer_provider()
     if before is not None and (before.own is not None or before.provider is provider):
+        if before.own is not None:
+            before.own.sampler.use(config.sampling)
         return before
     processor = MonitorProcessor()
     if hasattr(provider, "add_span_processor"):
@@ -62,15 +66,18 @@ def install(config: Config, before: Installed | None) -> Installed:
     return Installed(provider=own.provider, processor=processor, own=own)
 
 
-def make_runtime(installed: Installed, *, capture_content: bool) -> Runtime:
+def make_runtime(installed: Installed, config: Config) -> Runtime:
     """Return what starts spans with this provider."""
     plain = PlainStarter(installed.provider.get_tracer(SCOPE, _version(), SCHEMA_URL))
     steps = PlainStarter(installed.provider.get_tracer(STEP_SCOPE, _version(), SCHEMA_URL))
-    runtime = Runtime(plain, steps, capture_content=capture_content)
+    sampling = config.sampling
+    decides_late = installed.own is not None and sampling is not None and sampling.decides_late
+    runtime = Runtime(plain, steps, capture_content=config.capture_content, decides_late=decides_late)
     if installed.own is not None and not _needs_sdk_spans():
         own = installed.own
         scope = InstrumentationScope(SCOPE, _version(), SCHEMA_URL)
-        runtime.use_fast(FastStarter(own.provider, own.limits, scope, installed.processor), own.processors)
+        fast = FastStarter(own.provider, own.sampler.current, own.limits, scope, installed.processor)
+        runtime.use_fast(fast, own.processors)
     return runtime
 
 
@@ -83,10 +90,14 @@ def _make(config: Config, processor: MonitorProcessor) -> Own:
         id_generator=_id_generator(),
         span_limits=limits,
     )
+    # Made by the provider, from OTEL_TRACES_SAMPLER.
+    sampler = SwitchedSampler(provider.sampler)
+    sampler.use(config.sampling)
+    provider.sampler = sampler
     provider.add_span_processor(processor)
     if "console" in config.export:
         provider.add_span_processor(BatchSpanProcessor(ConsoleSpanExporter()))
-    return Own(provider=provider, processors=processors, limits=limits)
+    return Own(provider=provider, processors=processors, sampler=sampler, limits=limits)
 
 
 def _said_by_env() -> dict[str, str]:

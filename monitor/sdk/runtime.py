@@ -56,13 +56,20 @@ class OpenCalls:
 class Runtime:
     """One run of the SDK, from `init` to `shutdown`."""
 
-    def __init__(self, plain: Starter, steps: Starter, *, capture_content: bool = False) -> None:
+    def __init__(
+        self, plain: Starter, steps: Starter, *, capture_content: bool = False, decides_late: bool = False
+    ) -> None:
         self._plain = plain
         self._steps = steps
         self._fast: Starter | None = None
         self._processors: Processors | None = None
         self.capture_content = capture_content
+        self._decides_late = decides_late
         self.open_calls = OpenCalls()
+
+    def may_send(self, span: Span) -> bool:
+        """Whether the span of a call that ends may be sent: chosen at its start, or left to be decided at its end."""
+        return bool(span.get_span_context().trace_flags & 1) or (self._decides_late and span.is_recording())
 
     def use_fast(self, fast: Starter, processors: Processors) -> None:
         """Take the fast path for as long as nobody else listens."""

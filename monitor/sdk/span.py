@@ -25,8 +25,8 @@ from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import Link, Span, SpanContext, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AnyValue, Attributes
 
-from monitor import semconv
 from monitor.sdk.guard import log
+from monitor.sdk.redaction import Privacy
 
 if TYPE_CHECKING:
     from monitor.sdk.starter import FastStarter
@@ -183,18 +183,20 @@ class CallSpan(Span):
         """Who made the span."""
         return self._starter.scope
 
-    def readable(self, resource: Resource, seq: int) -> ReadableSpan:
-        """Return what exporters take; called in the exporter's thread."""
+    def readable(
+        self, resource: Resource, context: SpanContext, added: Mapping[str, AnyValue], privacy: Privacy
+    ) -> ReadableSpan:
+        """Return what exporters take, with more attributes; called in the exporter's thread."""
         return ReadableSpan(
-            name=self._name,
-            context=self._context,
+            name=privacy.text(self._name),
+            context=context,
             parent=self._parent,
             resource=resource,
-            attributes=self._bounded({**self._attributes, semconv.SEQ: seq}),
-            events=self._events or (),
-            links=self._links or (),
+            attributes=self._bounded({**privacy.attributes(self._attributes), **added}),
+            events=privacy.events(self._events) if self._events else (),
+            links=privacy.links(self._links) if self._links else (),
             kind=self._kind,
-            status=self._status,
+            status=privacy.status(self._status),
             start_time=self._start_ns,
             end_time=self._end_ns,
             instrumentation_scope=self._starter.scope,
@@ -219,23 +221,29 @@ class CallSpan(Span):
 
 
 class SentSpan(ReadableSpan):
-    """An SDK span as our exporter sends it: with our resource and number, all else as it was."""
+    """An SDK span as our exporter sends it: with our resource, number and weight, all else as it was."""
 
-    def __init__(self, span: ReadableSpan, resource: Resource, seq: int) -> None:
-        attributes: Mapping[str, AnyValue] = span.attributes or {}
+    def __init__(
+        self,
+        span: ReadableSpan,
+        resource: Resource,
+        context: SpanContext,
+        added: Mapping[str, AnyValue],
+        privacy: Privacy,
+    ) -> None:
         super().__init__(
-            name=span.name,
-            context=span.context,
+            name=privacy.text(span.name),
+            context=context,
             parent=span.parent,
             resource=resource,
-            attributes={**attributes, semconv.SEQ: seq} if seq else attributes,
-            events=span.events,
-            links=span.links,
+            attributes={**privacy.attributes(span.attributes), **added},
+            events=privacy.events(span.events) if span.events else (),
+            links=privacy.links(span.links) if span.links else (),
             kind=span.kind,
-            status=span.status,
+            status=privacy.status(span.status),
             start_time=span.start_time,
             end_time=span.end_time,
-            instrumentation_scope=span.instrumentation_scope,
+            instrumentation_scope=privacy.scope(span.instrumentation_scope),
         )
         self._origin = span
 

@@ -8,7 +8,7 @@ from opentelemetry import trace
 from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
-from opentelemetry.sdk.trace.sampling import Decision
+from opentelemetry.sdk.trace.sampling import Decision, Sampler
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import NonRecordingSpan, Span, SpanContext, SpanKind, TraceFlags
 
@@ -42,12 +42,13 @@ class FastStarter:
     def __init__(
         self,
         provider: TracerProvider,
+        sampler: Sampler,
         limits: SpanLimits,
         scope: InstrumentationScope,
         processor: MonitorProcessor,
     ) -> None:
         self._provider = provider
-        self._sampler = provider.sampler
+        self._sampler = sampler
         self._ids = provider.id_generator
         self._processor = processor
         # Generators of users may be older than this method.
@@ -80,6 +81,5 @@ class FastStarter:
         return CallSpan(self, name, kind, own, parent, dict(result.attributes or {}), start_ns)
 
     def finished(self, span: CallSpan) -> None:
-        """Queue an ended span if it was sampled."""
-        if span.context.trace_flags & 1:
-            self._processor.offer_call(span)
+        """Hand over an ended span; the processor knows whether it is to be sent."""
+        self._processor.offer_call(span)

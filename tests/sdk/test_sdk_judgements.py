@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import time
@@ -374,6 +375,19 @@ def test_text_that_cannot_be_encoded_takes_no_batch_with_it(logs: Logs) -> None:
     sdk.feedback(TRACE, comment="x" * 200_000)
     assert sdk.flush()
     assert [said["monitor.engagement.comment"] for _, _, said in logs.records()] == ["half ?", "x" * 100_000]
+
+
+def test_privacy_holds_for_judgements_too(logs: Logs) -> None:
+    """What was said of an answer is sent whatever `capture_content` says, but for what is redacted."""
+    sdk.init("svc", endpoint=logs.endpoint, redact=["email"], hash_user_ids=True, salt="pepper")
+    sdk.feedback(TRACE, comment="write to ann@example.com", user="u1")
+    sdk.evaluate(TRACE, "correct", label="no", source="human", explanation="ann@example.com asked, and not bob")
+    assert sdk.flush()
+    (_, _, feedback), (_, _, evaluation) = logs.records()
+    assert feedback["monitor.engagement.comment"] == "write to [redacted:email]"
+    assert feedback["user.id"] == hashlib.sha256(b"pepperu1").hexdigest()
+    assert evaluation["gen_ai.evaluation.explanation"] == "[redacted:email] asked, and not bob"
+    assert evaluation["gen_ai.evaluation.score.label"] == "no"
 
 
 def test_reported_as_metrics(logs: Logs, monkeypatch: pytest.MonkeyPatch) -> None:
