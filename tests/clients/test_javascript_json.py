@@ -25,11 +25,11 @@ def test_more_spans_than_one_batch(receivers: Receivers, store: Client) -> None:
 
 
 # NaN and the infinities, of which JSON.stringify makes `null`, and what is stored of them. An item of an array that has no
-# value is stored as an empty text.
+# value is stored as `null`.
 STRANGE = {
     "nan": ({"$number": "NaN"}, {"json": "", "proto": "nan", "grpc": "nan"}),
     "infinity": ({"$number": "-Infinity"}, {"json": "", "proto": "-inf", "grpc": "-inf"}),
-    "array": ([None, 1.5, {"$number": "NaN"}], {"json": '["",1.5,""]', "proto": '["",1.5,"nan"]', "grpc": '["",1.5,"nan"]'}),
+    "array": ([None, 1.5, {"$number": "NaN"}], {"json": "[null,1.5,null]", "proto": '[null,1.5,"nan"]', "grpc": '[null,1.5,"nan"]'}),
 }  # fmt: skip
 
 
