@@ -27,6 +27,8 @@ _SETTINGS: Final[dict[str, Any]] = {
     # One block where memory allows: a segment is far below the row limit.
     "min_insert_block_size_rows": 1_048_449,
     "min_insert_block_size_bytes": 0,
+    # For each AND of comparisons it hashes all sub-selects below: two fifths of what analysing the views would take.
+    "optimize_and_compare_chain": 0,
     # Text in arrays as everybody else writes it: "a/b", not "a\/b".
     "output_format_json_escape_forward_slashes": 0,
     # Back-filled history may span more days than the default allows in one insert.
