@@ -323,7 +323,7 @@ def _names_of(fields: tuple[str, ...]) -> tuple[str, ...]:
 
 
 def _text(field: str) -> str:
-    return f"sent_{field}" if field in TWICE else _place("texts", field)
+    return f"sent_{field}" if field in TWICE else _place("values", field)
 
 
 def _number(field: str) -> str:
@@ -331,7 +331,8 @@ def _number(field: str) -> str:
 
 
 def _place(found: str, field: str) -> str:
-    return f"{found}[{_code(field) // _STEP}]"
+    # Not a Map's element: of several with one key, ClickHouse 26.7 does not always take the first.
+    return f"{found}[indexOf(fields, {_code(field) // _STEP})]"
 
 
 def _micros(time: str) -> str:
@@ -377,7 +378,7 @@ def _steps() -> list[str]:
     unquoted = "if(startsWith(v, '\"') AND endsWith(v, '\"'), JSONExtractString(v), v)"
     amount, unit = (f"regexpExtract(v, '^([0-9]+(?:[.][0-9]+)?)(ns|µs|us|ms|s)$', {group})" for group in (1, 2))
     in_seconds = f"if({amount} = '', v, toString(toFloat64OrZero({amount}) * transform({unit}, ['ns', 'µs', 'us', 'ms'], [1e-9, 1e-6, 1e-6, 1e-3], 1.)))"
-    twice = [f"{_place('numbers' if field in NUMBERS else 'texts', field)} AS sent_{field}" for field in TWICE]
+    twice = [f"{_place('numbers' if field in NUMBERS else 'values', field)} AS sent_{field}" for field in TWICE]
     in_ms, rust = _codes_of(MILLISECONDS), _codes_of(RUST_DURATIONS)
     most = f"multiIf(c IN {in_ms}, {1000 * MOST_SECONDS}, c IN {_codes_of(_names_of(SECONDS))}, {MOST_SECONDS}, {MOST})"
     signs = ", ".join(f"{dialect.sign}, {literal(dialect.name)}" for dialect in DIALECTS[:-1])
@@ -413,12 +414,11 @@ def _steps() -> list[str]:
         as_sent) AS values""",
         f"""
     Timestamp, TraceId, SpanId, ParentSpanId, SpanName, ServiceName, ScopeName, ScopeVersion, Duration, StatusCode,
-    SpanAttributes, `Events.Timestamp`, `Events.Name`, `Events.Attributes`, families, is_tgi,
-    mapFromArrays(fields, values) AS texts,
-    mapFromArrays(fields, arrayMap((c, x) -> if(x >= 0 AND x < {most} AND (is_tgi OR c NOT IN {rust}), x / if(c IN {in_ms}, 1000, 1), NULL), found_codes, arrayMap(v -> toFloat64OrNull(v), values))) AS numbers""",
+    SpanAttributes, `Events.Timestamp`, `Events.Name`, `Events.Attributes`, families, is_tgi, fields, values,
+    arrayMap((c, x) -> if(x >= 0 AND x < {most} AND (is_tgi OR c NOT IN {rust}), x / if(c IN {in_ms}, 1000, 1), NULL), found_codes, arrayMap(v -> toFloat64OrNull(v), values)) AS numbers""",
         f"""
     Timestamp, TraceId, SpanId, ParentSpanId, SpanName, ServiceName, ScopeName, ScopeVersion, Duration,
-    SpanAttributes, `Events.Name`, `Events.Attributes`, families, is_tgi, texts, numbers,
+    SpanAttributes, `Events.Name`, `Events.Attributes`, families, is_tgi, fields, values, numbers,
     {", ".join(twice)},
     has(families, 'litellm') OR {_text("framework")} = 'litellm' OR SpanName = 'litellm_request' OR ServiceName = 'litellm' AS is_litellm,
     StatusCode IN ('Error', 'STATUS_CODE_ERROR') OR {_text("level")} = 'ERROR' AS failed,
@@ -457,7 +457,7 @@ def inferences_view() -> str:
 
     No lambda reads an array of values from outside: ClickHouse copies it for each element, and one may hold long texts.
     Every insert pays for the analysis, so: one sub-select a step (an alias that is used within its own SELECT is copied to
-    each place), numbers read and bounded all at once, one function a field (a Map's element: the first with that key).
+    each place), numbers read and bounded all at once, nothing written twice.
     """
     query = f"FROM otel_traces\nWHERE arrayExists(k -> k IN ({literals(MARKERS)}), mapKeys(SpanAttributes))"
     for step in _steps():
