@@ -233,13 +233,15 @@ NUMBERS: Final = (
     "input_tokens", "output_tokens", "cached_tokens", "cache_write_tokens", "reasoning_tokens", "ttft_s", "queue_s",
     "prefill_s", "decode_s", "duration_s", "log_duration_s", "tpot_s", "largest_gap_s", "cost_usd", "sample_weight",
 )  # fmt: skip
+# Of these, the times; they are below MOST_SECONDS.
+SECONDS: Final = (
+    "ttft_s", "queue_s", "prefill_s", "decode_s", "duration_s", "log_duration_s", "tpot_s", "largest_gap_s",
+)  # fmt: skip
 # Fields that the view looks at more than once.
 TWICE: Final = (
-    "operation", "model", "parameters", "stream", "error_type", "level", "prompt", "completion", "numbered_prompt",
-    "numbered_completion", "framework", "span_type", "vllm_module", "sdk_name", "openllmetry", "provider", "input_tokens",
-    "output_tokens", "cached_tokens",
-    "cache_write_tokens", "reasoning_tokens", "ttft_s", "queue_s", "prefill_s", "decode_s", "duration_s", "tpot_s",
-    "log_duration_s", "largest_gap_s", "cost_usd", "sample_weight",
+    "operation", "model", "parameters", "stream", "error_type", "prompt", "completion", "numbered_prompt",
+    "numbered_completion", "span_type", "vllm_module", "sdk_name", "openllmetry", "input_tokens", "output_tokens",
+    "cached_tokens", "cache_write_tokens", "reasoning_tokens", "tpot_s", "cost_usd", "sample_weight",
 )  # fmt: skip
 MOST: Final = 10**12
 MOST_SECONDS: Final = 10**7
@@ -316,21 +318,26 @@ def _codes_of(names: tuple[str, ...]) -> list[int]:
     return [code for name, code in zip(*_names_and_codes(), strict=True) if name in names]
 
 
+def _names_of(fields: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for field in fields for name in FIELDS[field])
+
+
 def _text(field: str) -> str:
-    return f"sent_{field}" if field in TWICE else f"values[indexOf(fields, {_code(field) // _STEP})]"
+    return f"sent_{field}" if field in TWICE else _place("values", field)
 
 
 def _number(field: str) -> str:
-    return f"sent_{field}" if field in TWICE else f"numbers[indexOf(fields, {_code(field) // _STEP})]"
+    return f"sent_{field}" if field in TWICE else _place("numbers", field)
 
 
-def _seconds(field: str) -> str:
-    return f"if({_number(field)} < {MOST_SECONDS}, {_number(field)}, NULL)"
+def _place(found: str, field: str) -> str:
+    # Not a Map's element: of several with one key, ClickHouse 26.7 does not always take the first.
+    return f"{found}[indexOf(fields, {_code(field) // _STEP})]"
 
 
 def _micros(time: str) -> str:
     # A place in an array that is not there is 1970, which is 0.
-    return f"toUnixTimestamp64Micro(toDateTime64({time}, 6))"
+    return f"toUnixTimestamp64Micro({time})"
 
 
 def _seconds_between(begin: str, end: str) -> str:
@@ -371,10 +378,9 @@ def _steps() -> list[str]:
     unquoted = "if(startsWith(v, '\"') AND endsWith(v, '\"'), JSONExtractString(v), v)"
     amount, unit = (f"regexpExtract(v, '^([0-9]+(?:[.][0-9]+)?)(ns|µs|us|ms|s)$', {group})" for group in (1, 2))
     in_seconds = f"if({amount} = '', v, toString(toFloat64OrZero({amount}) * transform({unit}, ['ns', 'µs', 'us', 'ms'], [1e-9, 1e-6, 1e-6, 1e-3], 1.)))"
-    twice = [
-        f"{'numbers' if field in NUMBERS else 'values'}[indexOf(fields, {_code(field) // _STEP})] AS sent_{field}"
-        for field in TWICE
-    ]
+    twice = [f"{_place('numbers' if field in NUMBERS else 'values', field)} AS sent_{field}" for field in TWICE]
+    in_ms, rust = _codes_of(MILLISECONDS), _codes_of(RUST_DURATIONS)
+    most = f"multiIf(c IN {in_ms}, {1000 * MOST_SECONDS}, c IN {_codes_of(_names_of(SECONDS))}, {MOST_SECONDS}, {MOST})"
     signs = ", ".join(f"{dialect.sign}, {literal(dialect.name)}" for dialect in DIALECTS[:-1])
     return [
         """
@@ -400,22 +406,24 @@ def _steps() -> list[str]:
     arrayMap(r -> intDiv(r, 2), arraySort(ranks)) AS found_codes""",
         f"""
     *,
-    hasAll(found_codes, {_codes_of(RUST_DURATIONS)}) AS is_tgi,
+    hasAll(found_codes, {rust}) AS is_tgi,
+    arrayMap(c -> intDiv(c, {_STEP}), found_codes) AS fields,
     multiIf(
         has(families, 'mlflow'), arrayMap(v -> {unquoted}, if(has(families, 'mlflow'), as_sent, [])),
         is_tgi, arrayMap(v -> {in_seconds}, if(is_tgi, as_sent, [])),
         as_sent) AS values""",
         f"""
-    *,
-    arrayMap(c -> intDiv(c, {_STEP}), found_codes) AS fields,
-    arrayMap((c, x) -> if(x >= 0 AND x < {MOST} AND (is_tgi OR c NOT IN {_codes_of(RUST_DURATIONS)}), x / if(c IN {_codes_of(MILLISECONDS)}, 1000, 1), NULL), found_codes, arrayMap(v -> toFloat64OrNull(v), values)) AS numbers""",
-        f"""
     Timestamp, TraceId, SpanId, ParentSpanId, SpanName, ServiceName, ScopeName, ScopeVersion, Duration, StatusCode,
-    SpanAttributes, `Events.Timestamp`, `Events.Name`, `Events.Attributes`, families, is_tgi, fields, values, numbers,
+    SpanAttributes, `Events.Timestamp`, `Events.Name`, `Events.Attributes`, families, is_tgi, fields, values,
+    arrayMap((c, x) -> if(x >= 0 AND x < {most} AND (is_tgi OR c NOT IN {rust}), x / if(c IN {in_ms}, 1000, 1), NULL), found_codes, arrayMap(v -> toFloat64OrNull(v), values)) AS numbers""",
+        f"""
+    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, ServiceName, ScopeName, ScopeVersion, Duration,
+    SpanAttributes, `Events.Name`, `Events.Attributes`, families, is_tgi, fields, values, numbers,
     {", ".join(twice)},
     has(families, 'litellm') OR {_text("framework")} = 'litellm' OR SpanName = 'litellm_request' OR ServiceName = 'litellm' AS is_litellm,
+    StatusCode IN ('Error', 'STATUS_CODE_ERROR') OR {_text("level")} = 'ERROR' AS failed,
     {_micros("Timestamp")} AS begin_us,
-    toUnixTimestamp64Micro(toDateTime64(Events.Timestamp[arrayFirstIndex(n -> n IN ({literals(FIRST_TOKEN_EVENTS)}) OR (n IN ({literals(CHUNK_EVENTS)}) AND length(Events.Name) < {EVENTS_KEPT}), Events.Name)], 6)) AS first_event_us,
+    toUnixTimestamp64Micro(Events.Timestamp[arrayFirstIndex(n -> n IN ({literals(FIRST_TOKEN_EVENTS)}) OR (n IN ({literals(CHUNK_EVENTS)}) AND length(Events.Name) < {EVENTS_KEPT}), Events.Name)]) AS first_event_us,
     toUnixTimestamp64Micro(parseDateTime64BestEffortOrZero(trimBoth({_text("first_token_at")}, '"'), 6, 'UTC')) AS first_said_us,
     {_micros("Events.Timestamp[indexOf(Events.Name, 'QUEUE_START')]")} AS queue_us,
     {_micros("Events.Timestamp[indexOf(Events.Name, 'COMPUTE_START')]")} AS compute_us,
@@ -423,7 +431,6 @@ def _steps() -> list[str]:
         f"""
     *,
     lower(replaceRegexpOne({_text("provider")}, {literal(PROVIDER_API)}, '')) AS sent_vendor,
-    StatusCode IN ('Error', 'STATUS_CODE_ERROR') OR {_text("level")} = 'ERROR' AS failed,
     multiIf({signs}, {literal(DIALECTS[-1].name)}) AS dialect,
     multiIf(
         SpanName IN ({literals(NEVER_LEAF)}) OR {_text("span_type")} = 'pending_span', '',
@@ -440,8 +447,8 @@ def _steps() -> list[str]:
     ifNull(ifNull({_number("cached_tokens")}, 0) + ifNull({_number("cache_write_tokens")}, 0) > {_number("input_tokens")}, false) AS cached_outside,
     ifNull({_number("reasoning_tokens")} > {_number("output_tokens")}, false) AS reasoning_outside,
     {_number("output_tokens")} + if(reasoning_outside, {_number("reasoning_tokens")}, 0) AS total_output,
-    coalesce({_seconds("duration_s")}, if({_text("span_type")} = 'log', {_seconds("log_duration_s")}, NULL), Duration / 1e9) AS duration_s,
-    coalesce(if({_text("sdk_name")} = 'openlit' AND {_text("stream")} = 'false', NULL, {_seconds("ttft_s")}), {_seconds_between("begin_us", "first_event_us")}, {_seconds_between("begin_us", "first_said_us")}) AS ttft_s""",
+    coalesce({_number("duration_s")}, if({_text("span_type")} = 'log', {_number("log_duration_s")}, NULL), Duration / 1e9) AS duration_s,
+    coalesce(if({_text("sdk_name")} = 'openlit' AND {_text("stream")} = 'false', NULL, {_number("ttft_s")}), {_seconds_between("begin_us", "if(first_event_us >= begin_us, first_event_us, first_said_us)")}) AS ttft_s""",
     ]
 
 
@@ -450,7 +457,7 @@ def inferences_view() -> str:
 
     No lambda reads an array of values from outside: ClickHouse copies it for each element, and one may hold long texts.
     Every insert pays for the analysis, so: one sub-select a step (an alias that is used within its own SELECT is copied to
-    each place), numbers read from all values at once, nothing written twice.
+    each place), numbers read and bounded all at once, nothing written twice.
     """
     query = f"FROM otel_traces\nWHERE arrayExists(k -> k IN ({literals(MARKERS)}), mapKeys(SpanAttributes))"
     for step in _steps():
@@ -474,14 +481,14 @@ def inferences_view() -> str:
         "reasoning_tokens": _count(_number("reasoning_tokens")),
         "model": f"multiIf({_text('model')} != '' OR {_text('parameters')} = '', {_text('model')}, JSONExtractString({_text('parameters')}, 'model'))",
         "stream": f"multiIf({_text('stream')} != '', {_flag('stream')}, {_text('parameters')} != '' AND operation != 'embeddings', JSONExtractBool({_text('parameters')}, 'stream'), first_said_us > 0 OR first_event_us > 0 OR endsWith(SpanName, '.doStream') OR (is_tgi AND SpanName = 'generate_stream'), true, NULL)",
-        "queue_s": f"coalesce({_seconds('queue_s')}, {_seconds_between('queue_us', 'compute_us')})",
-        "prefill_s": _seconds("prefill_s"),
-        "decode_s": _seconds("decode_s"),
+        "queue_s": f"coalesce({_number('queue_s')}, {_seconds_between('queue_us', 'compute_us')})",
+        "prefill_s": _number("prefill_s"),
+        "decode_s": _number("decode_s"),
         "tpot_s": (
-            f"if(total_output >= 2, coalesce(if({_number('tpot_s')} > 0, {_seconds('tpot_s')}, NULL),"
+            f"if(total_output >= 2, coalesce(if({_number('tpot_s')} > 0, {_number('tpot_s')}, NULL),"
             " if(duration_s >= ttft_s, (duration_s - ttft_s) / (floor(total_output) - 1), NULL)), NULL)"
         ),
-        "largest_gap_s": _seconds("largest_gap_s"),
+        "largest_gap_s": _number("largest_gap_s"),
         "finish_reason": f"substringUTF8(extract({_text('finish_reason')}, {literal(FIRST_WORD)}), 1, {LONGEST_WORD})",
         "error_type": (
             f"multiIf({_text('error_type')} != '', {_text('error_type')},"

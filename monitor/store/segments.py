@@ -28,6 +28,10 @@ _SETTINGS: Final[dict[str, Any]] = {
     # One block where memory allows: a segment is far below the row limit.
     "min_insert_block_size_rows": 1_048_449,
     "min_insert_block_size_bytes": 0,
+    # Every insert pays for the analysis of all views. The first hashes all sub-selects below for each AND of comparisons,
+    # the second goes over each step of the plan; there is nothing to find in a pass over one block.
+    "optimize_and_compare_chain": 0,
+    "query_plan_enable_optimizations": 0,
     # Text in arrays as everybody else writes it: "a/b", not "a\/b".
     "output_format_json_escape_forward_slashes": 0,
     # Back-filled history may span more days than the default allows in one insert.

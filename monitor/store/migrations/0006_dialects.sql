@@ -29,12 +29,12 @@ SELECT
     accurateCastOrNull(floor(total_output), 'UInt64') AS output_tokens,
     accurateCastOrNull(floor(sent_reasoning_tokens), 'UInt64') AS reasoning_tokens,
     ttft_s,
-    coalesce(if(sent_queue_s < 10000000, sent_queue_s, NULL), if(queue_us > 0 AND compute_us >= queue_us, (compute_us - queue_us) / 1e6, NULL)) AS queue_s,
-    if(sent_prefill_s < 10000000, sent_prefill_s, NULL) AS prefill_s,
-    if(sent_decode_s < 10000000, sent_decode_s, NULL) AS decode_s,
+    coalesce(numbers[indexOf(fields, 11)], if(queue_us > 0 AND compute_us >= queue_us, (compute_us - queue_us) / 1e6, NULL)) AS queue_s,
+    numbers[indexOf(fields, 12)] AS prefill_s,
+    numbers[indexOf(fields, 13)] AS decode_s,
     duration_s,
-    if(total_output >= 2, coalesce(if(sent_tpot_s > 0, if(sent_tpot_s < 10000000, sent_tpot_s, NULL), NULL), if(duration_s >= ttft_s, (duration_s - ttft_s) / (floor(total_output) - 1), NULL)), NULL) AS tpot_s,
-    if(sent_largest_gap_s < 10000000, sent_largest_gap_s, NULL) AS largest_gap_s,
+    if(total_output >= 2, coalesce(if(sent_tpot_s > 0, sent_tpot_s, NULL), if(duration_s >= ttft_s, (duration_s - ttft_s) / (floor(total_output) - 1), NULL)), NULL) AS tpot_s,
+    numbers[indexOf(fields, 16)] AS largest_gap_s,
     substringUTF8(extract(values[indexOf(fields, 18)], '[^\\[\\]\\s"\',][^\\[\\]"\',]*'), 1, 64) AS finish_reason,
     multiIf(sent_error_type != '', sent_error_type, NOT failed, '', exception != '', exception, '_OTHER') AS error_type,
     lower(values[indexOf(fields, 22)]) IN ('true', '1') AS cancelled,
@@ -57,8 +57,7 @@ FROM
 (
 SELECT
     *,
-    lower(replaceRegexpOne(sent_provider, '[.](chat|responses|completion|embedding|messages|image|generative-ai)$', '')) AS sent_vendor,
-    StatusCode IN ('Error', 'STATUS_CODE_ERROR') OR sent_level = 'ERROR' AS failed,
+    lower(replaceRegexpOne(values[indexOf(fields, 2)], '[.](chat|responses|completion|embedding|messages|image|generative-ai)$', '')) AS sent_vendor,
     multiIf(SpanName = 'llm_request' OR sent_vllm_module != '' OR startsWith(ScopeName, 'vllm.'), 'vllm', ScopeName = 'sglang server', 'sglang', is_tgi, 'tgi', has(families, 'triton'), 'triton', ScopeName = 'monitor.sdk', 'monitor', is_litellm, 'litellm', has(families, 'openinference'), 'openinference', has(families, 'langfuse'), 'langfuse', sent_sdk_name = 'openlit', 'openlit', has(families, 'ai') OR ScopeName = 'gen_ai', 'vercel', has(families, 'mlflow'), 'mlflow', ScopeName = 'pydantic-ai', 'pydantic-ai', has(families, 'logfire'), 'logfire', has(families, 'traceloop') OR (startsWith(ScopeName, 'opentelemetry.instrumentation.') AND NOT endsWith(ScopeName, '_v2')) OR sent_openllmetry != '', 'openllmetry', 'otel') AS dialect,
     multiIf(
         SpanName IN ('raw_gen_ai_request', 'Received Proxy Server Request', 'Failed Proxy Server Request') OR sent_span_type = 'pending_span', '',
@@ -75,32 +74,34 @@ SELECT
     ifNull(ifNull(sent_cached_tokens, 0) + ifNull(sent_cache_write_tokens, 0) > sent_input_tokens, false) AS cached_outside,
     ifNull(sent_reasoning_tokens > sent_output_tokens, false) AS reasoning_outside,
     sent_output_tokens + if(reasoning_outside, sent_reasoning_tokens, 0) AS total_output,
-    coalesce(if(sent_duration_s < 10000000, sent_duration_s, NULL), if(sent_span_type = 'log', if(sent_log_duration_s < 10000000, sent_log_duration_s, NULL), NULL), Duration / 1e9) AS duration_s,
-    coalesce(if(sent_sdk_name = 'openlit' AND sent_stream = 'false', NULL, if(sent_ttft_s < 10000000, sent_ttft_s, NULL)), if(begin_us > 0 AND first_event_us >= begin_us, (first_event_us - begin_us) / 1e6, NULL), if(begin_us > 0 AND first_said_us >= begin_us, (first_said_us - begin_us) / 1e6, NULL)) AS ttft_s
+    coalesce(numbers[indexOf(fields, 14)], if(sent_span_type = 'log', numbers[indexOf(fields, 49)], NULL), Duration / 1e9) AS duration_s,
+    coalesce(if(sent_sdk_name = 'openlit' AND sent_stream = 'false', NULL, numbers[indexOf(fields, 10)]), if(begin_us > 0 AND if(first_event_us >= begin_us, first_event_us, first_said_us) >= begin_us, (if(first_event_us >= begin_us, first_event_us, first_said_us) - begin_us) / 1e6, NULL)) AS ttft_s
 FROM
 (
 SELECT
-    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, ServiceName, ScopeName, ScopeVersion, Duration, StatusCode,
-    SpanAttributes, `Events.Timestamp`, `Events.Name`, `Events.Attributes`, families, is_tgi, fields, values, numbers,
-    values[indexOf(fields, 1)] AS sent_operation, values[indexOf(fields, 3)] AS sent_model, values[indexOf(fields, 21)] AS sent_parameters, values[indexOf(fields, 20)] AS sent_stream, values[indexOf(fields, 19)] AS sent_error_type, values[indexOf(fields, 50)] AS sent_level, values[indexOf(fields, 35)] AS sent_prompt, values[indexOf(fields, 36)] AS sent_completion, values[indexOf(fields, 37)] AS sent_numbered_prompt, values[indexOf(fields, 38)] AS sent_numbered_completion, values[indexOf(fields, 53)] AS sent_framework, values[indexOf(fields, 48)] AS sent_span_type, values[indexOf(fields, 51)] AS sent_vllm_module, values[indexOf(fields, 52)] AS sent_sdk_name, values[indexOf(fields, 47)] AS sent_openllmetry, values[indexOf(fields, 2)] AS sent_provider, numbers[indexOf(fields, 5)] AS sent_input_tokens, numbers[indexOf(fields, 6)] AS sent_output_tokens, numbers[indexOf(fields, 7)] AS sent_cached_tokens, numbers[indexOf(fields, 8)] AS sent_cache_write_tokens, numbers[indexOf(fields, 9)] AS sent_reasoning_tokens, numbers[indexOf(fields, 10)] AS sent_ttft_s, numbers[indexOf(fields, 11)] AS sent_queue_s, numbers[indexOf(fields, 12)] AS sent_prefill_s, numbers[indexOf(fields, 13)] AS sent_decode_s, numbers[indexOf(fields, 14)] AS sent_duration_s, numbers[indexOf(fields, 15)] AS sent_tpot_s, numbers[indexOf(fields, 49)] AS sent_log_duration_s, numbers[indexOf(fields, 16)] AS sent_largest_gap_s, numbers[indexOf(fields, 39)] AS sent_cost_usd, numbers[indexOf(fields, 40)] AS sent_sample_weight,
-    has(families, 'litellm') OR sent_framework = 'litellm' OR SpanName = 'litellm_request' OR ServiceName = 'litellm' AS is_litellm,
-    toUnixTimestamp64Micro(toDateTime64(Timestamp, 6)) AS begin_us,
-    toUnixTimestamp64Micro(toDateTime64(Events.Timestamp[arrayFirstIndex(n -> n IN ('First Token Stream Event', 'mlflow.chunk.item.0', 'ai.stream.firstChunk') OR (n IN ('llm.content.completion.chunk', 'gen_ai.content.completion.chunk') AND length(Events.Name) < 128), Events.Name)], 6)) AS first_event_us,
+    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, ServiceName, ScopeName, ScopeVersion, Duration,
+    SpanAttributes, `Events.Name`, `Events.Attributes`, families, is_tgi, fields, values, numbers,
+    values[indexOf(fields, 1)] AS sent_operation, values[indexOf(fields, 3)] AS sent_model, values[indexOf(fields, 21)] AS sent_parameters, values[indexOf(fields, 20)] AS sent_stream, values[indexOf(fields, 19)] AS sent_error_type, values[indexOf(fields, 35)] AS sent_prompt, values[indexOf(fields, 36)] AS sent_completion, values[indexOf(fields, 37)] AS sent_numbered_prompt, values[indexOf(fields, 38)] AS sent_numbered_completion, values[indexOf(fields, 48)] AS sent_span_type, values[indexOf(fields, 51)] AS sent_vllm_module, values[indexOf(fields, 52)] AS sent_sdk_name, values[indexOf(fields, 47)] AS sent_openllmetry, numbers[indexOf(fields, 5)] AS sent_input_tokens, numbers[indexOf(fields, 6)] AS sent_output_tokens, numbers[indexOf(fields, 7)] AS sent_cached_tokens, numbers[indexOf(fields, 8)] AS sent_cache_write_tokens, numbers[indexOf(fields, 9)] AS sent_reasoning_tokens, numbers[indexOf(fields, 15)] AS sent_tpot_s, numbers[indexOf(fields, 39)] AS sent_cost_usd, numbers[indexOf(fields, 40)] AS sent_sample_weight,
+    has(families, 'litellm') OR values[indexOf(fields, 53)] = 'litellm' OR SpanName = 'litellm_request' OR ServiceName = 'litellm' AS is_litellm,
+    StatusCode IN ('Error', 'STATUS_CODE_ERROR') OR values[indexOf(fields, 50)] = 'ERROR' AS failed,
+    toUnixTimestamp64Micro(Timestamp) AS begin_us,
+    toUnixTimestamp64Micro(Events.Timestamp[arrayFirstIndex(n -> n IN ('First Token Stream Event', 'mlflow.chunk.item.0', 'ai.stream.firstChunk') OR (n IN ('llm.content.completion.chunk', 'gen_ai.content.completion.chunk') AND length(Events.Name) < 128), Events.Name)]) AS first_event_us,
     toUnixTimestamp64Micro(parseDateTime64BestEffortOrZero(trimBoth(values[indexOf(fields, 17)], '"'), 6, 'UTC')) AS first_said_us,
-    toUnixTimestamp64Micro(toDateTime64(Events.Timestamp[indexOf(Events.Name, 'QUEUE_START')], 6)) AS queue_us,
-    toUnixTimestamp64Micro(toDateTime64(Events.Timestamp[indexOf(Events.Name, 'COMPUTE_START')], 6)) AS compute_us,
+    toUnixTimestamp64Micro(Events.Timestamp[indexOf(Events.Name, 'QUEUE_START')]) AS queue_us,
+    toUnixTimestamp64Micro(Events.Timestamp[indexOf(Events.Name, 'COMPUTE_START')]) AS compute_us,
     Events.Attributes[indexOf(Events.Name, 'exception')]['exception.type'] AS exception
 FROM
 (
 SELECT
-    *,
-    arrayMap(c -> intDiv(c, 16), found_codes) AS fields,
-    arrayMap((c, x) -> if(x >= 0 AND x < 1000000000000 AND (is_tgi OR c NOT IN [177, 226, 242]), x / if(c IN [165, 166, 225], 1000, 1), NULL), found_codes, arrayMap(v -> toFloat64OrNull(v), values)) AS numbers
+    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, ServiceName, ScopeName, ScopeVersion, Duration, StatusCode,
+    SpanAttributes, `Events.Timestamp`, `Events.Name`, `Events.Attributes`, families, is_tgi, fields, values,
+    arrayMap((c, x) -> if(x >= 0 AND x < multiIf(c IN [165, 166, 225], 10000000000, c IN [160, 161, 162, 163, 164, 165, 166, 176, 177, 192, 208, 224, 225, 226, 240, 241, 242, 256, 784], 10000000, 1000000000000) AND (is_tgi OR c NOT IN [177, 226, 242]), x / if(c IN [165, 166, 225], 1000, 1), NULL), found_codes, arrayMap(v -> toFloat64OrNull(v), values)) AS numbers
 FROM
 (
 SELECT
     *,
     hasAll(found_codes, [177, 226, 242]) AS is_tgi,
+    arrayMap(c -> intDiv(c, 16), found_codes) AS fields,
     multiIf(
         has(families, 'mlflow'), arrayMap(v -> if(startsWith(v, '"') AND endsWith(v, '"'), JSONExtractString(v), v), if(has(families, 'mlflow'), as_sent, [])),
         is_tgi, arrayMap(v -> if(regexpExtract(v, '^([0-9]+(?:[.][0-9]+)?)(ns|µs|us|ms|s)$', 1) = '', v, toString(toFloat64OrZero(regexpExtract(v, '^([0-9]+(?:[.][0-9]+)?)(ns|µs|us|ms|s)$', 1)) * transform(regexpExtract(v, '^([0-9]+(?:[.][0-9]+)?)(ns|µs|us|ms|s)$', 2), ['ns', 'µs', 'us', 'ms'], [1e-9, 1e-6, 1e-6, 1e-3], 1.))), if(is_tgi, as_sent, [])),
@@ -177,12 +178,12 @@ SELECT
     accurateCastOrNull(floor(total_output), 'UInt64') AS output_tokens,
     accurateCastOrNull(floor(sent_reasoning_tokens), 'UInt64') AS reasoning_tokens,
     ttft_s,
-    coalesce(if(sent_queue_s < 10000000, sent_queue_s, NULL), if(queue_us > 0 AND compute_us >= queue_us, (compute_us - queue_us) / 1e6, NULL)) AS queue_s,
-    if(sent_prefill_s < 10000000, sent_prefill_s, NULL) AS prefill_s,
-    if(sent_decode_s < 10000000, sent_decode_s, NULL) AS decode_s,
+    coalesce(numbers[indexOf(fields, 11)], if(queue_us > 0 AND compute_us >= queue_us, (compute_us - queue_us) / 1e6, NULL)) AS queue_s,
+    numbers[indexOf(fields, 12)] AS prefill_s,
+    numbers[indexOf(fields, 13)] AS decode_s,
     duration_s,
-    if(total_output >= 2, coalesce(if(sent_tpot_s > 0, if(sent_tpot_s < 10000000, sent_tpot_s, NULL), NULL), if(duration_s >= ttft_s, (duration_s - ttft_s) / (floor(total_output) - 1), NULL)), NULL) AS tpot_s,
-    if(sent_largest_gap_s < 10000000, sent_largest_gap_s, NULL) AS largest_gap_s,
+    if(total_output >= 2, coalesce(if(sent_tpot_s > 0, sent_tpot_s, NULL), if(duration_s >= ttft_s, (duration_s - ttft_s) / (floor(total_output) - 1), NULL)), NULL) AS tpot_s,
+    numbers[indexOf(fields, 16)] AS largest_gap_s,
     substringUTF8(extract(values[indexOf(fields, 18)], '[^\\[\\]\\s"\',][^\\[\\]"\',]*'), 1, 64) AS finish_reason,
     multiIf(sent_error_type != '', sent_error_type, NOT failed, '', exception != '', exception, '_OTHER') AS error_type,
     lower(values[indexOf(fields, 22)]) IN ('true', '1') AS cancelled,
@@ -205,8 +206,7 @@ FROM
 (
 SELECT
     *,
-    lower(replaceRegexpOne(sent_provider, '[.](chat|responses|completion|embedding|messages|image|generative-ai)$', '')) AS sent_vendor,
-    StatusCode IN ('Error', 'STATUS_CODE_ERROR') OR sent_level = 'ERROR' AS failed,
+    lower(replaceRegexpOne(values[indexOf(fields, 2)], '[.](chat|responses|completion|embedding|messages|image|generative-ai)$', '')) AS sent_vendor,
     multiIf(SpanName = 'llm_request' OR sent_vllm_module != '' OR startsWith(ScopeName, 'vllm.'), 'vllm', ScopeName = 'sglang server', 'sglang', is_tgi, 'tgi', has(families, 'triton'), 'triton', ScopeName = 'monitor.sdk', 'monitor', is_litellm, 'litellm', has(families, 'openinference'), 'openinference', has(families, 'langfuse'), 'langfuse', sent_sdk_name = 'openlit', 'openlit', has(families, 'ai') OR ScopeName = 'gen_ai', 'vercel', has(families, 'mlflow'), 'mlflow', ScopeName = 'pydantic-ai', 'pydantic-ai', has(families, 'logfire'), 'logfire', has(families, 'traceloop') OR (startsWith(ScopeName, 'opentelemetry.instrumentation.') AND NOT endsWith(ScopeName, '_v2')) OR sent_openllmetry != '', 'openllmetry', 'otel') AS dialect,
     multiIf(
         SpanName IN ('raw_gen_ai_request', 'Received Proxy Server Request', 'Failed Proxy Server Request') OR sent_span_type = 'pending_span', '',
@@ -223,32 +223,34 @@ SELECT
     ifNull(ifNull(sent_cached_tokens, 0) + ifNull(sent_cache_write_tokens, 0) > sent_input_tokens, false) AS cached_outside,
     ifNull(sent_reasoning_tokens > sent_output_tokens, false) AS reasoning_outside,
     sent_output_tokens + if(reasoning_outside, sent_reasoning_tokens, 0) AS total_output,
-    coalesce(if(sent_duration_s < 10000000, sent_duration_s, NULL), if(sent_span_type = 'log', if(sent_log_duration_s < 10000000, sent_log_duration_s, NULL), NULL), Duration / 1e9) AS duration_s,
-    coalesce(if(sent_sdk_name = 'openlit' AND sent_stream = 'false', NULL, if(sent_ttft_s < 10000000, sent_ttft_s, NULL)), if(begin_us > 0 AND first_event_us >= begin_us, (first_event_us - begin_us) / 1e6, NULL), if(begin_us > 0 AND first_said_us >= begin_us, (first_said_us - begin_us) / 1e6, NULL)) AS ttft_s
+    coalesce(numbers[indexOf(fields, 14)], if(sent_span_type = 'log', numbers[indexOf(fields, 49)], NULL), Duration / 1e9) AS duration_s,
+    coalesce(if(sent_sdk_name = 'openlit' AND sent_stream = 'false', NULL, numbers[indexOf(fields, 10)]), if(begin_us > 0 AND if(first_event_us >= begin_us, first_event_us, first_said_us) >= begin_us, (if(first_event_us >= begin_us, first_event_us, first_said_us) - begin_us) / 1e6, NULL)) AS ttft_s
 FROM
 (
 SELECT
-    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, ServiceName, ScopeName, ScopeVersion, Duration, StatusCode,
-    SpanAttributes, `Events.Timestamp`, `Events.Name`, `Events.Attributes`, families, is_tgi, fields, values, numbers,
-    values[indexOf(fields, 1)] AS sent_operation, values[indexOf(fields, 3)] AS sent_model, values[indexOf(fields, 21)] AS sent_parameters, values[indexOf(fields, 20)] AS sent_stream, values[indexOf(fields, 19)] AS sent_error_type, values[indexOf(fields, 50)] AS sent_level, values[indexOf(fields, 35)] AS sent_prompt, values[indexOf(fields, 36)] AS sent_completion, values[indexOf(fields, 37)] AS sent_numbered_prompt, values[indexOf(fields, 38)] AS sent_numbered_completion, values[indexOf(fields, 53)] AS sent_framework, values[indexOf(fields, 48)] AS sent_span_type, values[indexOf(fields, 51)] AS sent_vllm_module, values[indexOf(fields, 52)] AS sent_sdk_name, values[indexOf(fields, 47)] AS sent_openllmetry, values[indexOf(fields, 2)] AS sent_provider, numbers[indexOf(fields, 5)] AS sent_input_tokens, numbers[indexOf(fields, 6)] AS sent_output_tokens, numbers[indexOf(fields, 7)] AS sent_cached_tokens, numbers[indexOf(fields, 8)] AS sent_cache_write_tokens, numbers[indexOf(fields, 9)] AS sent_reasoning_tokens, numbers[indexOf(fields, 10)] AS sent_ttft_s, numbers[indexOf(fields, 11)] AS sent_queue_s, numbers[indexOf(fields, 12)] AS sent_prefill_s, numbers[indexOf(fields, 13)] AS sent_decode_s, numbers[indexOf(fields, 14)] AS sent_duration_s, numbers[indexOf(fields, 15)] AS sent_tpot_s, numbers[indexOf(fields, 49)] AS sent_log_duration_s, numbers[indexOf(fields, 16)] AS sent_largest_gap_s, numbers[indexOf(fields, 39)] AS sent_cost_usd, numbers[indexOf(fields, 40)] AS sent_sample_weight,
-    has(families, 'litellm') OR sent_framework = 'litellm' OR SpanName = 'litellm_request' OR ServiceName = 'litellm' AS is_litellm,
-    toUnixTimestamp64Micro(toDateTime64(Timestamp, 6)) AS begin_us,
-    toUnixTimestamp64Micro(toDateTime64(Events.Timestamp[arrayFirstIndex(n -> n IN ('First Token Stream Event', 'mlflow.chunk.item.0', 'ai.stream.firstChunk') OR (n IN ('llm.content.completion.chunk', 'gen_ai.content.completion.chunk') AND length(Events.Name) < 128), Events.Name)], 6)) AS first_event_us,
+    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, ServiceName, ScopeName, ScopeVersion, Duration,
+    SpanAttributes, `Events.Name`, `Events.Attributes`, families, is_tgi, fields, values, numbers,
+    values[indexOf(fields, 1)] AS sent_operation, values[indexOf(fields, 3)] AS sent_model, values[indexOf(fields, 21)] AS sent_parameters, values[indexOf(fields, 20)] AS sent_stream, values[indexOf(fields, 19)] AS sent_error_type, values[indexOf(fields, 35)] AS sent_prompt, values[indexOf(fields, 36)] AS sent_completion, values[indexOf(fields, 37)] AS sent_numbered_prompt, values[indexOf(fields, 38)] AS sent_numbered_completion, values[indexOf(fields, 48)] AS sent_span_type, values[indexOf(fields, 51)] AS sent_vllm_module, values[indexOf(fields, 52)] AS sent_sdk_name, values[indexOf(fields, 47)] AS sent_openllmetry, numbers[indexOf(fields, 5)] AS sent_input_tokens, numbers[indexOf(fields, 6)] AS sent_output_tokens, numbers[indexOf(fields, 7)] AS sent_cached_tokens, numbers[indexOf(fields, 8)] AS sent_cache_write_tokens, numbers[indexOf(fields, 9)] AS sent_reasoning_tokens, numbers[indexOf(fields, 15)] AS sent_tpot_s, numbers[indexOf(fields, 39)] AS sent_cost_usd, numbers[indexOf(fields, 40)] AS sent_sample_weight,
+    has(families, 'litellm') OR values[indexOf(fields, 53)] = 'litellm' OR SpanName = 'litellm_request' OR ServiceName = 'litellm' AS is_litellm,
+    StatusCode IN ('Error', 'STATUS_CODE_ERROR') OR values[indexOf(fields, 50)] = 'ERROR' AS failed,
+    toUnixTimestamp64Micro(Timestamp) AS begin_us,
+    toUnixTimestamp64Micro(Events.Timestamp[arrayFirstIndex(n -> n IN ('First Token Stream Event', 'mlflow.chunk.item.0', 'ai.stream.firstChunk') OR (n IN ('llm.content.completion.chunk', 'gen_ai.content.completion.chunk') AND length(Events.Name) < 128), Events.Name)]) AS first_event_us,
     toUnixTimestamp64Micro(parseDateTime64BestEffortOrZero(trimBoth(values[indexOf(fields, 17)], '"'), 6, 'UTC')) AS first_said_us,
-    toUnixTimestamp64Micro(toDateTime64(Events.Timestamp[indexOf(Events.Name, 'QUEUE_START')], 6)) AS queue_us,
-    toUnixTimestamp64Micro(toDateTime64(Events.Timestamp[indexOf(Events.Name, 'COMPUTE_START')], 6)) AS compute_us,
+    toUnixTimestamp64Micro(Events.Timestamp[indexOf(Events.Name, 'QUEUE_START')]) AS queue_us,
+    toUnixTimestamp64Micro(Events.Timestamp[indexOf(Events.Name, 'COMPUTE_START')]) AS compute_us,
     Events.Attributes[indexOf(Events.Name, 'exception')]['exception.type'] AS exception
 FROM
 (
 SELECT
-    *,
-    arrayMap(c -> intDiv(c, 16), found_codes) AS fields,
-    arrayMap((c, x) -> if(x >= 0 AND x < 1000000000000 AND (is_tgi OR c NOT IN [177, 226, 242]), x / if(c IN [165, 166, 225], 1000, 1), NULL), found_codes, arrayMap(v -> toFloat64OrNull(v), values)) AS numbers
+    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, ServiceName, ScopeName, ScopeVersion, Duration, StatusCode,
+    SpanAttributes, `Events.Timestamp`, `Events.Name`, `Events.Attributes`, families, is_tgi, fields, values,
+    arrayMap((c, x) -> if(x >= 0 AND x < multiIf(c IN [165, 166, 225], 10000000000, c IN [160, 161, 162, 163, 164, 165, 166, 176, 177, 192, 208, 224, 225, 226, 240, 241, 242, 256, 784], 10000000, 1000000000000) AND (is_tgi OR c NOT IN [177, 226, 242]), x / if(c IN [165, 166, 225], 1000, 1), NULL), found_codes, arrayMap(v -> toFloat64OrNull(v), values)) AS numbers
 FROM
 (
 SELECT
     *,
     hasAll(found_codes, [177, 226, 242]) AS is_tgi,
+    arrayMap(c -> intDiv(c, 16), found_codes) AS fields,
     multiIf(
         has(families, 'mlflow'), arrayMap(v -> if(startsWith(v, '"') AND endsWith(v, '"'), JSONExtractString(v), v), if(has(families, 'mlflow'), as_sent, [])),
         is_tgi, arrayMap(v -> if(regexpExtract(v, '^([0-9]+(?:[.][0-9]+)?)(ns|µs|us|ms|s)$', 1) = '', v, toString(toFloat64OrZero(regexpExtract(v, '^([0-9]+(?:[.][0-9]+)?)(ns|µs|us|ms|s)$', 1)) * transform(regexpExtract(v, '^([0-9]+(?:[.][0-9]+)?)(ns|µs|us|ms|s)$', 2), ['ns', 'µs', 'us', 'ms'], [1e-9, 1e-6, 1e-6, 1e-3], 1.))), if(is_tgi, as_sent, [])),
