@@ -4,10 +4,17 @@ A request may be reported by the client that made it, by a gateway on its way an
 with a span of its own in one trace. Spans arrive in any order and from different machines, so the rows of
 `inferences` cannot be merged as they are written; whoever counts calls reads through this module instead.
 
-The outermost party's row stands for the call. An inner row belongs to an outer one of the same trace if it is its
-child, or else if the two overlap in time: with HTTP instrumentation between the two, it is not its direct child. What
-only the inner parties know is taken from the innermost that says it: where it ran, and how long it queued, prefilled
-and decoded.
+The outermost party's row stands for the call. An inner row belongs to an outer one of the same trace
+
+- if it is its child, whatever the two roles are: two libraries that are both instrumented report one call as leaf in
+  leaf. A span that is no model call between the two breaks this: a tool that asks a model on behalf of another model's
+  call looks just the same, and a call that is counted twice can be seen, one that is dropped cannot. Nor are calls of
+  one role merged since they overlap in time: parallel calls do.
+- or else if its role is an inner one (engine in gateway in client) and the two overlap in time: with HTTP
+  instrumentation between the two, it is not its child.
+
+What only the inner parties know is taken from the innermost that says it: where it ran, and how long it queued,
+prefilled and decoded. Rows of the role `stage` are parts of an engine's call: they tell such times and are never calls.
 """
 
 from __future__ import annotations
@@ -19,6 +26,7 @@ from monitor.store.dialects import INFERENCES_COLUMNS
 
 SLACK_NS: Final = 10**9  # clocks of two machines differ by less than this
 REACH_NS: Final = 3600 * 10**9  # no call lasts longer than this
+DEPTH: Final = 4  # children in a row, as in: wrapper, client, engine, its thread, its stage
 
 _WHERE_IT_RAN: Final = ("node", "gpu", "region", "deployment", "pricing", "variant")
 _STAGES: Final = ("queue_s", "prefill_s", "decode_s")
@@ -27,42 +35,49 @@ _FILLED: Final = (
     "cost_usd", "stream",
 )  # fmt: skip
 _FILLED_TEXT: Final = ("model", "provider", "finish_reason", "request_id", "session_id", "user_id")
-_RANK: Final = "transform(role, ['client', 'gateway', 'engine'], [0, 1, 2], 0)"
+_TAKEN: Final = (*_WHERE_IT_RAN, *_STAGES, *_FILLED, *_FILLED_TEXT)
+# The proxy's own word on a failed request comes after what it says of the call, though it lasts longer.
+_RANK: Final = (
+    "if(dialect = 'litellm-proxy', 2, transform(role, ['client', 'gateway', 'engine', 'stage'], [0, 1, 3, 4], 0))"
+)
+_START: Final = "toUnixTimestamp64Nano(timestamp)"
+_SPAN: Final = f"""cityHash64(trace_id, span_id) AS id, if(parent_span_id = '', 0, cityHash64(trace_id, parent_span_id)) AS parent,
+        {_RANK} AS rank, {_START} AS start_ns, {_START} + toInt64(duration_s * 1e9) AS end_ns"""
 
 
 def calls_source(client: Client, start_ns: int, end_ns: int) -> str:
     """Sub-select with the columns of `inferences`, one row per call begun in [start_ns, end_ns).
 
-    Merging is paid for only where more than one party reported: a look at the small column `role` tells.
+    Merging is paid for only where one call may have more than one row: if there are several roles, or a service with
+    several instrumentations, one of which may wrap another. A look at three small columns tells.
     """
-    query = f"SELECT uniqExact(role) FROM inferences WHERE {_between('timestamp', start_ns, end_ns + REACH_NS)}"
-    return calls_sql(start_ns, end_ns, mixed=int(client.query(query).result_rows[0][0]) > 1)
+    query = f"""SELECT uniqExactArray(roles) > 1 OR max(length(scopes)) > 1 OR hasAny(groupUniqArrayArray(roles), ['stage'])
+FROM (SELECT groupUniqArray(role) AS roles, groupUniqArray(scope) AS scopes FROM inferences
+    WHERE {_between("timestamp", start_ns, end_ns + REACH_NS)} GROUP BY service)"""
+    return calls_sql(start_ns, end_ns, mixed=bool(client.query(query).result_rows[0][0]))
 
 
 def calls_sql(start_ns: int, end_ns: int, *, mixed: bool = True) -> str:
-    """The same without a look at the store; `mixed` says whether parties must be merged."""
+    """The same without a look at the store; `mixed` says whether rows must be merged."""
     columns = ", ".join(INFERENCES_COLUMNS)
     window = _between("timestamp", start_ns, end_ns)
     if not mixed:
         return f"(SELECT {columns} FROM inferences FINAL WHERE {window})"
     pairs = _pairs_sql(start_ns, end_ns)
     merged = ", ".join(_merged(column) for column in INFERENCES_COLUMNS)
-    inner = ", ".join(
-        f"argMaxIf({column}, (rank, duration_s), {_known(column)}) AS inner_{column}"
-        for column in (*_WHERE_IT_RAN, *_STAGES, *_FILLED, *_FILLED_TEXT)
-    )
+    inner = ", ".join(f"argMaxIf({column}, (rank, duration_s), {_known(column)}) AS inner_{column}" for column in _TAKEN)
     return f"""(
 SELECT {merged}
 FROM
 (
-    SELECT {columns} FROM inferences FINAL
-    WHERE {window} AND (trace_id, span_id) NOT IN (SELECT trace_id, span_id FROM {pairs})
+    SELECT {columns}, cityHash64(trace_id, span_id) AS id FROM inferences FINAL
+    WHERE {window} AND role != 'stage' AND id NOT IN (SELECT id FROM {pairs})
 ) AS outermost
 LEFT ANY JOIN
 (
-    SELECT trace_id, outer_span_id, {inner} FROM {pairs} GROUP BY trace_id, outer_span_id
+    SELECT outer_id, {inner} FROM {pairs} GROUP BY outer_id
 ) AS inner_calls
-ON outermost.trace_id = inner_calls.trace_id AND outermost.span_id = inner_calls.outer_span_id
+ON outermost.id = inner_calls.outer_id
 )"""
 
 
@@ -89,26 +104,53 @@ def _merged(column: str) -> str:
 
 
 def _pairs_sql(start_ns: int, end_ns: int) -> str:
-    """Each inner row with the span id of the outermost row that it belongs to."""
+    """Each inner row (its `id`, rank, and what may be taken of it) with the id of the outermost row that it belongs to.
+
+    First up from child to parent as far as there are rows, then from the row found there to one that it overlaps.
+    """
     reach = _between("timestamp", start_ns - REACH_NS, end_ns + REACH_NS)
-    start = "toUnixTimestamp64Nano(timestamp)"
-    spans = f"{start} AS start_ns, {start} + toInt64(duration_s * 1e9) AS end_ns, {_RANK} AS rank"
-    wanted = ", ".join((*_WHERE_IT_RAN, *_STAGES, *_FILLED, *_FILLED_TEXT))
-    carried = ", ".join(
-        f"any(i.{column}) AS {column}" for column in (*_WHERE_IT_RAN, *_STAGES, *_FILLED, *_FILLED_TEXT)
+    ups = range(1, DEPTH + 1)
+    joins = "\n    ".join(
+        f"LEFT ANY JOIN (SELECT {_SPAN}, {_START} + toInt64(queued_after_s * 1e9) AS queued_ns FROM inferences WHERE {reach}) AS p{n}"
+        f" ON {'i' if n == 1 else f'p{n - 1}'}.parent = p{n}.id"
+        for n in ups
     )
-    inner_rows = f"SELECT trace_id, span_id, parent_span_id, {spans}, duration_s, {wanted} FROM inferences FINAL"
-    is_inner = f"role != 'client' AND parent_span_id != '' AND {reach}"
+    top = {
+        name: "multiIf(" + ", ".join(f"p{n}.id != 0, p{n}.{name}" for n in reversed(ups)) + f", i.{name})"
+        for name in ("id", "rank", "start_ns", "end_ns", "parent")
+    }
+    # Of Triton's: the queue is entered within the call, and left where the stage begins.
+    queued = "if(i.role = 'stage' AND i.start_ns >= p1.queued_ns, (i.start_ns - p1.queued_ns) / 1e9, NULL)"
+    taken = ", ".join(f"coalesce(i.queue_s, {queued}) AS queue_s" if c == "queue_s" else f"i.{c} AS {c}" for c in _TAKEN)
     return f"""(
-    SELECT i.trace_id AS trace_id, i.span_id AS span_id, any(i.rank) AS rank, any(i.duration_s) AS duration_s, {carried},
-        argMin(o.span_id, (o.rank, i.parent_span_id != o.span_id, abs(i.start_ns - o.start_ns))) AS outer_span_id
-    FROM ({inner_rows} WHERE {is_inner}) AS i
-    INNER JOIN
+    SELECT i.id AS id, any(i.rank) AS rank, any(i.duration_s) AS duration_s, {", ".join(f"any(i.{c}) AS {c}" for c in _TAKEN)},
+        if(countIf({_MEET}) > 0, argMinIf(o.id, (o.rank, i.top_parent != o.id, abs(i.top_start_ns - o.start_ns)), {_MEET}), any(i.top_id)) AS outer_id
+    FROM
     (
-        SELECT trace_id, span_id, {spans} FROM inferences FINAL
-        WHERE role != 'engine' AND {reach} AND trace_id IN (SELECT trace_id FROM inferences WHERE {is_inner})
-    ) AS o ON i.trace_id = o.trace_id
-    WHERE o.rank < i.rank
-        AND (i.parent_span_id = o.span_id OR (i.start_ns < o.end_ns + {SLACK_NS} AND i.end_ns + {SLACK_NS} > o.start_ns))
-    GROUP BY i.trace_id, i.span_id
+        SELECT i.id AS id, i.trace_id AS trace_id, i.rank AS rank, i.duration_s AS duration_s, {taken},
+            {", ".join(f"{sql} AS top_{name}" for name, sql in top.items())}, if(top_rank > 0 AND top_parent != 0, i.trace_id, '') AS alike
+        FROM (SELECT {_SPAN}, trace_id, role, duration_s, {", ".join(_TAKEN)} FROM inferences FINAL WHERE parent_span_id != '' AND {reach}) AS i
+        {joins}
+        WHERE top_rank > 0 OR top_id != id
+    ) AS i
+    LEFT JOIN
+    (
+        SELECT o.id AS id, o.trace_id AS trace_id, o.rank AS rank, o.start_ns AS start_ns, o.end_ns AS end_ns
+        FROM
+        (
+            SELECT {_SPAN}, trace_id FROM inferences FINAL
+            WHERE {reach} AND (
+                (role NOT IN ('engine', 'stage') AND trace_id IN (SELECT trace_id FROM inferences WHERE role != 'client' AND {reach}))
+                OR (role = 'engine' AND trace_id IN (SELECT trace_id FROM inferences WHERE role = 'stage' AND {reach})))
+        ) AS o
+        LEFT ANTI JOIN (SELECT cityHash64(trace_id, span_id) AS id FROM inferences WHERE {reach}) AS p ON o.parent = p.id
+    ) AS o ON i.alike = o.trace_id
+    GROUP BY i.id
+    HAVING outer_id != id
 )"""
+
+
+_MEET: Final = (
+    "o.id != 0 AND o.rank < i.top_rank AND (i.top_parent = o.id"
+    f" OR (i.top_start_ns < o.end_ns + {SLACK_NS} AND i.top_end_ns + {SLACK_NS} > o.start_ns))"
+)

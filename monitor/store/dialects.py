@@ -167,6 +167,7 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "sdk_name": ("telemetry.sdk.name",),
     "framework": ("gen_ai.framework",),
     "triton_parent": ("triton.trace_parent_id",),
+    "function": ("code.function.name",),
 }  # fmt: skip
 
 # Vercel
@@ -187,7 +188,12 @@ MARKERS: Final = (
     "gen_ai.operation.name", "gen_ai.system", "gen_ai.provider.name", "gen_ai.request.model", "gen_ai.latency.e2e",
     "gen_ai.usage.prompt_tokens", "gen_ai.usage.completion_tokens", "gen_ai.request.id", "openinference.span.kind",
     "llm.request.type", "litellm.call_id", "ai.operationId", "langfuse.observation.type", "mlflow.spanType",
-    "triton.model_name", "time_per_token",
+    "triton.model_name", "time_per_token", "thread_label",
+)  # fmt: skip
+# Nor is it one, but for these that are known by their scope and name, for some of them have no attributes at all.
+MARKED: Final = (
+    ("sglang server", "prefill_waiting"), ("sglang server", "prefill_forward"), ("sglang server", "decode_forward"),
+    ("triton-server", "compute"), ("fastapi", "fastapi.endpoint"),
 )  # fmt: skip
 
 # `operation` as sent -> canonical operation, for leaf model calls. What is not here is no leaf (agents, tools, chains).
@@ -214,6 +220,26 @@ NEVER_LEAF: Final = ("raw_gen_ai_request", "Received Proxy Server Request", "Fai
 # server's span is the first half of a call that the decode server's span covers.
 SGLANG_ROOT: Final = r"^( |decode )?Req( [0-9a-f]{8})?$"
 
+# Stages of a call in spans of their own (role `stage`): they tell times of a call, and are none. SGLang's hang below a
+# span for each thread, which is here so that the way to the call is known; Triton's queue ends where `compute` begins.
+STAGES: Final = (
+    f"((ScopeName = '{SGLANG_SCOPE}' AND (has(families, 'thread_label')"
+    " OR SpanName IN ('prefill_waiting', 'prefill_forward', 'decode_forward')))"
+    " OR (ScopeName = 'triton-server' AND SpanName = 'compute'))"
+)
+
+# A request that LiteLLM's proxy refuses itself has no span of LiteLLM's: FastAPI's own of the endpoint tells that it
+# failed (here: which endpoints call a model), or LiteLLM adds model and error to that of FastAPI's instrumentation.
+LITELLM_ENDPOINTS: Final[Mapping[str, str]] = {
+    "litellm.proxy.proxy_server.chat_completion": "chat",
+    "litellm.proxy.proxy_server.completion": "text_completion",
+    "litellm.proxy.proxy_server.embeddings": "embeddings",
+    "litellm.proxy.response_api_endpoints.endpoints.responses_api": "chat",
+    "litellm.proxy.anthropic_endpoints.endpoints.anthropic_response": "chat",
+    "litellm.proxy.google_endpoints.endpoints.google_generate_content": "generate_content",
+    "litellm.proxy.google_endpoints.endpoints.google_stream_generate_content": "generate_content",
+}
+
 # Events that mark the first token.
 FIRST_TOKEN_EVENTS: Final = ("First Token Stream Event", "mlflow.chunk.item.0", "ai.stream.firstChunk")
 # OpenLLMetry writes an event for each chunk: the first is the first token. Of many events SDKs keep the last 128, and the
@@ -239,7 +265,7 @@ TWICE: Final = (
     "numbered_completion", "framework", "span_type", "vllm_module", "sdk_name", "openllmetry", "provider", "input_tokens",
     "output_tokens", "cached_tokens",
     "cache_write_tokens", "reasoning_tokens", "ttft_s", "queue_s", "prefill_s", "decode_s", "duration_s", "tpot_s",
-    "log_duration_s", "largest_gap_s", "cost_usd", "sample_weight",
+    "log_duration_s", "largest_gap_s", "cost_usd", "sample_weight", "function",
 )  # fmt: skip
 MOST: Final = 10**12
 MOST_SECONDS: Final = 10**7
@@ -267,8 +293,10 @@ DIALECTS: Final = (
     ),
     Dialect(name="sglang", role="engine", sign=f"ScopeName = '{SGLANG_SCOPE}'"),
     Dialect(name="tgi", role="engine", sign="is_tgi"),
-    Dialect(name="triton", role="engine", sign="has(families, 'triton')"),
+    Dialect(name="triton", role="engine", sign="has(families, 'triton') OR ScopeName = 'triton-server'"),
     Dialect(name="monitor", role="client", sign=f"ScopeName = {literal('monitor.sdk')}"),
+    # What the proxy's endpoint says of a failed request: `calls` passes it over where a span of LiteLLM's tells more.
+    Dialect(name="litellm-proxy", role="gateway", sign="startsWith(sent_function, 'litellm.proxy.')"),
     Dialect(name="litellm", role="gateway", sign="is_litellm"),
     Dialect(name="openinference", role="client", sign="has(families, 'openinference')"),
     Dialect(name="langfuse", role="client", sign="has(families, 'langfuse')"),
@@ -291,7 +319,8 @@ INFERENCES_COLUMNS: Final = (
     "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "ttft_s", "queue_s", "prefill_s", "decode_s",
     "duration_s", "tpot_s", "largest_gap_s", "finish_reason", "error_type", "cancelled", "request_id", "session_id", "user_id",
     "cohorts", "prompt", "completion", "sample_weight", "cost_usd", "simulated", "tokens_estimated",
-    "tokens_adjusted", "emitter", "seq", "dialect", "dialect_version",
+    "tokens_adjusted", "emitter", "seq", "dialect", "dialect_version", "scope",
+    "queued_after_s",
 )  # fmt: skip
 
 _STEP: Final = 16  # room for that many names a field
@@ -326,6 +355,10 @@ def _number(field: str) -> str:
 
 def _seconds(field: str) -> str:
     return f"if({_number(field)} < {MOST_SECONDS}, {_number(field)}, NULL)"
+
+
+def _staged(name: str) -> str:
+    return f"if(ScopeName = '{SGLANG_SCOPE}' AND SpanName = '{name}', Duration / 1e9, NULL)"
 
 
 def _micros(time: str) -> str:
@@ -436,6 +469,9 @@ def _steps() -> list[str]:
         is_tgi, if(SpanName = 'chat_completions', 'chat', 'text_completion'),
         has(families, 'triton') AND {_text("triton_parent")} IN ('', '0'), 'generate_content',
         SpanName = 'litellm_request' OR (is_litellm AND isNotNull({_number("input_tokens")})), 'chat',
+        {STAGES}, 'chat',
+        SpanName = 'fastapi.endpoint' AND failed, {_mapping("sent_function", LITELLM_ENDPOINTS, "''")},
+        is_litellm AND failed AND startsWith(SpanName, 'POST ') AND {_text("model")} != '', if(endsWith(SpanName, '/embeddings'), 'embeddings', 'chat'),
         '') AS operation,
     ifNull(ifNull({_number("cached_tokens")}, 0) + ifNull({_number("cache_write_tokens")}, 0) > {_number("input_tokens")}, false) AS cached_outside,
     ifNull({_number("reasoning_tokens")} > {_number("output_tokens")}, false) AS reasoning_outside,
@@ -452,17 +488,22 @@ def inferences_view() -> str:
     Every insert pays for the analysis, so: one sub-select a step (an alias that is used within its own SELECT is copied to
     each place), numbers read from all values at once, nothing written twice.
     """
-    query = f"FROM otel_traces\nWHERE arrayExists(k -> k IN ({literals(MARKERS)}), mapKeys(SpanAttributes))"
+    marked = ", ".join(f"({literals(pair)})" for pair in MARKED)
+    query = (
+        f"FROM otel_traces\nWHERE arrayExists(k -> k IN ({literals(MARKERS)}), mapKeys(SpanAttributes))"
+        f" OR (ScopeName, SpanName) IN ({marked})"
+    )
     for step in _steps():
         query = f"FROM\n(\nSELECT{step}\n{query}\n)"
     cohort = literal(semconv.COHORT_PREFIX)
+    party = _mapping("dialect", {dialect.name: dialect.role for dialect in DIALECTS}, "''")
     columns = {
         "timestamp": "Timestamp",
         "trace_id": "TraceId",
         "span_id": "SpanId",
         "parent_span_id": "ParentSpanId",
         "service": "ServiceName",
-        "role": _mapping("dialect", {dialect.name: dialect.role for dialect in DIALECTS}, "''"),
+        "role": f"if({STAGES}, 'stage', {party})",
         "provider": _mapping("sent_vendor", PROVIDER_RENAMES, "sent_vendor"),
         "input_tokens": _count(
             f"{_number('input_tokens')} + if(cached_outside,"
@@ -474,9 +515,9 @@ def inferences_view() -> str:
         "reasoning_tokens": _count(_number("reasoning_tokens")),
         "model": f"multiIf({_text('model')} != '' OR {_text('parameters')} = '', {_text('model')}, JSONExtractString({_text('parameters')}, 'model'))",
         "stream": f"multiIf({_text('stream')} != '', {_flag('stream')}, {_text('parameters')} != '' AND operation != 'embeddings', JSONExtractBool({_text('parameters')}, 'stream'), first_said_us > 0 OR first_event_us > 0 OR endsWith(SpanName, '.doStream') OR (is_tgi AND SpanName = 'generate_stream'), true, NULL)",
-        "queue_s": f"coalesce({_seconds('queue_s')}, {_seconds_between('queue_us', 'compute_us')})",
-        "prefill_s": _seconds("prefill_s"),
-        "decode_s": _seconds("decode_s"),
+        "queue_s": f"coalesce({_seconds('queue_s')}, {_seconds_between('queue_us', 'compute_us')}, {_staged('prefill_waiting')})",
+        "prefill_s": f"coalesce({_seconds('prefill_s')}, {_staged('prefill_forward')})",
+        "decode_s": f"coalesce({_seconds('decode_s')}, {_staged('decode_forward')})",
         "tpot_s": (
             f"if(total_output >= 2, coalesce(if({_number('tpot_s')} > 0, {_seconds('tpot_s')}, NULL),"
             " if(duration_s >= ttft_s, (duration_s - ttft_s) / (floor(total_output) - 1), NULL)), NULL)"
@@ -501,6 +542,8 @@ def inferences_view() -> str:
         "tokens_adjusted": "cached_outside OR reasoning_outside",
         "seq": f"toUInt64OrZero({_text('seq')})",
         "dialect_version": "ScopeVersion",
+        "scope": "ScopeName",
+        "queued_after_s": _seconds_between("begin_us", "queue_us"),
     }
     made = {"operation", "ttft_s", "duration_s", "dialect"}
     rest = {name: _text(name) for name in INFERENCES_COLUMNS if name not in made and name not in columns}
@@ -514,7 +557,10 @@ def migration() -> str:
     select = inferences_view()
     return (
         "-- Generated from monitor/store/dialects.py by `python -m monitor.store.dialects`; do not edit.\n"
-        "ALTER TABLE inferences ADD COLUMN IF NOT EXISTS tokens_adjusted Bool AFTER tokens_estimated;\n\n"
+        "ALTER TABLE inferences ADD COLUMN IF NOT EXISTS tokens_adjusted Bool AFTER tokens_estimated;\n"
+        "-- The instrumentation's scope; and seconds from begin to entering the queue, if another span tells when that ended.\n"
+        "ALTER TABLE inferences ADD COLUMN IF NOT EXISTS scope LowCardinality(String) AFTER dialect_version;\n"
+        "ALTER TABLE inferences ADD COLUMN IF NOT EXISTS queued_after_s Nullable(Float64) AFTER scope;\n\n"
         "CREATE MATERIALIZED VIEW IF NOT EXISTS inferences_mv TO inferences AS\n"
         f"{select};\n\n"
         "ALTER TABLE inferences_mv MODIFY QUERY\n"
