@@ -43,6 +43,12 @@ _RANK: Final = (
 _START: Final = "toUnixTimestamp64Nano(timestamp)"
 _SPAN: Final = f"""cityHash64(trace_id, span_id) AS id, if(parent_span_id = '', 0, cityHash64(trace_id, parent_span_id)) AS parent,
         {_RANK} AS rank, {_START} AS start_ns, {_START} + toInt64(duration_s * 1e9) AS end_ns"""
+# How far from each other two rows may be that overlap but for clocks. A proxy's two words on a request have one clock.
+_APART: Final = f"if(i.top_rank = 2 AND o.rank = 1, 0, {SLACK_NS})"
+_MEET: Final = (
+    "o.id != 0 AND o.rank < i.top_rank AND (i.top_parent = o.id"
+    f" OR (i.top_start_ns < o.end_ns + {_APART} AND i.top_end_ns + {_APART} > o.start_ns))"
+)
 
 
 def calls_source(client: Client, start_ns: int, end_ns: int) -> str:
@@ -65,7 +71,9 @@ def calls_sql(start_ns: int, end_ns: int, *, mixed: bool = True) -> str:
         return f"(SELECT {columns} FROM inferences FINAL WHERE {window})"
     pairs = _pairs_sql(start_ns, end_ns)
     merged = ", ".join(_merged(column) for column in INFERENCES_COLUMNS)
-    inner = ", ".join(f"argMaxIf({column}, (rank, duration_s), {_known(column)}) AS inner_{column}" for column in _TAKEN)
+    inner = ", ".join(
+        f"argMaxIf({column}, (rank, duration_s), {_known(column)}) AS inner_{column}" for column in _TAKEN
+    )
     return f"""(
 SELECT {merged}
 FROM
@@ -121,7 +129,9 @@ def _pairs_sql(start_ns: int, end_ns: int) -> str:
     }
     # Of Triton's: the queue is entered within the call, and left where the stage begins.
     queued = "if(i.role = 'stage' AND i.start_ns >= p1.queued_ns, (i.start_ns - p1.queued_ns) / 1e9, NULL)"
-    taken = ", ".join(f"coalesce(i.queue_s, {queued}) AS queue_s" if c == "queue_s" else f"i.{c} AS {c}" for c in _TAKEN)
+    taken = ", ".join(
+        f"coalesce(i.queue_s, {queued}) AS queue_s" if c == "queue_s" else f"i.{c} AS {c}" for c in _TAKEN
+    )
     return f"""(
     SELECT i.id AS id, any(i.rank) AS rank, any(i.duration_s) AS duration_s, {", ".join(f"any(i.{c}) AS {c}" for c in _TAKEN)},
         if(countIf({_MEET}) > 0, argMinIf(o.id, (o.rank, i.top_parent != o.id, abs(i.top_start_ns - o.start_ns)), {_MEET}), any(i.top_id)) AS outer_id
@@ -148,9 +158,3 @@ def _pairs_sql(start_ns: int, end_ns: int) -> str:
     GROUP BY i.id
     HAVING outer_id != id
 )"""
-
-
-_MEET: Final = (
-    "o.id != 0 AND o.rank < i.top_rank AND (i.top_parent = o.id"
-    f" OR (i.top_start_ns < o.end_ns + {SLACK_NS} AND i.top_end_ns + {SLACK_NS} > o.start_ns))"
-)
