@@ -19,6 +19,7 @@ prefilled and decoded. Rows of the role `stage` are parts of an engine's call: t
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Final
 
 from monitor.store.client import Client
@@ -41,8 +42,9 @@ _RANK: Final = (
     "if(dialect = 'litellm-proxy', 2, transform(role, ['client', 'gateway', 'engine', 'stage'], [0, 1, 3, 4], 0))"
 )
 _START: Final = "toUnixTimestamp64Nano(timestamp)"
-_SPAN: Final = f"""cityHash64(trace_id, span_id) AS id, if(parent_span_id = '', 0, cityHash64(trace_id, parent_span_id)) AS parent,
-        {_RANK} AS rank, {_START} AS start_ns, {_START} + toInt64(duration_s * 1e9) AS end_ns"""
+_ID: Final = "cityHash64(trace_id, span_id)"
+_PARENT: Final = "if(parent_span_id = '', 0, cityHash64(trace_id, parent_span_id))"
+_SPAN: Final = f"""{_ID} AS id, {_PARENT} AS parent, {_RANK} AS rank, {_START} AS start_ns, {_START} + toInt64(duration_s * 1e9) AS end_ns"""
 # How far from each other two rows may be that overlap but for clocks. A proxy's two words on a request have one clock.
 _APART: Final = f"if(i.top_rank = 2 AND o.rank = 1, 0, {SLACK_NS})"
 _MEET: Final = (
@@ -51,25 +53,53 @@ _MEET: Final = (
 )
 
 
+@dataclass(frozen=True)
+class Merging:
+    """What must be paid for: rows of several roles that meet in time, and how many rows may be children in a row."""
+
+    roles: bool
+    depth: int
+
+
+EVERYTHING: Final = Merging(roles=True, depth=DEPTH)
+NOTHING: Final = Merging(roles=False, depth=0)
+
+
 def calls_source(client: Client, start_ns: int, end_ns: int) -> str:
-    """Sub-select with the columns of `inferences`, one row per call begun in [start_ns, end_ns).
+    """Sub-select with the columns of `inferences`, one row per call begun in [start_ns, end_ns)."""
+    return calls_sql(start_ns, end_ns, merging=_merging(client, start_ns, end_ns))
 
-    Merging is paid for only where one call may have more than one row: if there are several roles, or a service with
-    several instrumentations, one of which may wrap another. A look at three small columns tells.
+
+def _merging(client: Client, start_ns: int, end_ns: int) -> Merging:
+    """A look at three small columns tells whether a call may have more than one row, as it mostly cannot.
+
+    It may if there are several roles, or a service with several instrumentations, one of which may wrap another; only
+    then is it looked whether there are children at all.
     """
-    query = f"""SELECT uniqExactArray(roles) > 1 OR max(length(scopes)) > 1 OR hasAny(groupUniqArrayArray(roles), ['stage'])
-FROM (SELECT groupUniqArray(role) AS roles, groupUniqArray(scope) AS scopes FROM inferences
-    WHERE {_between("timestamp", start_ns, end_ns + REACH_NS)} GROUP BY service)"""
-    return calls_sql(start_ns, end_ns, mixed=bool(client.query(query).result_rows[0][0]))
+    # A stage may be as far from the window as a party.
+    seen = f"SELECT role, service, scope FROM inferences WHERE {_between('timestamp', start_ns, end_ns + REACH_NS)} GROUP BY ALL"
+    parties = client.query(seen).result_rows
+    roles = {role for role, _, _ in parties}
+    wraps = len({(service, scope) for _, service, scope in parties}) > len({service for _, service, _ in parties})
+    if len(roles) < 2 and not wraps and "stage" not in roles:
+        return NOTHING
+    reach = _between("timestamp", start_ns - REACH_NS, end_ns + REACH_NS)
+    children = (
+        f"SELECT 1 FROM inferences WHERE {reach} AND {_PARENT} IN (SELECT {_ID} FROM inferences WHERE {reach}) LIMIT 1"
+    )
+    depth = 0
+    if client.query(children).result_rows:
+        depth = DEPTH if "stage" in roles else DEPTH - 2
+    return Merging(roles=len(roles) > 1, depth=depth)
 
 
-def calls_sql(start_ns: int, end_ns: int, *, mixed: bool = True) -> str:
-    """The same without a look at the store; `mixed` says whether rows must be merged."""
+def calls_sql(start_ns: int, end_ns: int, *, merging: Merging = EVERYTHING) -> str:
+    """The same without a look at the store."""
     columns = ", ".join(INFERENCES_COLUMNS)
     window = _between("timestamp", start_ns, end_ns)
-    if not mixed:
-        return f"(SELECT {columns} FROM inferences FINAL WHERE {window})"
-    pairs = _pairs_sql(start_ns, end_ns)
+    if merging == NOTHING:
+        return f"(SELECT {columns} FROM inferences FINAL WHERE {window} AND role != 'stage')"
+    pairs = _pairs_sql(start_ns, end_ns, merging)
     merged = ", ".join(_merged(column) for column in INFERENCES_COLUMNS)
     inner = ", ".join(
         f"argMaxIf({column}, (rank, duration_s), {_known(column)}) AS inner_{column}" for column in _TAKEN
@@ -78,7 +108,7 @@ def calls_sql(start_ns: int, end_ns: int, *, mixed: bool = True) -> str:
 SELECT {merged}
 FROM
 (
-    SELECT {columns}, cityHash64(trace_id, span_id) AS id FROM inferences FINAL
+    SELECT {columns}, {_ID} AS id FROM inferences FINAL
     WHERE {window} AND role != 'stage' AND id NOT IN (SELECT id FROM {pairs})
 ) AS outermost
 LEFT ANY JOIN
@@ -111,50 +141,69 @@ def _merged(column: str) -> str:
     return f"{own} AS {column}"
 
 
-def _pairs_sql(start_ns: int, end_ns: int) -> str:
+def _pairs_sql(start_ns: int, end_ns: int, merging: Merging) -> str:
     """Each inner row (its `id`, rank, and what may be taken of it) with the id of the outermost row that it belongs to.
 
     First up from child to parent as far as there are rows, then from the row found there to one that it overlaps.
     """
     reach = _between("timestamp", start_ns - REACH_NS, end_ns + REACH_NS)
-    ups = range(1, DEPTH + 1)
-    joins = "\n    ".join(
-        f"LEFT ANY JOIN (SELECT {_SPAN}, {_START} + toInt64(queued_after_s * 1e9) AS queued_ns FROM inferences WHERE {reach}) AS p{n}"
-        f" ON {'i' if n == 1 else f'p{n - 1}'}.parent = p{n}.id"
-        for n in ups
-    )
-    top = {
-        name: "multiIf(" + ", ".join(f"p{n}.id != 0, p{n}.{name}" for n in reversed(ups)) + f", i.{name})"
-        for name in ("id", "rank", "start_ns", "end_ns", "parent")
-    }
-    # Of Triton's: the queue is entered within the call, and left where the stage begins.
-    queued = "if(i.role = 'stage' AND i.start_ns >= p1.queued_ns, (i.start_ns - p1.queued_ns) / 1e9, NULL)"
-    taken = ", ".join(
-        f"coalesce(i.queue_s, {queued}) AS queue_s" if c == "queue_s" else f"i.{c} AS {c}" for c in _TAKEN
-    )
-    return f"""(
-    SELECT i.id AS id, any(i.rank) AS rank, any(i.duration_s) AS duration_s, {", ".join(f"any(i.{c}) AS {c}" for c in _TAKEN)},
-        if(countIf({_MEET}) > 0, argMinIf(o.id, (o.rank, i.top_parent != o.id, abs(i.top_start_ns - o.start_ns)), {_MEET}), any(i.top_id)) AS outer_id
+    ids = f"SELECT {_ID} FROM inferences WHERE {reach}"
+    candidates = "role != 'client'" if merging.roles else "0"
+    if merging.depth:
+        candidates += f" OR {_PARENT} IN ({ids})"
+    inner_rows = f"""SELECT i.id AS id, i.trace_id AS trace_id, i.rank AS rank, i.duration_s AS duration_s, {_taken(merging)},
+        {_tops(merging)}
     FROM
     (
-        SELECT i.id AS id, i.trace_id AS trace_id, i.rank AS rank, i.duration_s AS duration_s, {taken},
-            {", ".join(f"{sql} AS top_{name}" for name, sql in top.items())}, if(top_rank > 0 AND top_parent != 0, i.trace_id, '') AS alike
-        FROM (SELECT {_SPAN}, trace_id, role, duration_s, {", ".join(_TAKEN)} FROM inferences FINAL WHERE parent_span_id != '' AND {reach}) AS i
-        {joins}
-        WHERE top_rank > 0 OR top_id != id
+        SELECT {_SPAN}, trace_id, role, duration_s, {", ".join(_TAKEN)}
+        FROM inferences FINAL WHERE parent_span_id != '' AND {reach} AND ({candidates})
     ) AS i
+    {_parents(reach, merging)}"""
+    if not merging.roles:
+        return f"(SELECT *, top_id AS outer_id FROM ({inner_rows}) WHERE top_id != id)"
+    taken = ", ".join(f"any(i.{column}) AS {column}" for column in _TAKEN)
+    no_child = f"AND {_PARENT} NOT IN ({ids})" if merging.depth else ""
+    return f"""(
+    SELECT i.id AS id, any(i.rank) AS rank, any(i.duration_s) AS duration_s, {taken},
+        if(countIf({_MEET}) > 0, argMinIf(o.id, (o.rank, i.top_parent != o.id, abs(i.top_start_ns - o.start_ns)), {_MEET}), any(i.top_id)) AS outer_id
+    FROM (SELECT *, if(top_rank > 0 AND top_parent != 0, trace_id, '') AS alike FROM ({inner_rows})) AS i
     LEFT JOIN
     (
-        SELECT o.id AS id, o.trace_id AS trace_id, o.rank AS rank, o.start_ns AS start_ns, o.end_ns AS end_ns
-        FROM
-        (
-            SELECT {_SPAN}, trace_id FROM inferences FINAL
-            WHERE {reach} AND (
-                (role NOT IN ('engine', 'stage') AND trace_id IN (SELECT trace_id FROM inferences WHERE role != 'client' AND {reach}))
-                OR (role = 'engine' AND trace_id IN (SELECT trace_id FROM inferences WHERE role = 'stage' AND {reach})))
-        ) AS o
-        LEFT ANTI JOIN (SELECT cityHash64(trace_id, span_id) AS id FROM inferences WHERE {reach}) AS p ON o.parent = p.id
+        SELECT {_SPAN}, trace_id FROM inferences FINAL
+        WHERE {reach} {no_child} AND (
+            (role NOT IN ('engine', 'stage') AND trace_id IN (SELECT trace_id FROM inferences WHERE role != 'client' AND {reach}))
+            OR (role = 'engine' AND trace_id IN (SELECT trace_id FROM inferences WHERE role = 'stage' AND {reach})))
     ) AS o ON i.alike = o.trace_id
     GROUP BY i.id
     HAVING outer_id != id
 )"""
+
+
+def _parents(reach: str, merging: Merging) -> str:
+    """Joins of the rows above a row; only what is a parent is worth a place in their tables."""
+    parents = f"SELECT {_PARENT} FROM inferences WHERE {reach} AND parent_span_id != ''"
+    row = f"SELECT {_SPAN}, {_START} + toInt64(queued_after_s * 1e9) AS queued_ns FROM inferences WHERE {reach} AND {_ID} IN ({parents})"
+    below = ["i", *(f"p{n}" for n in range(1, merging.depth))]
+    return "\n    ".join(
+        f"LEFT ANY JOIN ({row}) AS p{n} ON {child}.parent = p{n}.id"
+        for n, child in enumerate(below[: merging.depth], 1)
+    )
+
+
+def _tops(merging: Merging) -> str:
+    above = [f"p{n}" for n in range(merging.depth, 0, -1)]
+    return ", ".join(
+        f"{_first([f'{p}.id != 0, {p}.{name}' for p in above], f'i.{name}')} AS top_{name}"
+        for name in ("id", "rank", "start_ns", "end_ns", "parent")
+    )
+
+
+def _first(choices: list[str], otherwise: str) -> str:
+    return f"multiIf({', '.join([*choices, otherwise])})" if choices else otherwise
+
+
+def _taken(merging: Merging) -> str:
+    # Triton's queue is entered within the call and left where the stage begins.
+    queued = "if(i.role = 'stage' AND i.start_ns >= p1.queued_ns, (i.start_ns - p1.queued_ns) / 1e9, NULL)"
+    queue = f"coalesce(i.queue_s, {queued})" if merging.depth else "i.queue_s"
+    return ", ".join(f"{queue if column == 'queue_s' else f'i.{column}'} AS {column}" for column in _TAKEN)

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from monitor.store.calls import calls_source, calls_sql
+from monitor.store.calls import EVERYTHING, NOTHING, calls_source, calls_sql
 from monitor.store.client import Client
 
 BEGIN = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
@@ -149,8 +149,8 @@ def test_merging_changes_nothing_where_one_party_reports(store_client: Client) -
     put(store_client, *({"trace": f"t{n % 7}", "id": f"s{n}", "at": n / 10, "attributes": CALL} for n in range(60)))
     window = (BEGIN_NS + 10**9, BEGIN_NS + 4 * 10**9)
     plain, merged = (
-        sorted(store_client.query(f"SELECT span_id FROM {calls_sql(*window, mixed=mixed)}").result_rows)
-        for mixed in (False, True)
+        sorted(store_client.query(f"SELECT span_id FROM {calls_sql(*window, merging=merging)}").result_rows)
+        for merging in (NOTHING, EVERYTHING)
     )
     assert plain == merged
     assert len(plain) == 30
