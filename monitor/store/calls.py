@@ -27,7 +27,9 @@ from monitor.store.dialects import INFERENCES_COLUMNS
 
 SLACK_NS: Final = 10**9  # clocks of two machines differ by less than this
 REACH_NS: Final = 3600 * 10**9  # no call lasts longer than this
-DEPTH: Final = 4  # children in a row, as in: wrapper, client, engine, its thread, its stage
+DEPTH: Final = (
+    4  # children in a row, as in: wrapper, client, engine, its thread, its stage; of more the count is right still
+)
 
 _WHERE_IT_RAN: Final = ("node", "gpu", "region", "deployment", "pricing", "variant")
 _STAGES: Final = ("queue_s", "prefill_s", "decode_s")
@@ -71,26 +73,28 @@ def calls_source(client: Client, start_ns: int, end_ns: int) -> str:
 
 
 def _merging(client: Client, start_ns: int, end_ns: int) -> Merging:
-    """A look at three small columns tells whether a call may have more than one row, as it mostly cannot.
+    """A look at small columns tells whether a call may have more than one row, as it mostly cannot.
 
     It may if there are several roles, or a service with several instrumentations, one of which may wrap another; only
     then is it looked whether there are children at all.
     """
-    # A stage may be as far from the window as a party.
-    seen = f"SELECT role, service, scope FROM inferences WHERE {_between('timestamp', start_ns, end_ns + REACH_NS)} GROUP BY ALL"
-    parties = client.query(seen).result_rows
-    roles = {role for role, _, _ in parties}
-    wraps = len({(service, scope) for _, service, scope in parties}) > len({service for _, service, _ in parties})
-    if len(roles) < 2 and not wraps and "stage" not in roles:
-        return NOTHING
+    # What belongs to a call may begin as long after the window as a call lasts.
+    seen = f"FROM inferences WHERE {_between('timestamp', start_ns, end_ns + REACH_NS)}"
+    query = f"SELECT uniqExact(role), max(role = 'stage' OR dialect = 'litellm-proxy'), uniqExact(scope) {seen}"
+    roles, parts, scopes = client.query(query).result_rows[0]
+    several = roles > 1 or bool(parts)
+    if not several:
+        if scopes < 2:
+            return NOTHING
+        in_one = f"SELECT max(scopes) FROM (SELECT uniqExact(scope) AS scopes {seen} GROUP BY service)"
+        if client.query(in_one).result_rows[0][0] < 2:
+            return NOTHING
     reach = _between("timestamp", start_ns - REACH_NS, end_ns + REACH_NS)
     children = (
         f"SELECT 1 FROM inferences WHERE {reach} AND {_PARENT} IN (SELECT {_ID} FROM inferences WHERE {reach}) LIMIT 1"
     )
-    depth = 0
-    if client.query(children).result_rows:
-        depth = DEPTH if "stage" in roles else DEPTH - 2
-    return Merging(roles=len(roles) > 1, depth=depth)
+    depth = DEPTH if client.query(children).result_rows else 0
+    return Merging(roles=several, depth=depth)
 
 
 def calls_sql(start_ns: int, end_ns: int, *, merging: Merging = EVERYTHING) -> str:
@@ -98,7 +102,7 @@ def calls_sql(start_ns: int, end_ns: int, *, merging: Merging = EVERYTHING) -> s
     columns = ", ".join(INFERENCES_COLUMNS)
     window = _between("timestamp", start_ns, end_ns)
     if merging == NOTHING:
-        return f"(SELECT {columns} FROM inferences FINAL WHERE {window} AND role != 'stage')"
+        return f"(SELECT {columns} FROM inferences FINAL WHERE {window})"
     pairs = _pairs_sql(start_ns, end_ns, merging)
     merged = ", ".join(_merged(column) for column in INFERENCES_COLUMNS)
     inner = ", ".join(
