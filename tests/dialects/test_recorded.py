@@ -167,7 +167,7 @@ WANTED: Final[dict[str, list[Row]]] = {
         {**REFUSED, "environment": "production"},
         {**LITELLM, "model": "none", "provider": "", "stream": False, "error_type": "ProxyModelNotFoundError", "request_id": "gen_ai.response.id"},
         {**REFUSED, "environment": "production"},
-        {**LITELLM, "model": "broken", "stream": False, "error_type": "NotFoundError", "request_id": "gen_ai.response.id"},
+        {**LITELLM, "model": "openai/fail", "stream": False, "error_type": "NotFoundError", "request_id": "gen_ai.response.id"},
     ],
     # It sends old names and new ones side by side.
     "litellm-proxy-v2": [
