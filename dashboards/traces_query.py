@@ -120,7 +120,7 @@ def _matching(search: Search) -> _Query:
 
 def _calls(search: Search) -> _Query:
     condition, found = where_sql(dict(search.where))
-    conditions = [_between("timestamp"), "role != 'stage'", condition]
+    conditions = [_between("timestamp"), condition]
     parameters: dict[str, Any] = _bounds(search) | found
     if search.min_s > 0:
         conditions.append("duration_s >= {min_s:Float64}")
@@ -278,7 +278,7 @@ def dimension_values(client: Client, window: Window, dimensions: Sequence[str]) 
     assert set(dimensions) <= set(DIMENSIONS), f"not all of {dimensions} are dimensions"
     columns = ", ".join(f"groupUniqArray({VALUES_MAX})({dimension_sql(name)})" for name in dimensions)
     row = client.query(
-        f"SELECT {columns} FROM inferences WHERE {_between('timestamp')} AND role != 'stage'",
+        f"SELECT {columns} FROM inferences WHERE {_between('timestamp')}",
         parameters={"start_ns": window.start_ns, "end_ns": window.end_ns},
     ).result_rows[0]
     return {name: sorted(map(str, values)) for name, values in zip(dimensions, row, strict=True)}

@@ -14,7 +14,7 @@ The outermost party's row stands for the call. An inner row belongs to an outer 
   instrumentation between the two, it is not its child.
 
 What only the inner parties know is taken from the innermost that says it: where it ran, and how long it queued,
-prefilled and decoded. Rows of the role `stage` are parts of an engine's call: they tell such times and are never calls.
+prefilled and decoded. Such times may also be told by stages of the call, which `monitor.store.stages` adds to the row.
 """
 
 from __future__ import annotations
@@ -24,25 +24,21 @@ from typing import Final
 
 from monitor.store.client import Client
 from monitor.store.dialects import INFERENCES_COLUMNS
+from monitor.store.stages import TIMES, times_sql
 
 SLACK_NS: Final = 10**9  # clocks of two machines differ by less than this
 REACH_NS: Final = 3600 * 10**9  # no call lasts longer than this
-DEPTH: Final = (
-    4  # children in a row, as in: wrapper, client, engine, its thread, its stage; of more the count is right still
-)
+DEPTH: Final = 3  # children in a row, as in: wrapper, client, gateway, engine; of more the count is right still
 
 _WHERE_IT_RAN: Final = ("node", "gpu", "region", "deployment", "pricing", "variant")
-_STAGES: Final = ("queue_s", "prefill_s", "decode_s")
 _FILLED: Final = (
     "ttft_s", "tpot_s", "input_tokens", "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens",
     "cost_usd", "stream",
 )  # fmt: skip
 _FILLED_TEXT: Final = ("model", "provider", "finish_reason", "request_id", "session_id", "user_id")
-_TAKEN: Final = (*_WHERE_IT_RAN, *_STAGES, *_FILLED, *_FILLED_TEXT)
+_TAKEN: Final = (*_WHERE_IT_RAN, *TIMES, *_FILLED, *_FILLED_TEXT)
 # The proxy's own word on a failed request comes after what it says of the call, though it lasts longer.
-_RANK: Final = (
-    "if(dialect = 'litellm-proxy', 2, transform(role, ['client', 'gateway', 'engine', 'stage'], [0, 1, 3, 4], 0))"
-)
+_RANK: Final = "if(dialect = 'litellm-proxy', 2, transform(role, ['client', 'gateway', 'engine'], [0, 1, 3], 0))"
 _START: Final = "toUnixTimestamp64Nano(timestamp)"
 _ID: Final = "cityHash64(trace_id, span_id)"
 _PARENT: Final = "if(parent_span_id = '', 0, cityHash64(trace_id, parent_span_id))"
@@ -57,14 +53,15 @@ _MEET: Final = (
 
 @dataclass(frozen=True)
 class Merging:
-    """What must be paid for: rows of several roles that meet in time, and how many rows may be children in a row."""
+    """What must be paid for: rows of several roles that meet in time, how many rows may be children in a row, stages."""
 
     roles: bool
     depth: int
+    stages: bool
 
 
-EVERYTHING: Final = Merging(roles=True, depth=DEPTH)
-NOTHING: Final = Merging(roles=False, depth=0)
+EVERYTHING: Final = Merging(roles=True, depth=DEPTH, stages=True)
+NOTHING: Final = Merging(roles=False, depth=0, stages=False)
 
 
 def calls_source(client: Client, start_ns: int, end_ns: int) -> str:
@@ -79,31 +76,34 @@ def _merging(client: Client, start_ns: int, end_ns: int) -> Merging:
     then is it looked whether there are children at all.
     """
     # What belongs to a call may begin as long after the window as a call lasts.
-    seen = f"FROM inferences WHERE {_between('timestamp', start_ns, end_ns + REACH_NS)}"
-    query = f"SELECT uniqExact(role), max(role = 'stage' OR dialect = 'litellm-proxy'), uniqExact(scope) {seen}"
-    roles, parts, scopes = client.query(query).result_rows[0]
-    several = roles > 1 or bool(parts)
-    if not several:
-        if scopes < 2:
-            return NOTHING
+    after = _between("timestamp", start_ns, end_ns + REACH_NS)
+    seen = f"FROM inferences WHERE {after}"
+    staged = f"(SELECT count() FROM (SELECT 1 FROM inference_stages WHERE {after} LIMIT 1))"
+    query = f"SELECT uniqExact(role), max(dialect = 'litellm-proxy'), uniqExact(scope), {staged} {seen}"
+    roles, refused, scopes, stages = client.query(query).result_rows[0]
+    several = roles > 1 or bool(refused)
+    if not several and scopes > 1:
         in_one = f"SELECT max(scopes) FROM (SELECT uniqExact(scope) AS scopes {seen} GROUP BY service)"
-        if client.query(in_one).result_rows[0][0] < 2:
-            return NOTHING
+        scopes = client.query(in_one).result_rows[0][0]
+    if not several and scopes < 2:
+        return Merging(roles=False, depth=0, stages=bool(stages))
     reach = _between("timestamp", start_ns - REACH_NS, end_ns + REACH_NS)
     children = (
         f"SELECT 1 FROM inferences WHERE {reach} AND {_PARENT} IN (SELECT {_ID} FROM inferences WHERE {reach}) LIMIT 1"
     )
     depth = DEPTH if client.query(children).result_rows else 0
-    return Merging(roles=several, depth=depth)
+    return Merging(roles=several, depth=depth, stages=bool(stages))
 
 
 def calls_sql(start_ns: int, end_ns: int, *, merging: Merging = EVERYTHING) -> str:
     """The same without a look at the store."""
     columns = ", ".join(INFERENCES_COLUMNS)
     window = _between("timestamp", start_ns, end_ns)
-    if merging == NOTHING:
-        return f"(SELECT {columns} FROM inferences FINAL WHERE {window})"
-    pairs = _pairs_sql(start_ns, end_ns, merging)
+    reach = _between("timestamp", start_ns - REACH_NS, end_ns + REACH_NS)
+    rows = _rows(window, reach, merging)
+    if not merging.roles and not merging.depth:
+        return f"(SELECT {columns} FROM {rows})"
+    pairs = _pairs_sql(reach, merging)
     merged = ", ".join(_merged(column) for column in INFERENCES_COLUMNS)
     inner = ", ".join(
         f"argMaxIf({column}, (rank, duration_s), {_known(column)}) AS inner_{column}" for column in _TAKEN
@@ -112,8 +112,7 @@ def calls_sql(start_ns: int, end_ns: int, *, merging: Merging = EVERYTHING) -> s
 SELECT {merged}
 FROM
 (
-    SELECT {columns}, {_ID} AS id FROM inferences FINAL
-    WHERE {window} AND role != 'stage' AND id NOT IN (SELECT id FROM {pairs})
+    SELECT {columns}, {_ID} AS id FROM {rows} WHERE id NOT IN (SELECT id FROM {pairs})
 ) AS outermost
 LEFT ANY JOIN
 (
@@ -136,7 +135,7 @@ def _merged(column: str) -> str:
     own, inner = f"outermost.{column}", f"inner_calls.inner_{column}"
     if column in _WHERE_IT_RAN:
         return f"if(notEmpty({inner}), {inner}, {own}) AS {column}"
-    if column in _STAGES:
+    if column in TIMES:
         return f"coalesce({inner}, {own}) AS {column}"
     if column in _FILLED:
         return f"coalesce({own}, {inner}) AS {column}"
@@ -145,38 +144,52 @@ def _merged(column: str) -> str:
     return f"{own} AS {column}"
 
 
-def _pairs_sql(start_ns: int, end_ns: int, merging: Merging) -> str:
+def _rows(condition: str, reach: str, merging: Merging) -> str:
+    """What to read for the rows of `inferences` with `condition`: they themselves, or with the times of their stages."""
+    columns = ", ".join(INFERENCES_COLUMNS)
+    rows = f"(SELECT {columns} FROM inferences FINAL WHERE {condition})"
+    if not merging.stages:
+        return rows
+    filled = ", ".join(f"coalesce(stages.{name}, calls.{name}) AS {name}" for name in TIMES)
+    kept = ", ".join(f"calls.{name} AS {name}" for name in INFERENCES_COLUMNS if name not in TIMES)
+    return f"""(
+    SELECT {kept}, {filled}
+    FROM (SELECT *, {_ID} AS id FROM {rows}) AS calls LEFT ANY JOIN {times_sql(reach)} AS stages ON calls.id = stages.call_id
+)"""
+
+
+def _pairs_sql(reach: str, merging: Merging) -> str:
     """Each inner row (its `id`, rank, and what may be taken of it) with the id of the outermost row that it belongs to.
 
     First up from child to parent as far as there are rows, then from the row found there to one that it overlaps.
     """
-    reach = _between("timestamp", start_ns - REACH_NS, end_ns + REACH_NS)
     ids = f"SELECT {_ID} FROM inferences WHERE {reach}"
     candidates = "role != 'client'" if merging.roles else "0"
     if merging.depth:
         candidates += f" OR {_PARENT} IN ({ids})"
-    inner_rows = f"""SELECT i.id AS id, i.trace_id AS trace_id, i.rank AS rank, i.duration_s AS duration_s, {_taken(merging)},
+    taken = ", ".join(f"i.{column} AS {column}" for column in _TAKEN)
+    rows = _rows(f"parent_span_id != '' AND {reach} AND ({candidates})", reach, merging)
+    inner_rows = f"""SELECT i.id AS id, i.trace_id AS trace_id, i.rank AS rank, i.duration_s AS duration_s, {taken},
         {_tops(merging)}
     FROM
     (
         SELECT {_SPAN}, trace_id, role, duration_s, {", ".join(_TAKEN)}
-        FROM inferences FINAL WHERE parent_span_id != '' AND {reach} AND ({candidates})
+        FROM {rows}
     ) AS i
     {_parents(reach, merging)}"""
     if not merging.roles:
         return f"(SELECT *, top_id AS outer_id FROM ({inner_rows}) WHERE top_id != id)"
-    taken = ", ".join(f"any(i.{column}) AS {column}" for column in _TAKEN)
+    any_taken = ", ".join(f"any(i.{column}) AS {column}" for column in _TAKEN)
     no_child = f"AND {_PARENT} NOT IN ({ids})" if merging.depth else ""
     return f"""(
-    SELECT i.id AS id, any(i.rank) AS rank, any(i.duration_s) AS duration_s, {taken},
+    SELECT i.id AS id, any(i.rank) AS rank, any(i.duration_s) AS duration_s, {any_taken},
         if(countIf({_MEET}) > 0, argMinIf(o.id, (o.rank, i.top_parent != o.id, abs(i.top_start_ns - o.start_ns)), {_MEET}), any(i.top_id)) AS outer_id
     FROM (SELECT *, if(top_rank > 0 AND top_parent != 0, trace_id, '') AS alike FROM ({inner_rows})) AS i
     LEFT JOIN
     (
         SELECT {_SPAN}, trace_id FROM inferences FINAL
-        WHERE {reach} {no_child} AND (
-            (role NOT IN ('engine', 'stage') AND trace_id IN (SELECT trace_id FROM inferences WHERE role != 'client' AND {reach}))
-            OR (role = 'engine' AND trace_id IN (SELECT trace_id FROM inferences WHERE role = 'stage' AND {reach})))
+        WHERE {reach} {no_child} AND role != 'engine'
+            AND trace_id IN (SELECT trace_id FROM inferences WHERE role != 'client' AND {reach})
     ) AS o ON i.alike = o.trace_id
     GROUP BY i.id
     HAVING outer_id != id
@@ -186,7 +199,7 @@ def _pairs_sql(start_ns: int, end_ns: int, merging: Merging) -> str:
 def _parents(reach: str, merging: Merging) -> str:
     """Joins of the rows above a row; only what is a parent is worth a place in their tables."""
     parents = f"SELECT {_PARENT} FROM inferences WHERE {reach} AND parent_span_id != ''"
-    row = f"SELECT {_SPAN}, {_START} + toInt64(queued_after_s * 1e9) AS queued_ns FROM inferences WHERE {reach} AND {_ID} IN ({parents})"
+    row = f"SELECT {_SPAN} FROM inferences WHERE {reach} AND {_ID} IN ({parents})"
     below = ["i", *(f"p{n}" for n in range(1, merging.depth))]
     return "\n    ".join(
         f"LEFT ANY JOIN ({row}) AS p{n} ON {child}.parent = p{n}.id"
@@ -204,10 +217,3 @@ def _tops(merging: Merging) -> str:
 
 def _first(choices: list[str], otherwise: str) -> str:
     return f"multiIf({', '.join([*choices, otherwise])})" if choices else otherwise
-
-
-def _taken(merging: Merging) -> str:
-    # Triton's queue is entered within the call and left where the stage begins.
-    queued = "if(i.role = 'stage' AND i.start_ns >= p1.queued_ns, (i.start_ns - p1.queued_ns) / 1e9, NULL)"
-    queue = f"coalesce(i.queue_s, {queued})" if merging.depth else "i.queue_s"
-    return ", ".join(f"{queue if column == 'queue_s' else f'i.{column}'} AS {column}" for column in _TAKEN)

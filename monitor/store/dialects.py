@@ -188,13 +188,10 @@ MARKERS: Final = (
     "gen_ai.operation.name", "gen_ai.system", "gen_ai.provider.name", "gen_ai.request.model", "gen_ai.latency.e2e",
     "gen_ai.usage.prompt_tokens", "gen_ai.usage.completion_tokens", "gen_ai.request.id", "openinference.span.kind",
     "llm.request.type", "litellm.call_id", "ai.operationId", "langfuse.observation.type", "mlflow.spanType",
-    "triton.model_name", "time_per_token", "thread_label",
+    "triton.model_name", "time_per_token",
 )  # fmt: skip
-# Nor is it one, but for these that are known by their scope and name, for some of them have no attributes at all.
-MARKED: Final = (
-    ("sglang server", "prefill_waiting"), ("sglang server", "prefill_forward"), ("sglang server", "decode_forward"),
-    ("triton-server", "compute"), ("fastapi", "fastapi.endpoint"),
-)  # fmt: skip
+# Nor is it one, but for FastAPI's own of an endpoint: see LITELLM_ENDPOINTS.
+ENDPOINT_SPAN: Final = ("fastapi", "fastapi.endpoint")
 
 # `operation` as sent -> canonical operation, for leaf model calls. What is not here is no leaf (agents, tools, chains).
 LEAF_OPERATIONS: Final[Mapping[str, str]] = {
@@ -219,14 +216,6 @@ NEVER_LEAF: Final = ("raw_gen_ai_request", "Received Proxy Server Request", "Fai
 # SGLang puts the request's id into the name, which the collector takes out again (another's may not); a prefill
 # server's span is the first half of a call that the decode server's span covers.
 SGLANG_ROOT: Final = r"^( |decode )?Req( [0-9a-f]{8})?$"
-
-# Stages of a call in spans of their own (role `stage`): they tell times of a call, and are none. SGLang's hang below a
-# span for each thread, which is here so that the way to the call is known; Triton's queue ends where `compute` begins.
-STAGES: Final = (
-    f"((ScopeName = '{SGLANG_SCOPE}' AND (has(families, 'thread_label')"
-    " OR SpanName IN ('prefill_waiting', 'prefill_forward', 'decode_forward')))"
-    " OR (ScopeName = 'triton-server' AND SpanName = 'compute'))"
-)
 
 # A request that LiteLLM's proxy refuses itself has no span of LiteLLM's: FastAPI's own of the endpoint tells that it
 # failed (here: which endpoints call a model), or LiteLLM adds model and error to that of FastAPI's instrumentation.
@@ -293,7 +282,7 @@ DIALECTS: Final = (
     ),
     Dialect(name="sglang", role="engine", sign=f"ScopeName = '{SGLANG_SCOPE}'"),
     Dialect(name="tgi", role="engine", sign="is_tgi"),
-    Dialect(name="triton", role="engine", sign="has(families, 'triton') OR ScopeName = 'triton-server'"),
+    Dialect(name="triton", role="engine", sign="has(families, 'triton')"),
     Dialect(name="monitor", role="client", sign=f"ScopeName = {literal('monitor.sdk')}"),
     # What the proxy's endpoint says of a failed request: `calls` passes it over where a span of LiteLLM's tells more.
     Dialect(name="litellm-proxy", role="gateway", sign="startsWith(sent_function, 'litellm.proxy.')"),
@@ -320,7 +309,6 @@ INFERENCES_COLUMNS: Final = (
     "duration_s", "tpot_s", "largest_gap_s", "finish_reason", "error_type", "cancelled", "request_id", "session_id", "user_id",
     "cohorts", "prompt", "completion", "sample_weight", "cost_usd", "simulated", "tokens_estimated",
     "tokens_adjusted", "emitter", "seq", "dialect", "dialect_version", "scope",
-    "queued_after_s",
 )  # fmt: skip
 
 _STEP: Final = 16  # room for that many names a field
@@ -355,10 +343,6 @@ def _number(field: str) -> str:
 
 def _seconds(field: str) -> str:
     return f"if({_number(field)} < {MOST_SECONDS}, {_number(field)}, NULL)"
-
-
-def _staged(name: str) -> str:
-    return f"if(ScopeName = '{SGLANG_SCOPE}' AND SpanName = '{name}', Duration / 1e9, NULL)"
 
 
 def _micros(time: str) -> str:
@@ -469,7 +453,6 @@ def _steps() -> list[str]:
         is_tgi, if(SpanName = 'chat_completions', 'chat', 'text_completion'),
         has(families, 'triton') AND {_text("triton_parent")} IN ('', '0'), 'generate_content',
         SpanName = 'litellm_request' OR (is_litellm AND isNotNull({_number("input_tokens")})), 'chat',
-        {STAGES}, 'chat',
         SpanName = 'fastapi.endpoint' AND failed, {_mapping("sent_function", LITELLM_ENDPOINTS, "''")},
         is_litellm AND failed AND startsWith(SpanName, 'POST ') AND {_text("model")} != '', if(endsWith(SpanName, '/embeddings'), 'embeddings', 'chat'),
         '') AS operation,
@@ -488,22 +471,20 @@ def inferences_view() -> str:
     Every insert pays for the analysis, so: one sub-select a step (an alias that is used within its own SELECT is copied to
     each place), numbers read from all values at once, nothing written twice.
     """
-    marked = ", ".join(f"({literals(pair)})" for pair in MARKED)
     query = (
         f"FROM otel_traces\nWHERE arrayExists(k -> k IN ({literals(MARKERS)}), mapKeys(SpanAttributes))"
-        f" OR (ScopeName, SpanName) IN ({marked})"
+        f" OR (ScopeName, SpanName) = ({literals(ENDPOINT_SPAN)})"
     )
     for step in _steps():
         query = f"FROM\n(\nSELECT{step}\n{query}\n)"
     cohort = literal(semconv.COHORT_PREFIX)
-    party = _mapping("dialect", {dialect.name: dialect.role for dialect in DIALECTS}, "''")
     columns = {
         "timestamp": "Timestamp",
         "trace_id": "TraceId",
         "span_id": "SpanId",
         "parent_span_id": "ParentSpanId",
         "service": "ServiceName",
-        "role": f"if({STAGES}, 'stage', {party})",
+        "role": _mapping("dialect", {dialect.name: dialect.role for dialect in DIALECTS}, "''"),
         "provider": _mapping("sent_vendor", PROVIDER_RENAMES, "sent_vendor"),
         "input_tokens": _count(
             f"{_number('input_tokens')} + if(cached_outside,"
@@ -515,9 +496,9 @@ def inferences_view() -> str:
         "reasoning_tokens": _count(_number("reasoning_tokens")),
         "model": f"multiIf({_text('model')} != '' OR {_text('parameters')} = '', {_text('model')}, JSONExtractString({_text('parameters')}, 'model'))",
         "stream": f"multiIf({_text('stream')} != '', {_flag('stream')}, {_text('parameters')} != '' AND operation != 'embeddings', JSONExtractBool({_text('parameters')}, 'stream'), first_said_us > 0 OR first_event_us > 0 OR endsWith(SpanName, '.doStream') OR (is_tgi AND SpanName = 'generate_stream'), true, NULL)",
-        "queue_s": f"coalesce({_seconds('queue_s')}, {_seconds_between('queue_us', 'compute_us')}, {_staged('prefill_waiting')})",
-        "prefill_s": f"coalesce({_seconds('prefill_s')}, {_staged('prefill_forward')})",
-        "decode_s": f"coalesce({_seconds('decode_s')}, {_staged('decode_forward')})",
+        "queue_s": f"coalesce({_seconds('queue_s')}, {_seconds_between('queue_us', 'compute_us')})",
+        "prefill_s": _seconds("prefill_s"),
+        "decode_s": _seconds("decode_s"),
         "tpot_s": (
             f"if(total_output >= 2, coalesce(if({_number('tpot_s')} > 0, {_seconds('tpot_s')}, NULL),"
             " if(duration_s >= ttft_s, (duration_s - ttft_s) / (floor(total_output) - 1), NULL)), NULL)"
@@ -543,7 +524,6 @@ def inferences_view() -> str:
         "seq": f"toUInt64OrZero({_text('seq')})",
         "dialect_version": "ScopeVersion",
         "scope": "ScopeName",
-        "queued_after_s": _seconds_between("begin_us", "queue_us"),
     }
     made = {"operation", "ttft_s", "duration_s", "dialect"}
     rest = {name: _text(name) for name in INFERENCES_COLUMNS if name not in made and name not in columns}
@@ -558,9 +538,8 @@ def migration() -> str:
     return (
         "-- Generated from monitor/store/dialects.py by `python -m monitor.store.dialects`; do not edit.\n"
         "ALTER TABLE inferences ADD COLUMN IF NOT EXISTS tokens_adjusted Bool AFTER tokens_estimated;\n"
-        "-- The instrumentation's scope; and seconds from begin to entering the queue, if another span tells when that ended.\n"
-        "ALTER TABLE inferences ADD COLUMN IF NOT EXISTS scope LowCardinality(String) AFTER dialect_version;\n"
-        "ALTER TABLE inferences ADD COLUMN IF NOT EXISTS queued_after_s Nullable(Float64) AFTER scope;\n\n"
+        "-- The instrumentation's: of several in one service, one may wrap another.\n"
+        "ALTER TABLE inferences ADD COLUMN IF NOT EXISTS scope LowCardinality(String) AFTER dialect_version;\n\n"
         "CREATE MATERIALIZED VIEW IF NOT EXISTS inferences_mv TO inferences AS\n"
         f"{select};\n\n"
         "ALTER TABLE inferences_mv MODIFY QUERY\n"

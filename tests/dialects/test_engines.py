@@ -140,7 +140,7 @@ def calls(client: Client) -> list[dict[str, Any]]:
 
 
 def test_sglang_tells_its_stages_in_spans_below(send: Send, store_client: Client) -> None:
-    send(
+    rows = send(
         request(
             # Two at once in one trace. The first is queued later than the second begins.
             span(" Req aaaaaaaa", SGLANG_CALL, id="a"),
@@ -151,6 +151,7 @@ def test_sglang_tells_its_stages_in_spans_below(send: Send, store_client: Client
             scope="sglang server",
         )
     )
+    assert len(rows) == store_client.command("SELECT count() FROM inferences FINAL") == 2
     first, second = calls(store_client)
     # Its own prefill time begins before the queue; the stage's does not.
     check(first, role="engine", queue_s=0.2, prefill_s=0.1, decode_s=1.0, output_tokens=11)
@@ -183,7 +184,11 @@ def test_stages_whose_call_did_not_come_are_no_call(send: Send, store_client: Cl
         request(*sglang_stages("lost", at_s=0, queue=1, prefill=1, decode=1), scope="sglang server"),
         request(span("compute", parent="lost"), scope="triton-server"),
     )
-    assert {row["role"] for row in rows} == {"stage"}
+    assert rows == []
+    names = "SELECT groupArray(name) FROM (SELECT name FROM inference_stages FINAL ORDER BY name)"
+    assert store_client.query(names).result_rows == [
+        (["compute", "decode_forward", "prefill_forward", "prefill_waiting", "thread"],)
+    ]
     assert calls(store_client) == []
     window = Window.last("2d")
     (requests,) = evaluate(store_client, ["traffic.requests"], window=window)
@@ -233,7 +238,7 @@ def test_triton(send: Send, store_client: Client) -> None:
             resource={"service.name": "triton-inference-server"},
         )
     )  # fmt: skip
-    assert [row["role"] for row in rows] == ["engine", "stage"]
+    assert [(row["role"], row["queue_s"]) for row in rows] == [("engine", None)]
     (call,) = calls(store_client)
     check(
         call, dialect="triton", role="engine", operation="generate_content", model="llm", request_id="q", queue_s=0.25,

@@ -1,8 +1,7 @@
 -- Generated from monitor/store/dialects.py by `python -m monitor.store.dialects`; do not edit.
 ALTER TABLE inferences ADD COLUMN IF NOT EXISTS tokens_adjusted Bool AFTER tokens_estimated;
--- The instrumentation's scope; and seconds from begin to entering the queue, if another span tells when that ended.
+-- The instrumentation's: of several in one service, one may wrap another.
 ALTER TABLE inferences ADD COLUMN IF NOT EXISTS scope LowCardinality(String) AFTER dialect_version;
-ALTER TABLE inferences ADD COLUMN IF NOT EXISTS queued_after_s Nullable(Float64) AFTER scope;
 
 CREATE MATERIALIZED VIEW IF NOT EXISTS inferences_mv TO inferences AS
 SELECT
@@ -10,7 +9,7 @@ SELECT
     TraceId AS trace_id,
     SpanId AS span_id,
     ParentSpanId AS parent_span_id,
-    if(((ScopeName = 'sglang server' AND (has(families, 'thread_label') OR SpanName IN ('prefill_waiting', 'prefill_forward', 'decode_forward'))) OR (ScopeName = 'triton-server' AND SpanName = 'compute')), 'stage', transform(dialect, ['vllm', 'sglang', 'tgi', 'triton', 'monitor', 'litellm-proxy', 'litellm', 'openinference', 'langfuse', 'openlit', 'vercel', 'mlflow', 'pydantic-ai', 'logfire', 'openllmetry', 'otel'], ['engine', 'engine', 'engine', 'engine', 'client', 'gateway', 'gateway', 'client', 'client', 'client', 'client', 'client', 'client', 'client', 'client', 'client'], '')) AS role,
+    transform(dialect, ['vllm', 'sglang', 'tgi', 'triton', 'monitor', 'litellm-proxy', 'litellm', 'openinference', 'langfuse', 'openlit', 'vercel', 'mlflow', 'pydantic-ai', 'logfire', 'openllmetry', 'otel'], ['engine', 'engine', 'engine', 'engine', 'client', 'gateway', 'gateway', 'client', 'client', 'client', 'client', 'client', 'client', 'client', 'client', 'client'], '') AS role,
     ServiceName AS service,
     values[indexOf(fields, 25)] AS environment,
     values[indexOf(fields, 26)] AS node,
@@ -32,9 +31,9 @@ SELECT
     accurateCastOrNull(floor(total_output), 'UInt64') AS output_tokens,
     accurateCastOrNull(floor(sent_reasoning_tokens), 'UInt64') AS reasoning_tokens,
     ttft_s,
-    coalesce(if(sent_queue_s < 10000000, sent_queue_s, NULL), if(queue_us > 0 AND compute_us >= queue_us, (compute_us - queue_us) / 1e6, NULL), if(ScopeName = 'sglang server' AND SpanName = 'prefill_waiting', Duration / 1e9, NULL)) AS queue_s,
-    coalesce(if(sent_prefill_s < 10000000, sent_prefill_s, NULL), if(ScopeName = 'sglang server' AND SpanName = 'prefill_forward', Duration / 1e9, NULL)) AS prefill_s,
-    coalesce(if(sent_decode_s < 10000000, sent_decode_s, NULL), if(ScopeName = 'sglang server' AND SpanName = 'decode_forward', Duration / 1e9, NULL)) AS decode_s,
+    coalesce(if(sent_queue_s < 10000000, sent_queue_s, NULL), if(queue_us > 0 AND compute_us >= queue_us, (compute_us - queue_us) / 1e6, NULL)) AS queue_s,
+    if(sent_prefill_s < 10000000, sent_prefill_s, NULL) AS prefill_s,
+    if(sent_decode_s < 10000000, sent_decode_s, NULL) AS decode_s,
     duration_s,
     if(total_output >= 2, coalesce(if(sent_tpot_s > 0, if(sent_tpot_s < 10000000, sent_tpot_s, NULL), NULL), if(duration_s >= ttft_s, (duration_s - ttft_s) / (floor(total_output) - 1), NULL)), NULL) AS tpot_s,
     if(sent_largest_gap_s < 10000000, sent_largest_gap_s, NULL) AS largest_gap_s,
@@ -56,15 +55,14 @@ SELECT
     toUInt64OrZero(values[indexOf(fields, 44)]) AS seq,
     dialect,
     ScopeVersion AS dialect_version,
-    ScopeName AS scope,
-    if(begin_us > 0 AND queue_us >= begin_us, (queue_us - begin_us) / 1e6, NULL) AS queued_after_s
+    ScopeName AS scope
 FROM
 (
 SELECT
     *,
     lower(replaceRegexpOne(sent_provider, '[.](chat|responses|completion|embedding|messages|image|generative-ai)$', '')) AS sent_vendor,
     StatusCode IN ('Error', 'STATUS_CODE_ERROR') OR sent_level = 'ERROR' AS failed,
-    multiIf(SpanName = 'llm_request' OR sent_vllm_module != '' OR startsWith(ScopeName, 'vllm.'), 'vllm', ScopeName = 'sglang server', 'sglang', is_tgi, 'tgi', has(families, 'triton') OR ScopeName = 'triton-server', 'triton', ScopeName = 'monitor.sdk', 'monitor', startsWith(sent_function, 'litellm.proxy.'), 'litellm-proxy', is_litellm, 'litellm', has(families, 'openinference'), 'openinference', has(families, 'langfuse'), 'langfuse', sent_sdk_name = 'openlit', 'openlit', has(families, 'ai') OR ScopeName = 'gen_ai', 'vercel', has(families, 'mlflow'), 'mlflow', ScopeName = 'pydantic-ai', 'pydantic-ai', has(families, 'logfire'), 'logfire', has(families, 'traceloop') OR (startsWith(ScopeName, 'opentelemetry.instrumentation.') AND NOT endsWith(ScopeName, '_v2')) OR sent_openllmetry != '', 'openllmetry', 'otel') AS dialect,
+    multiIf(SpanName = 'llm_request' OR sent_vllm_module != '' OR startsWith(ScopeName, 'vllm.'), 'vllm', ScopeName = 'sglang server', 'sglang', is_tgi, 'tgi', has(families, 'triton'), 'triton', ScopeName = 'monitor.sdk', 'monitor', startsWith(sent_function, 'litellm.proxy.'), 'litellm-proxy', is_litellm, 'litellm', has(families, 'openinference'), 'openinference', has(families, 'langfuse'), 'langfuse', sent_sdk_name = 'openlit', 'openlit', has(families, 'ai') OR ScopeName = 'gen_ai', 'vercel', has(families, 'mlflow'), 'mlflow', ScopeName = 'pydantic-ai', 'pydantic-ai', has(families, 'logfire'), 'logfire', has(families, 'traceloop') OR (startsWith(ScopeName, 'opentelemetry.instrumentation.') AND NOT endsWith(ScopeName, '_v2')) OR sent_openllmetry != '', 'openllmetry', 'otel') AS dialect,
     multiIf(
         SpanName IN ('raw_gen_ai_request', 'Received Proxy Server Request', 'Failed Proxy Server Request') OR sent_span_type = 'pending_span', '',
         ScopeName = 'gen_ai' AND sent_operation = 'embeddings' AND isNull(sent_input_tokens) AND NOT failed, '',
@@ -76,7 +74,6 @@ SELECT
         is_tgi, if(SpanName = 'chat_completions', 'chat', 'text_completion'),
         has(families, 'triton') AND values[indexOf(fields, 54)] IN ('', '0'), 'generate_content',
         SpanName = 'litellm_request' OR (is_litellm AND isNotNull(sent_input_tokens)), 'chat',
-        ((ScopeName = 'sglang server' AND (has(families, 'thread_label') OR SpanName IN ('prefill_waiting', 'prefill_forward', 'decode_forward'))) OR (ScopeName = 'triton-server' AND SpanName = 'compute')), 'chat',
         SpanName = 'fastapi.endpoint' AND failed, transform(sent_function, ['litellm.proxy.proxy_server.chat_completion', 'litellm.proxy.proxy_server.completion', 'litellm.proxy.proxy_server.embeddings', 'litellm.proxy.response_api_endpoints.endpoints.responses_api', 'litellm.proxy.anthropic_endpoints.endpoints.anthropic_response', 'litellm.proxy.google_endpoints.endpoints.google_generate_content', 'litellm.proxy.google_endpoints.endpoints.google_stream_generate_content'], ['chat', 'text_completion', 'embeddings', 'chat', 'chat', 'generate_content', 'generate_content'], ''),
         is_litellm AND failed AND startsWith(SpanName, 'POST ') AND sent_model != '', if(endsWith(SpanName, '/embeddings'), 'embeddings', 'chat'),
         '') AS operation,
@@ -145,7 +142,7 @@ SELECT
     SpanAttributes, ResourceAttributes, `Events.Timestamp`, `Events.Name`, `Events.Attributes`,
     arrayMap(k -> substringIndex(k, '.', 1), mapKeys(SpanAttributes)) AS families
 FROM otel_traces
-WHERE arrayExists(k -> k IN ('gen_ai.operation.name', 'gen_ai.system', 'gen_ai.provider.name', 'gen_ai.request.model', 'gen_ai.latency.e2e', 'gen_ai.usage.prompt_tokens', 'gen_ai.usage.completion_tokens', 'gen_ai.request.id', 'openinference.span.kind', 'llm.request.type', 'litellm.call_id', 'ai.operationId', 'langfuse.observation.type', 'mlflow.spanType', 'triton.model_name', 'time_per_token', 'thread_label'), mapKeys(SpanAttributes)) OR (ScopeName, SpanName) IN (('sglang server', 'prefill_waiting'), ('sglang server', 'prefill_forward'), ('sglang server', 'decode_forward'), ('triton-server', 'compute'), ('fastapi', 'fastapi.endpoint'))
+WHERE arrayExists(k -> k IN ('gen_ai.operation.name', 'gen_ai.system', 'gen_ai.provider.name', 'gen_ai.request.model', 'gen_ai.latency.e2e', 'gen_ai.usage.prompt_tokens', 'gen_ai.usage.completion_tokens', 'gen_ai.request.id', 'openinference.span.kind', 'llm.request.type', 'litellm.call_id', 'ai.operationId', 'langfuse.observation.type', 'mlflow.spanType', 'triton.model_name', 'time_per_token'), mapKeys(SpanAttributes)) OR (ScopeName, SpanName) = ('fastapi', 'fastapi.endpoint')
 )
 )
 )
@@ -163,7 +160,7 @@ SELECT
     TraceId AS trace_id,
     SpanId AS span_id,
     ParentSpanId AS parent_span_id,
-    if(((ScopeName = 'sglang server' AND (has(families, 'thread_label') OR SpanName IN ('prefill_waiting', 'prefill_forward', 'decode_forward'))) OR (ScopeName = 'triton-server' AND SpanName = 'compute')), 'stage', transform(dialect, ['vllm', 'sglang', 'tgi', 'triton', 'monitor', 'litellm-proxy', 'litellm', 'openinference', 'langfuse', 'openlit', 'vercel', 'mlflow', 'pydantic-ai', 'logfire', 'openllmetry', 'otel'], ['engine', 'engine', 'engine', 'engine', 'client', 'gateway', 'gateway', 'client', 'client', 'client', 'client', 'client', 'client', 'client', 'client', 'client'], '')) AS role,
+    transform(dialect, ['vllm', 'sglang', 'tgi', 'triton', 'monitor', 'litellm-proxy', 'litellm', 'openinference', 'langfuse', 'openlit', 'vercel', 'mlflow', 'pydantic-ai', 'logfire', 'openllmetry', 'otel'], ['engine', 'engine', 'engine', 'engine', 'client', 'gateway', 'gateway', 'client', 'client', 'client', 'client', 'client', 'client', 'client', 'client', 'client'], '') AS role,
     ServiceName AS service,
     values[indexOf(fields, 25)] AS environment,
     values[indexOf(fields, 26)] AS node,
@@ -185,9 +182,9 @@ SELECT
     accurateCastOrNull(floor(total_output), 'UInt64') AS output_tokens,
     accurateCastOrNull(floor(sent_reasoning_tokens), 'UInt64') AS reasoning_tokens,
     ttft_s,
-    coalesce(if(sent_queue_s < 10000000, sent_queue_s, NULL), if(queue_us > 0 AND compute_us >= queue_us, (compute_us - queue_us) / 1e6, NULL), if(ScopeName = 'sglang server' AND SpanName = 'prefill_waiting', Duration / 1e9, NULL)) AS queue_s,
-    coalesce(if(sent_prefill_s < 10000000, sent_prefill_s, NULL), if(ScopeName = 'sglang server' AND SpanName = 'prefill_forward', Duration / 1e9, NULL)) AS prefill_s,
-    coalesce(if(sent_decode_s < 10000000, sent_decode_s, NULL), if(ScopeName = 'sglang server' AND SpanName = 'decode_forward', Duration / 1e9, NULL)) AS decode_s,
+    coalesce(if(sent_queue_s < 10000000, sent_queue_s, NULL), if(queue_us > 0 AND compute_us >= queue_us, (compute_us - queue_us) / 1e6, NULL)) AS queue_s,
+    if(sent_prefill_s < 10000000, sent_prefill_s, NULL) AS prefill_s,
+    if(sent_decode_s < 10000000, sent_decode_s, NULL) AS decode_s,
     duration_s,
     if(total_output >= 2, coalesce(if(sent_tpot_s > 0, if(sent_tpot_s < 10000000, sent_tpot_s, NULL), NULL), if(duration_s >= ttft_s, (duration_s - ttft_s) / (floor(total_output) - 1), NULL)), NULL) AS tpot_s,
     if(sent_largest_gap_s < 10000000, sent_largest_gap_s, NULL) AS largest_gap_s,
@@ -209,15 +206,14 @@ SELECT
     toUInt64OrZero(values[indexOf(fields, 44)]) AS seq,
     dialect,
     ScopeVersion AS dialect_version,
-    ScopeName AS scope,
-    if(begin_us > 0 AND queue_us >= begin_us, (queue_us - begin_us) / 1e6, NULL) AS queued_after_s
+    ScopeName AS scope
 FROM
 (
 SELECT
     *,
     lower(replaceRegexpOne(sent_provider, '[.](chat|responses|completion|embedding|messages|image|generative-ai)$', '')) AS sent_vendor,
     StatusCode IN ('Error', 'STATUS_CODE_ERROR') OR sent_level = 'ERROR' AS failed,
-    multiIf(SpanName = 'llm_request' OR sent_vllm_module != '' OR startsWith(ScopeName, 'vllm.'), 'vllm', ScopeName = 'sglang server', 'sglang', is_tgi, 'tgi', has(families, 'triton') OR ScopeName = 'triton-server', 'triton', ScopeName = 'monitor.sdk', 'monitor', startsWith(sent_function, 'litellm.proxy.'), 'litellm-proxy', is_litellm, 'litellm', has(families, 'openinference'), 'openinference', has(families, 'langfuse'), 'langfuse', sent_sdk_name = 'openlit', 'openlit', has(families, 'ai') OR ScopeName = 'gen_ai', 'vercel', has(families, 'mlflow'), 'mlflow', ScopeName = 'pydantic-ai', 'pydantic-ai', has(families, 'logfire'), 'logfire', has(families, 'traceloop') OR (startsWith(ScopeName, 'opentelemetry.instrumentation.') AND NOT endsWith(ScopeName, '_v2')) OR sent_openllmetry != '', 'openllmetry', 'otel') AS dialect,
+    multiIf(SpanName = 'llm_request' OR sent_vllm_module != '' OR startsWith(ScopeName, 'vllm.'), 'vllm', ScopeName = 'sglang server', 'sglang', is_tgi, 'tgi', has(families, 'triton'), 'triton', ScopeName = 'monitor.sdk', 'monitor', startsWith(sent_function, 'litellm.proxy.'), 'litellm-proxy', is_litellm, 'litellm', has(families, 'openinference'), 'openinference', has(families, 'langfuse'), 'langfuse', sent_sdk_name = 'openlit', 'openlit', has(families, 'ai') OR ScopeName = 'gen_ai', 'vercel', has(families, 'mlflow'), 'mlflow', ScopeName = 'pydantic-ai', 'pydantic-ai', has(families, 'logfire'), 'logfire', has(families, 'traceloop') OR (startsWith(ScopeName, 'opentelemetry.instrumentation.') AND NOT endsWith(ScopeName, '_v2')) OR sent_openllmetry != '', 'openllmetry', 'otel') AS dialect,
     multiIf(
         SpanName IN ('raw_gen_ai_request', 'Received Proxy Server Request', 'Failed Proxy Server Request') OR sent_span_type = 'pending_span', '',
         ScopeName = 'gen_ai' AND sent_operation = 'embeddings' AND isNull(sent_input_tokens) AND NOT failed, '',
@@ -229,7 +225,6 @@ SELECT
         is_tgi, if(SpanName = 'chat_completions', 'chat', 'text_completion'),
         has(families, 'triton') AND values[indexOf(fields, 54)] IN ('', '0'), 'generate_content',
         SpanName = 'litellm_request' OR (is_litellm AND isNotNull(sent_input_tokens)), 'chat',
-        ((ScopeName = 'sglang server' AND (has(families, 'thread_label') OR SpanName IN ('prefill_waiting', 'prefill_forward', 'decode_forward'))) OR (ScopeName = 'triton-server' AND SpanName = 'compute')), 'chat',
         SpanName = 'fastapi.endpoint' AND failed, transform(sent_function, ['litellm.proxy.proxy_server.chat_completion', 'litellm.proxy.proxy_server.completion', 'litellm.proxy.proxy_server.embeddings', 'litellm.proxy.response_api_endpoints.endpoints.responses_api', 'litellm.proxy.anthropic_endpoints.endpoints.anthropic_response', 'litellm.proxy.google_endpoints.endpoints.google_generate_content', 'litellm.proxy.google_endpoints.endpoints.google_stream_generate_content'], ['chat', 'text_completion', 'embeddings', 'chat', 'chat', 'generate_content', 'generate_content'], ''),
         is_litellm AND failed AND startsWith(SpanName, 'POST ') AND sent_model != '', if(endsWith(SpanName, '/embeddings'), 'embeddings', 'chat'),
         '') AS operation,
@@ -298,7 +293,7 @@ SELECT
     SpanAttributes, ResourceAttributes, `Events.Timestamp`, `Events.Name`, `Events.Attributes`,
     arrayMap(k -> substringIndex(k, '.', 1), mapKeys(SpanAttributes)) AS families
 FROM otel_traces
-WHERE arrayExists(k -> k IN ('gen_ai.operation.name', 'gen_ai.system', 'gen_ai.provider.name', 'gen_ai.request.model', 'gen_ai.latency.e2e', 'gen_ai.usage.prompt_tokens', 'gen_ai.usage.completion_tokens', 'gen_ai.request.id', 'openinference.span.kind', 'llm.request.type', 'litellm.call_id', 'ai.operationId', 'langfuse.observation.type', 'mlflow.spanType', 'triton.model_name', 'time_per_token', 'thread_label'), mapKeys(SpanAttributes)) OR (ScopeName, SpanName) IN (('sglang server', 'prefill_waiting'), ('sglang server', 'prefill_forward'), ('sglang server', 'decode_forward'), ('triton-server', 'compute'), ('fastapi', 'fastapi.endpoint'))
+WHERE arrayExists(k -> k IN ('gen_ai.operation.name', 'gen_ai.system', 'gen_ai.provider.name', 'gen_ai.request.model', 'gen_ai.latency.e2e', 'gen_ai.usage.prompt_tokens', 'gen_ai.usage.completion_tokens', 'gen_ai.request.id', 'openinference.span.kind', 'llm.request.type', 'litellm.call_id', 'ai.operationId', 'langfuse.observation.type', 'mlflow.spanType', 'triton.model_name', 'time_per_token'), mapKeys(SpanAttributes)) OR (ScopeName, SpanName) = ('fastapi', 'fastapi.endpoint')
 )
 )
 )
