@@ -167,6 +167,7 @@ FIELDS: Final[Mapping[str, tuple[str, ...]]] = {
     "sdk_name": ("telemetry.sdk.name",),
     "framework": ("gen_ai.framework",),
     "triton_parent": ("triton.trace_parent_id",),
+    "function": ("code.function.name",),
 }  # fmt: skip
 
 # Vercel
@@ -189,6 +190,8 @@ MARKERS: Final = (
     "llm.request.type", "litellm.call_id", "ai.operationId", "langfuse.observation.type", "mlflow.spanType",
     "triton.model_name", "time_per_token",
 )  # fmt: skip
+# Nor is it one, but for FastAPI's own of an endpoint: see LITELLM_ENDPOINTS.
+ENDPOINT_SPAN: Final = ("fastapi", "fastapi.endpoint")
 
 # `operation` as sent -> canonical operation, for leaf model calls. What is not here is no leaf (agents, tools, chains).
 LEAF_OPERATIONS: Final[Mapping[str, str]] = {
@@ -213,6 +216,18 @@ NEVER_LEAF: Final = ("raw_gen_ai_request", "Received Proxy Server Request", "Fai
 # SGLang puts the request's id into the name, which the collector takes out again (another's may not); a prefill
 # server's span is the first half of a call that the decode server's span covers.
 SGLANG_ROOT: Final = r"^( |decode )?Req( [0-9a-f]{8})?$"
+
+# A request that LiteLLM's proxy refuses itself has no span of LiteLLM's: FastAPI's own of the endpoint tells that it
+# failed (here: which endpoints call a model), or LiteLLM adds model and error to that of FastAPI's instrumentation.
+LITELLM_ENDPOINTS: Final[Mapping[str, str]] = {
+    "litellm.proxy.proxy_server.chat_completion": "chat",
+    "litellm.proxy.proxy_server.completion": "text_completion",
+    "litellm.proxy.proxy_server.embeddings": "embeddings",
+    "litellm.proxy.response_api_endpoints.endpoints.responses_api": "chat",
+    "litellm.proxy.anthropic_endpoints.endpoints.anthropic_response": "chat",
+    "litellm.proxy.google_endpoints.endpoints.google_generate_content": "generate_content",
+    "litellm.proxy.google_endpoints.endpoints.google_stream_generate_content": "generate_content",
+}
 
 # Events that mark the first token.
 FIRST_TOKEN_EVENTS: Final = ("First Token Stream Event", "mlflow.chunk.item.0", "ai.stream.firstChunk")
@@ -241,7 +256,7 @@ SECONDS: Final = (
 TWICE: Final = (
     "operation", "model", "parameters", "stream", "error_type", "prompt", "completion", "numbered_prompt",
     "numbered_completion", "span_type", "vllm_module", "sdk_name", "openllmetry", "input_tokens", "output_tokens",
-    "cached_tokens", "cache_write_tokens", "reasoning_tokens", "tpot_s", "cost_usd", "sample_weight",
+    "cached_tokens", "cache_write_tokens", "reasoning_tokens", "tpot_s", "cost_usd", "sample_weight", "function",
 )  # fmt: skip
 MOST: Final = 10**12
 MOST_SECONDS: Final = 10**7
@@ -271,6 +286,8 @@ DIALECTS: Final = (
     Dialect(name="tgi", role="engine", sign="is_tgi"),
     Dialect(name="triton", role="engine", sign="has(families, 'triton')"),
     Dialect(name="monitor", role="client", sign=f"ScopeName = {literal('monitor.sdk')}"),
+    # What the proxy's endpoint says of a failed request: `calls` passes it over where a span of LiteLLM's tells more.
+    Dialect(name="litellm-proxy", role="gateway", sign="startsWith(sent_function, 'litellm.proxy.')"),
     Dialect(name="litellm", role="gateway", sign="is_litellm"),
     Dialect(name="openinference", role="client", sign="has(families, 'openinference')"),
     Dialect(name="langfuse", role="client", sign="has(families, 'langfuse')"),
@@ -293,7 +310,7 @@ INFERENCES_COLUMNS: Final = (
     "cached_tokens", "cache_write_tokens", "output_tokens", "reasoning_tokens", "ttft_s", "queue_s", "prefill_s", "decode_s",
     "duration_s", "tpot_s", "largest_gap_s", "finish_reason", "error_type", "cancelled", "request_id", "session_id", "user_id",
     "cohorts", "prompt", "completion", "sample_weight", "cost_usd", "simulated", "tokens_estimated",
-    "tokens_adjusted", "emitter", "seq", "dialect", "dialect_version",
+    "tokens_adjusted", "emitter", "seq", "dialect", "dialect_version", "scope",
 )  # fmt: skip
 
 _STEP: Final = 16  # room for that many names a field
@@ -443,6 +460,8 @@ def _steps() -> list[str]:
         is_tgi, if(SpanName = 'chat_completions', 'chat', 'text_completion'),
         has(families, 'triton') AND {_text("triton_parent")} IN ('', '0'), 'generate_content',
         SpanName = 'litellm_request' OR (is_litellm AND isNotNull({_number("input_tokens")})), 'chat',
+        SpanName = 'fastapi.endpoint' AND failed, {_mapping("sent_function", LITELLM_ENDPOINTS, "''")},
+        is_litellm AND failed AND startsWith(SpanName, 'POST ') AND {_text("model")} != '', if(endsWith(SpanName, '/embeddings'), 'embeddings', 'chat'),
         '') AS operation,
     ifNull(ifNull({_number("cached_tokens")}, 0) + ifNull({_number("cache_write_tokens")}, 0) > {_number("input_tokens")}, false) AS cached_outside,
     ifNull({_number("reasoning_tokens")} > {_number("output_tokens")}, false) AS reasoning_outside,
@@ -459,7 +478,10 @@ def inferences_view() -> str:
     Every insert pays for the analysis, so: one sub-select a step (an alias that is used within its own SELECT is copied to
     each place), numbers read and bounded all at once, nothing written twice.
     """
-    query = f"FROM otel_traces\nWHERE arrayExists(k -> k IN ({literals(MARKERS)}), mapKeys(SpanAttributes))"
+    query = (
+        f"FROM otel_traces\nWHERE arrayExists(k -> k IN ({literals(MARKERS)}), mapKeys(SpanAttributes))"
+        f" OR (ScopeName, SpanName) = ({literals(ENDPOINT_SPAN)})"
+    )
     for step in _steps():
         query = f"FROM\n(\nSELECT{step}\n{query}\n)"
     cohort = literal(semconv.COHORT_PREFIX)
@@ -508,6 +530,7 @@ def inferences_view() -> str:
         "tokens_adjusted": "cached_outside OR reasoning_outside",
         "seq": f"toUInt64OrZero({_text('seq')})",
         "dialect_version": "ScopeVersion",
+        "scope": "ScopeName",
     }
     made = {"operation", "ttft_s", "duration_s", "dialect"}
     rest = {name: _text(name) for name in INFERENCES_COLUMNS if name not in made and name not in columns}
@@ -521,7 +544,9 @@ def migration() -> str:
     select = inferences_view()
     return (
         "-- Generated from monitor/store/dialects.py by `python -m monitor.store.dialects`; do not edit.\n"
-        "ALTER TABLE inferences ADD COLUMN IF NOT EXISTS tokens_adjusted Bool AFTER tokens_estimated;\n\n"
+        "ALTER TABLE inferences ADD COLUMN IF NOT EXISTS tokens_adjusted Bool AFTER tokens_estimated;\n"
+        "-- The instrumentation's: of several in one service, one may wrap another.\n"
+        "ALTER TABLE inferences ADD COLUMN IF NOT EXISTS scope LowCardinality(String) AFTER dialect_version;\n\n"
         "CREATE MATERIALIZED VIEW IF NOT EXISTS inferences_mv TO inferences AS\n"
         f"{select};\n\n"
         "ALTER TABLE inferences_mv MODIFY QUERY\n"

@@ -208,6 +208,7 @@ def apply_retention(
         "otel_logs": ("Timestamp", raw_days),
         **{f"otel_metrics_{kind}": ("TimeUnix", raw_days) for kind in METRIC_KINDS},
         "inferences": ("timestamp", facts_days),
+        "inference_stages": ("timestamp", facts_days),
         "sdk_reports": ("timestamp", facts_days),
         "evaluations": ("timestamp", facts_days),
         "engagement_events": ("timestamp", facts_days),

@@ -64,6 +64,11 @@ EMITTERS: Final = (
         name="openinference", packages=("openinference-instrumentation-openai", "openai", *OTEL), script="openinference.py"
     ),
     Emitter(name="langfuse", packages=("langfuse", "openai", *OTEL), script="langfuse_openai.py"),
+    Emitter(
+        name="langfuse-openllmetry",
+        packages=("langfuse", "opentelemetry-instrumentation-openai", "openai", *OTEL),
+        script="langfuse_openllmetry.py",
+    ),
     Emitter(name="openlit", packages=("openlit", "openai", *OTEL), script="openlit_openai.py"),
     Emitter(name="mlflow", packages=("mlflow", "openai", *OTEL), script="mlflow_openai.py"),
     Emitter(name="pydantic-ai", packages=("pydantic-ai-slim[openai]", "logfire", *OTEL), script="pydantic_ai_agent.py"),

@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from monitor.store.calls import calls_sql
+from monitor.kpis import Window, evaluate
+from monitor.store.calls import calls_source
 from monitor.store.client import Client
 from tests.dialects.building import BEGIN_NS, request, span
 from tests.dialects.reading import inferences, store
@@ -80,8 +82,7 @@ def test_vllm_without_a_model_has_that_of_the_call_it_served(send: Send, store_c
         request(span("llm_request", VLLM_CALL, parent="client", seconds=1.2), scope="vllm.tracing.otel", resource=VLLM),
     )
     assert sorted((row["role"], row["model"]) for row in rows) == [("client", "m"), ("engine", "")]
-    source = calls_sql(BEGIN_NS - 10**9, BEGIN_NS + 10**9)
-    (call,) = store_client.query(f"SELECT * FROM {source}").named_results()
+    (call,) = calls(store_client)
     check(call, model="m", input_tokens=7, output_tokens=11, queue_s=0.05, ttft_s=0.2)
 
 
@@ -97,12 +98,10 @@ SGLANG_CALL = {
 
 
 def test_sglang(send: Send, store_client: Client) -> None:
-    stage = {"rid": "ab12cd34ef", "module": "sglang::request"}
     rows = send(
         request(
             span(" Req ab12cd34", SGLANG_CALL, id="root"),
-            span("thread", {"host_id": "h", "pid": 1, "thread_label": "scheduler", "tp_rank": 0}, parent="root"),
-            *(span(name, stage, parent="thread", id=name) for name in ("tokenize", "prefill_waiting", "decode_loop")),
+            span("tokenize", id="tokenize", parent="root"),
             # One call served by two servers: the prefill server's half is no call of its own.
             span("prefill Req 00ff00ff", SGLANG_CALL, id="p", at_s=5),
             span("decode Req 00ff00ff", {**SGLANG_CALL, "gen_ai.response.finish_reasons": '"length"'}, id="d", at_s=5),
@@ -117,7 +116,83 @@ def test_sglang(send: Send, store_client: Client) -> None:
     )  # fmt: skip
     check(rows[1], finish_reason="length")
     names = {name for (name,) in store_client.query("SELECT SpanName FROM otel_traces").result_rows}
-    assert names == {"Req", "prefill Req", "decode Req", "thread", "tokenize", "prefill_waiting", "decode_loop"}
+    assert names == {"Req", "prefill Req", "decode Req", "tokenize"}
+
+
+def sglang_stages(
+    id: str, *, at_s: float, queue: float, prefill: float, decode: float, rank: int = 0, trace: str = "t"
+) -> list[Span]:
+    """What hangs below the root span `id`: a span for the scheduler's thread, which alone has attributes, and its stages."""
+    thread = f"{id} thread {rank}"
+    told = {"host_id": "h", "pid": 1, "thread_label": "Scheduler", "tp_rank": rank}
+    lengths = {"request_process": 0.001, "prefill_waiting": queue, "prefill_forward": prefill, "decode_forward": decode}
+    spans = [span(f"Scheduler [TP {rank}] (host:h | pid:1)", told, trace=trace, id=thread, parent=id, at_s=at_s)]
+    for name, seconds in lengths.items():
+        spans.append(span(name, trace=trace, id=f"{thread} {name}", parent=thread, at_s=at_s, seconds=seconds))
+        at_s += seconds
+    return spans
+
+
+def calls(client: Client) -> list[dict[str, Any]]:
+    """Calls of the minute in which the spans begin, as KPIs see them."""
+    source = calls_source(client, BEGIN_NS - 10**9, BEGIN_NS + 60 * 10**9)
+    return list(client.query(f"SELECT * FROM {source} ORDER BY timestamp, span_id").named_results())
+
+
+def test_sglang_tells_its_stages_in_spans_below(send: Send, store_client: Client) -> None:
+    rows = send(
+        request(
+            # Two at once in one trace. The first is queued later than the second begins.
+            span(" Req aaaaaaaa", SGLANG_CALL, id="a"),
+            *sglang_stages("a", at_s=0.3, queue=0.2, prefill=0.1, decode=1.0),
+            *sglang_stages("a", at_s=0.3, queue=0.19, prefill=0.09, decode=0.99, rank=1),
+            span(" Req bbbbbbbb", SGLANG_CALL, id="b", at_s=0.25),
+            *sglang_stages("b", at_s=0.26, queue=0.5, prefill=0.4, decode=0.3),
+            scope="sglang server",
+        )
+    )
+    assert len(rows) == store_client.command("SELECT count() FROM inferences FINAL") == 2
+    first, second = calls(store_client)
+    # Its own prefill time begins before the queue; the stage's does not.
+    check(first, role="engine", queue_s=0.2, prefill_s=0.1, decode_s=1.0, output_tokens=11)
+    check(second, role="engine", queue_s=0.5, prefill_s=0.4, decode_s=0.3)
+
+
+def test_sglang_behind_a_client_and_split_in_two(send: Send, store_client: Client) -> None:
+    send(
+        request(span("chat m", {"gen_ai.operation.name": "chat", "gen_ai.request.model": "m"}, id="client", seconds=4)),
+        request(
+            span("prefill Req 00ff00ff", SGLANG_CALL, id="p", parent="http", at_s=0.1),
+            *sglang_stages("p", at_s=0.2, queue=0.25, prefill=0.1, decode=0),
+            span("decode Req 00ff00ff", SGLANG_CALL, id="d", parent="http", at_s=0.2),
+            scope="sglang server",
+        ),
+        request(
+            span("prefill Req 00ff00fe", SGLANG_CALL, trace="u", id="pu", parent="router", at_s=10),
+            *sglang_stages("pu", at_s=10.2, queue=0.125, prefill=0.1, decode=0, trace="u"),
+            span("decode Req 00ff00fe", SGLANG_CALL, trace="u", id="du", parent="router", at_s=10.1),
+            scope="sglang server",
+        ),
+    )
+    behind, alone = calls(store_client)
+    check(behind, role="client", model="m", queue_s=0.25, output_tokens=11)
+    check(alone, role="engine", queue_s=0.125)
+
+
+def test_stages_whose_call_did_not_come_are_no_call(send: Send, store_client: Client) -> None:
+    rows = send(
+        request(*sglang_stages("lost", at_s=0, queue=1, prefill=1, decode=1), scope="sglang server"),
+        request(span("compute", parent="lost"), scope="triton-server"),
+    )
+    assert rows == []
+    names = "SELECT groupArray(name) FROM (SELECT name FROM inference_stages FINAL ORDER BY name)"
+    assert store_client.query(names).result_rows == [
+        (["compute", "decode_forward", "prefill_forward", "prefill_waiting", "thread"],)
+    ]
+    assert calls(store_client) == []
+    window = Window.last("2d")
+    (requests,) = evaluate(store_client, ["traffic.requests"], window=window)
+    assert (requests.value, requests.n) == (0, 0)
 
 
 def test_tgi(send: Send) -> None:
@@ -147,25 +222,26 @@ def test_tgi(send: Send) -> None:
     check(rows[2], dialect="otel", queue_s=None, duration_s=2.0)
 
 
-def test_triton(send: Send) -> None:
+def test_triton(send: Send, store_client: Client) -> None:
     def model(name: str, parent_id: int) -> dict[str, str | int]:
         return {"triton.model_name": name, "triton.model_version": 1, "triton.trace_id": 8, "triton.trace_parent_id": parent_id, "triton.request_id": "q"}  # fmt: skip
 
-    both = {"REQUEST_START": 0.0, "QUEUE_START": 0.1, "COMPUTE_START": 0.35, "COMPUTE_END": 0.9, "REQUEST_END": 1.0}
     rows = send(
         request(
             span("InferRequest", {}, events={"HTTP_RECV_START": 0.0, "HTTP_SEND_END": 1.1}),
-            span("llm", model("llm", 0), parent="InferRequest", seconds=1, events=both),
-            span("compute", {}, parent="llm", events={"COMPUTE_START": 0.35}),
+            span("llm", model("llm", 0), parent="InferRequest", id="llm", seconds=1, events={"REQUEST_START": 0.0, "QUEUE_START": 0.1, "REQUEST_END": 1.0}),
+            # The queue is left where the compute span begins, which has no attributes at all.
+            span("compute", {}, parent="llm", id="compute", at_s=0.35, seconds=0.55, events={"COMPUTE_START": 0.0, "COMPUTE_END": 0.55}),
             # A step of an ensemble is part of the call that the ensemble is.
-            span("tokenizer", model("tokenizer", 8), parent="llm", id="step"),
+            span("tokenizer", model("tokenizer", 8), parent="llm", id="step", at_s=0.9),
             scope="triton-server",
             resource={"service.name": "triton-inference-server"},
         )
-    )
-    assert len(rows) == 1
+    )  # fmt: skip
+    assert [(row["role"], row["queue_s"]) for row in rows] == [("engine", None)]
+    (call,) = calls(store_client)
     check(
-        rows[0], dialect="triton", role="engine", operation="generate_content", model="llm", request_id="q", queue_s=0.25,
+        call, dialect="triton", role="engine", operation="generate_content", model="llm", request_id="q", queue_s=0.25,
         duration_s=1.0, input_tokens=None,
     )  # fmt: skip
 

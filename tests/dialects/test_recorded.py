@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -10,6 +11,8 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
+from monitor.kpis import Window, evaluate
+from monitor.store.calls import calls_source
 from monitor.store.client import Client
 from tests.dialects.reading import RECORDED, inferences, recorded, store
 from tests.dialects.record import ANSWER, EMITTERS, QUESTION
@@ -61,6 +64,9 @@ LANGFUSE: Final[Row] = {
     "dialect": "langfuse", "provider": "", "environment": "staging", "release": "r7", "user_id": "u1", "session_id": "s1",
 }  # fmt: skip
 LITELLM: Final[Row] = {"dialect": "litellm", "role": "gateway", "environment": "production"}
+REFUSED: Final[Row] = {
+    "dialect": "litellm-proxy", "role": "gateway", "provider": "", "error_type": "litellm.proxy._types.ProxyException",
+}  # fmt: skip
 VERCEL: Final[Row] = {"dialect": "vercel", "provider": "stub"}
 VERCEL_6: Final[Row] = {**VERCEL, "user_id": "u1", "session_id": "s1"}
 MS: Final = 1e-3
@@ -114,6 +120,15 @@ WANTED: Final[dict[str, list[Row]]] = {
         # 11 tokens of input and 20 more from the cache, as some providers count.
         {**LANGFUSE, "model": "own", "input_tokens": 31, "cached_tokens": 20, "output_tokens": 3, "cost_usd": 0.003, "tokens_adjusted": True},
     ],
+    # OpenLLMetry's span is the outer one.
+    "langfuse-openllmetry": [
+        {**ENDED, "dialect": "openllmetry", "stream": False, "cached_tokens": 5, "reasoning_tokens": 2},
+        {**TOLD, "dialect": "langfuse", "provider": "", "cached_tokens": 5, "reasoning_tokens": 2},
+        {**ENDED, "dialect": "openllmetry", "stream": True, "cached_tokens": 5, "ttft_s": event("gen_ai.content.completion.chunk")},
+        {**TOLD, "dialect": "langfuse", "provider": "", "cached_tokens": 5, "reasoning_tokens": 2, "finish_reason": "stop", "stream": True, "ttft_s": "langfuse"},
+        {**FAILED, "dialect": "openllmetry", "stream": False},
+        {"dialect": "langfuse", "provider": "", "model": "fail", "error_type": "_OTHER"},
+    ],
     "openlit": [
         # The time to the first token of what is no stream is the whole time: no such time. A price that it does not know is 0.
         {**GPT, "dialect": "openlit", "stream": False, "environment": "staging", "user_id": "u1", "cached_tokens": 5, "cache_write_tokens": 0},
@@ -149,12 +164,19 @@ WANTED: Final[dict[str, list[Row]]] = {
     "litellm-proxy": [
         {**GPT, **LITELLM, "model": "gpt-4o", "stream": False, "user_id": "u1", "cost_usd": COST},
         {**GPT, **LITELLM, "model": "gpt-4o", "stream": True, "cost_usd": COST},
+        {**REFUSED, "environment": "production"},
         {**LITELLM, "model": "none", "provider": "", "stream": False, "error_type": "ProxyModelNotFoundError", "request_id": "gen_ai.response.id"},
+        {**REFUSED, "environment": "production"},
+        {**LITELLM, "model": "openai/fail", "stream": False, "error_type": "NotFoundError", "request_id": "gen_ai.response.id"},
     ],
     # It sends old names and new ones side by side.
     "litellm-proxy-v2": [
         {**GPT, **LITELLM, "environment": "", "model": "gpt-4o", "user_id": "u1", "cached_tokens": 5, "cost_usd": COST},
         {**GPT, **LITELLM, "environment": "", "model": "gpt-4o", "cached_tokens": 5, "cost_usd": COST, "stream": True, "ttft_s": attribute("gen_ai.response.time_to_first_chunk")},
+        # What the proxy refuses it tells in FastAPI's span only, and there again what the provider refused.
+        REFUSED,
+        REFUSED,
+        {**LITELLM, "environment": "", "model": "openai/fail", "input_tokens": 0, "output_tokens": 0, "error_type": "NotFoundError", "request_id": "litellm.call_id"},
     ],
     "vercel-6": vercel_old(VERCEL_6),
     # First with its present spans, then with its legacy ones.
@@ -201,7 +223,7 @@ def test_the_rows_of_a_real_emitter(store_client: Client, backend_url: str, tmp_
         if wanted["ttft_s"] == "langfuse":
             wanted["ttft_s"] = _langfuse_ttft(span)
         for key in ("request_id", "session_id"):
-            if wanted[key].startswith("gen_ai."):
+            if wanted[key].startswith(("gen_ai.", "litellm.")):
                 wanted[key] = text_of(span, wanted[key])
         for key, value in wanted.items():
             expected = value(span) if callable(value) else value
@@ -210,9 +232,54 @@ def test_the_rows_of_a_real_emitter(store_client: Client, backend_url: str, tmp_
         _check_tpot(row)
 
 
-def _langfuse_ttft(span: Span) -> float:
-    from datetime import datetime
+# Emitter -> of each call, as KPIs see it: which span stands for it, and how it ended.
+CALLS: Final[dict[str, list[tuple[str, str]]]] = {
+    "langfuse-openllmetry": [("openai.chat", ""), ("openai.chat", ""), ("openai.chat", "NotFoundError")],
+    "litellm-proxy": [
+        ("litellm_request", ""), ("litellm_request", ""), ("litellm_request", "ProxyModelNotFoundError"),
+        ("litellm_request", "NotFoundError"),
+    ],
+    "litellm-proxy-v2": [
+        ("chat gpt-4o", ""), ("chat gpt-4o", ""), ("fastapi.endpoint", "litellm.proxy._types.ProxyException"),
+        ("chat broken", "NotFoundError"),
+    ],
+}  # fmt: skip
 
+
+@pytest.mark.parametrize("emitter", list(CALLS))
+def test_what_is_told_twice_counts_once(store_client: Client, backend_url: str, tmp_path: Path, emitter: str) -> None:
+    bodies = recorded(emitter)
+    store(store_client, backend_url, bodies, tmp_path)
+    spans = spans_of(bodies)
+    times = [span.start_time_unix_nano for span in spans.values()]
+    source = calls_source(store_client, min(times), max(times) + 1)
+    found = store_client.query(f"SELECT span_id, error_type, queue_s FROM {source} ORDER BY timestamp").result_rows
+    assert [(spans[span_id].name, error) for span_id, error, _ in found] == CALLS[emitter]
+    window = Window(
+        datetime.fromtimestamp(min(times) // 10**9, UTC), datetime.fromtimestamp(max(times) // 10**9 + 1, UTC)
+    )
+    names = ["traffic.requests", "traffic.errors", "traffic.input_tokens", "traffic.output_tokens"]
+    values = [value.value for value in evaluate(store_client, names, window=window)]
+    # Two calls went well, each 21 tokens in and 7 out.
+    assert values == [len(CALLS[emitter]), len(CALLS[emitter]) - 2, 42, 14]
+
+
+def test_what_the_inner_span_alone_knows_is_kept(store_client: Client, backend_url: str, tmp_path: Path) -> None:
+    """OpenLLMetry sends no reasoning tokens of a stream; Langfuse within does."""
+    bodies = recorded("langfuse-openllmetry")
+    store(store_client, backend_url, bodies, tmp_path)
+    times = [span.start_time_unix_nano for span in spans_of(bodies).values()]
+    source = calls_source(store_client, min(times), max(times) + 1)
+    query = (
+        f"SELECT dialect, stream, reasoning_tokens, request_id FROM {source} WHERE error_type = '' ORDER BY timestamp"
+    )
+    assert store_client.query(query).result_rows == [
+        ("openllmetry", False, 2, "chatcmpl-1"),
+        ("openllmetry", True, 2, "chatcmpl-1"),
+    ]
+
+
+def _langfuse_ttft(span: Span) -> float:
     text = text_of(span, "langfuse.observation.completion_start_time").strip('"')
     return datetime.fromisoformat(text).timestamp() - span.start_time_unix_nano / 1e9
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from monitor.store.calls import calls_source, calls_sql
+from monitor.store.calls import EVERYTHING, NOTHING, calls_source, calls_sql
 from monitor.store.client import Client
 
 BEGIN = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
@@ -149,8 +149,79 @@ def test_merging_changes_nothing_where_one_party_reports(store_client: Client) -
     put(store_client, *({"trace": f"t{n % 7}", "id": f"s{n}", "at": n / 10, "attributes": CALL} for n in range(60)))
     window = (BEGIN_NS + 10**9, BEGIN_NS + 4 * 10**9)
     plain, merged = (
-        sorted(store_client.query(f"SELECT span_id FROM {calls_sql(*window, mixed=mixed)}").result_rows)
-        for mixed in (False, True)
+        sorted(store_client.query(f"SELECT span_id FROM {calls_sql(*window, merging=merging)}").result_rows)
+        for merging in (NOTHING, EVERYTHING)
     )
     assert plain == merged
     assert len(plain) == 30
+
+
+def counted(client: Client) -> list[str]:
+    source = calls_source(client, BEGIN_NS - 10**12, BEGIN_NS + 10**12)
+    return [span_id for (span_id,) in client.query(f"SELECT span_id FROM {source} ORDER BY span_id").result_rows]
+
+
+def test_a_leaf_in_a_leaf_is_one_call_whatever_their_roles(store_client: Client) -> None:
+    gateway = {"name": "litellm_request", "attributes": {"llm.request.type": "chat"}}
+    put(
+        store_client,
+        # three libraries deep, and the engine is the child of the innermost
+        {"trace": "a", "id": "a1", "scope": "chain", "attributes": CALL},
+        {"trace": "a", "id": "a2", "parent": "a1", "scope": "openai", "attributes": CALL},
+        {"trace": "a", "id": "a3", "parent": "a2", "scope": "http", "attributes": {**CALL, "gen_ai.usage.output_tokens": "5"}},
+        {**ENGINE, "trace": "a", "id": "a4", "parent": "a3", "attributes": {"gen_ai.latency.e2e": "1", "gen_ai.latency.time_in_queue": "0.25"}},
+        # a gateway whose own client is instrumented too
+        {**gateway, "trace": "b", "id": "b1"},
+        {"trace": "b", "id": "b2", "parent": "b1", "scope": "openai", "attributes": CALL},
+    )  # fmt: skip
+    assert counted(store_client) == ["a1", "b1"]
+    source = calls_source(store_client, BEGIN_NS - 10**12, BEGIN_NS + 10**12)
+    query = f"SELECT role, output_tokens, queue_s FROM {source} WHERE span_id = 'a1'"
+    assert store_client.query(query).result_rows == [("client", 5, 0.25)]
+
+
+def test_calls_that_are_no_parent_and_child_stay_apart(store_client: Client) -> None:
+    agent = {"gen_ai.operation.name": "invoke_agent"}
+    tool = {"gen_ai.operation.name": "execute_tool"}
+    put(
+        store_client,
+        {"id": "agent", "attributes": agent},
+        # at once and alike, below one agent, by two libraries
+        {"id": "p1", "parent": "agent", "scope": "x", "attributes": {**CALL, "gen_ai.usage.input_tokens": "9"}},
+        {"id": "p2", "parent": "agent", "scope": "y", "attributes": {**CALL, "gen_ai.usage.input_tokens": "9"}},
+        # a tool that asks a model while the call that asked for it is open
+        {"id": "q1", "parent": "agent", "at": 5, "seconds": 4, "attributes": CALL},
+        {"id": "tool", "parent": "q1", "at": 6, "attributes": tool},
+        {"id": "q2", "parent": "tool", "at": 6, "scope": "y", "attributes": CALL},
+        # the same ids in another trace
+        {"trace": "u", "id": "r1", "parent": "p1", "scope": "y", "attributes": CALL},
+    )
+    assert counted(store_client) == ["p1", "p2", "q1", "q2", "r1"]
+
+
+ENDPOINT = {
+    "name": "fastapi.endpoint", "scope": "fastapi", "service": "litellm", "status": "Error",
+    "attributes": {"code.function.name": "litellm.proxy.proxy_server.chat_completion", "error.type": "ProxyException"},
+}  # fmt: skip
+
+
+def test_a_refusal_just_after_another_call_of_the_trace_is_a_call(store_client: Client) -> None:
+    call = {"scope": "litellm", "service": "litellm", "attributes": {**CALL, "litellm.call_id": "c"}}
+    key = {
+        **ENDPOINT,
+        "attributes": {"code.function.name": "litellm.proxy.key.generate", "error.type": "ProxyException"},
+    }
+    put(
+        store_client,
+        {**call, "id": "fine", "parent": "s1"},
+        {**ENDPOINT, "id": "refused", "parent": "s2", "at": 2.1, "seconds": 0.1},
+        {**ENDPOINT, "id": "endpoint", "parent": "s3", "at": 3, "seconds": 1},
+        {**call, "id": "failed", "parent": "s3", "at": 3.2, "seconds": 0.5, "status": "Error"},
+        # no model is asked here; and FastAPI's of others
+        {**key, "id": "key", "at": 5},
+        {**key, "id": "other", "at": 5, "attributes": {"code.function.name": "app.chat_completion", "error.type": "E"}},
+        # FastAPI's span as LiteLLM marks it where OpenTelemetry's instrumentation makes it, and the call below
+        {"name": "POST /v1/chat/completions", "trace": "m", "id": "m1", "at": 7, "status": "Error", "attributes": {"gen_ai.request.model": "m", "litellm.api_key.hash": "h", "error.type": "NotFoundError"}},
+        {**call, "trace": "m", "id": "m2", "parent": "m1", "at": 7, "seconds": 1, "status": "Error"},
+    )  # fmt: skip
+    assert counted(store_client) == ["failed", "fine", "m1", "refused"]

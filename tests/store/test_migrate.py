@@ -21,6 +21,8 @@ TABLES = {
     "otel_traces_trace_id_ts_mv",
     "inferences",
     "inferences_mv",
+    "inference_stages",
+    "inference_stages_mv",
     "otel_logs",
     "otel_metrics_in",
     *(f"otel_metrics_{kind}" for kind in METRIC_TABLES),

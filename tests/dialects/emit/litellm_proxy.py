@@ -17,6 +17,8 @@ Path("proxy.yaml").write_text(f"""
 model_list:
   - model_name: gpt-4o
     litellm_params: {{model: openai/gpt-4o, api_base: {os.environ["OPENAI_BASE_URL"]}, api_key: none}}
+  - model_name: broken
+    litellm_params: {{model: openai/fail, api_base: {os.environ["OPENAI_BASE_URL"]}, api_key: none}}
 litellm_settings: {{callbacks: [otel]}}
 general_settings: {{master_key: sk-none}}
 """)
@@ -37,10 +39,12 @@ client.chat.completions.create(model="gpt-4o", messages=messages, user="u1")
 time.sleep(1)
 list(client.chat.completions.create(model="gpt-4o", messages=messages, stream=True))
 time.sleep(1)
-try:
-    client.chat.completions.create(model="none", messages=messages)
-except Exception as error:
-    print(type(error).__name__)
+for model in ("none", "broken"):  # refused by the proxy, and by the provider
+    try:
+        client.chat.completions.create(model=model, messages=messages)
+    except Exception as error:
+        print(type(error).__name__)
+    time.sleep(1)
 time.sleep(8)
 proxy.terminate()
 proxy.wait(30)
