@@ -370,6 +370,9 @@ def _flag(field: str) -> str:
     return f"lower({_text(field)}) IN ('true', '1')"
 
 
+EMPTY: Final = "''"  # SQL
+
+
 def _mapping(expression: str, mapping: Mapping[str, str], default: str) -> str:
     return f"transform({expression}, [{literals(mapping)}], [{literals(mapping.values())}], {default})"
 
@@ -401,7 +404,7 @@ def _steps() -> list[str]:
     signs = ", ".join(f"{dialect.sign}, {literal(dialect.name)}" for dialect in DIALECTS[:-1])
     return [
         """
-    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, ServiceName, ScopeName, ScopeVersion, Duration, StatusCode,
+    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, SpanKind, ServiceName, ScopeName, ScopeVersion, Duration, StatusCode,
     SpanAttributes, ResourceAttributes, `Events.Timestamp`, `Events.Name`, `Events.Attributes`,
     arrayMap(k -> substringIndex(k, '.', 1), mapKeys(SpanAttributes)) AS families""",
         f"""
@@ -430,11 +433,11 @@ def _steps() -> list[str]:
         is_tgi, arrayMap(v -> {in_seconds}, if(is_tgi, as_sent, [])),
         as_sent) AS values""",
         f"""
-    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, ServiceName, ScopeName, ScopeVersion, Duration, StatusCode,
+    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, SpanKind, ServiceName, ScopeName, ScopeVersion, Duration, StatusCode,
     SpanAttributes, `Events.Timestamp`, `Events.Name`, `Events.Attributes`, families, is_tgi, fields, values,
     arrayMap((c, x) -> if(x >= 0 AND x < {most} AND (is_tgi OR c NOT IN {rust}), x / if(c IN {in_ms}, 1000, 1), NULL), found_codes, arrayMap(v -> toFloat64OrNull(v), values)) AS numbers""",
         f"""
-    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, ServiceName, ScopeName, ScopeVersion, Duration,
+    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, SpanKind, ServiceName, ScopeName, ScopeVersion, Duration,
     SpanAttributes, `Events.Name`, `Events.Attributes`, families, is_tgi, fields, values, numbers,
     {", ".join(twice)},
     has(families, 'litellm') OR {_text("framework")} = 'litellm' OR SpanName = 'litellm_request' OR ServiceName = 'litellm' AS is_litellm,
@@ -491,7 +494,11 @@ def inferences_view() -> str:
         "span_id": "SpanId",
         "parent_span_id": "ParentSpanId",
         "service": "ServiceName",
-        "role": _mapping("dialect", {dialect.name: dialect.role for dialect in DIALECTS}, "''"),
+        # What our SDK reports of a serving app lies between those who call it and its engine.
+        "role": (
+            "if(dialect = 'monitor' AND SpanKind IN ('Server', 'SPAN_KIND_SERVER'), 'gateway',"
+            f" {_mapping('dialect', {dialect.name: dialect.role for dialect in DIALECTS}, EMPTY)})"
+        ),
         "provider": _mapping("sent_vendor", PROVIDER_RENAMES, "sent_vendor"),
         "input_tokens": _count(
             f"{_number('input_tokens')} + if(cached_outside,"

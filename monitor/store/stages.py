@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from monitor.store.dialects import INFERENCES_COLUMNS
+
 TIMES: Final = ("queue_s", "prefill_s", "decode_s")
-_START: Final = "toUnixTimestamp64Nano(timestamp)"
-_ID: Final = "cityHash64(trace_id, span_id)"
-_PARENT: Final = "if(parent_span_id = '', 0, cityHash64(trace_id, parent_span_id))"
+# Of a row: when it began, in Unix ns; what tells it, and the row above it, from all others.
+START: Final = "toUnixTimestamp64Nano(timestamp)"
+ID: Final = "cityHash64(trace_id, span_id)"
+PARENT: Final = "if(parent_span_id = '', 0, cityHash64(trace_id, parent_span_id))"
 
 
 def times_sql(reach: str) -> str:
@@ -22,9 +25,9 @@ def times_sql(reach: str) -> str:
     """
 
     def linking(name: str) -> str:
-        return f"SELECT {_ID} AS id, {_PARENT} AS parent FROM inference_stages WHERE name = '{name}' AND {reach}"
+        return f"SELECT {ID} AS id, {PARENT} AS parent FROM inference_stages WHERE name = '{name}' AND {reach}"
 
-    beside = f"""SELECT {_PARENT} AS parent, any({_ID}) AS id FROM inferences
+    beside = f"""SELECT {PARENT} AS parent, any({ID}) AS id FROM inferences
         WHERE role = 'engine' AND dialect = 'sglang' AND {reach} AND parent != 0 AND parent IN (SELECT parent FROM ({linking("prefill")}))
         GROUP BY parent HAVING uniqExact(span_id) = 1"""
     queued = "(minIf(start_ns, name = 'compute') - minIf(start_ns, name = 'queue')) / 1e9"
@@ -39,7 +42,7 @@ def times_sql(reach: str) -> str:
         SELECT name, duration_s, start_ns, if(thread.id = 0, stage.parent, thread.parent) AS top_id
         FROM
         (
-            SELECT name, duration_s, {_START} AS start_ns, {_PARENT} AS parent
+            SELECT name, duration_s, {START} AS start_ns, {PARENT} AS parent
             FROM inference_stages WHERE name NOT IN ('thread', 'prefill') AND {reach}
         ) AS stage
         LEFT ANY JOIN ({linking("thread")}) AS thread ON stage.parent = thread.id
@@ -48,4 +51,18 @@ def times_sql(reach: str) -> str:
     LEFT ANY JOIN ({beside}) AS call ON half.parent = call.parent
     GROUP BY call_id
     HAVING call_id != 0
+)"""
+
+
+def rows_sql(condition: str, reach: str, *, staged: bool) -> str:
+    """What to read for the rows of `inferences` with `condition`: they themselves, or with the times of their stages."""
+    columns = ", ".join(INFERENCES_COLUMNS)
+    rows = f"(SELECT {columns} FROM inferences FINAL WHERE {condition})"
+    if not staged:
+        return rows
+    filled = ", ".join(f"coalesce(stages.{name}, calls.{name}) AS {name}" for name in TIMES)
+    kept = ", ".join(f"calls.{name} AS {name}" for name in INFERENCES_COLUMNS if name not in TIMES)
+    return f"""(
+    SELECT {kept}, {filled}
+    FROM (SELECT *, {ID} AS id FROM {rows}) AS calls LEFT ANY JOIN {times_sql(reach)} AS stages ON calls.id = stages.call_id
 )"""

@@ -24,7 +24,7 @@ def put(client: Client, *spans: dict[str, Any]) -> None:
         events = span.get("events", [])
         rows.append([
             BEGIN + timedelta(seconds=span.get("at", 0)), span.get("trace", "t"), span.get("id", f"s{number}"), span.get("parent", ""),
-            span.get("name", "chat m"), "Client", span.get("service", "svc"), span.get("resource", {}), span.get("scope", ""),
+            span.get("name", "chat m"), span.get("kind", "Client"), span.get("service", "svc"), span.get("resource", {}), span.get("scope", ""),
             span.get("attributes", {}), int(span.get("seconds", 2) * 1e9), span.get("status", "Unset"),
             [BEGIN + timedelta(seconds=at) for at, _ in events], [name for _, name in events], [{} for _ in events],
         ])  # fmt: skip
@@ -159,6 +159,33 @@ def test_merging_changes_nothing_where_one_party_reports(store_client: Client) -
 def counted(client: Client) -> list[str]:
     source = calls_source(client, BEGIN_NS - 10**12, BEGIN_NS + 10**12)
     return [span_id for (span_id,) in client.query(f"SELECT span_id FROM {source} ORDER BY span_id").result_rows]
+
+
+def test_a_serving_app_and_who_calls_it_may_both_use_our_sdk(store_client: Client) -> None:
+    ours = {"scope": "monitor.sdk", "attributes": CALL}
+    put(
+        store_client,
+        {**ours, "trace": "a", "id": "a1", "seconds": 2},
+        {
+            **ours,
+            "trace": "a",
+            "id": "a2",
+            "parent": "http",
+            "kind": "Server",
+            "at": 0.1,
+            "seconds": 1,
+            "resource": {"host.name": "gpu-2"},
+        },
+        {**ENGINE, "trace": "a", "id": "a3", "parent": "a2", "at": 0.2, "seconds": 0.5},
+        {**ours, "trace": "b", "id": "b1", "kind": "Server"},
+    )
+    assert {row["span_id"]: row["role"] for row in facts(store_client)} == {
+        "a1": "client",
+        "a2": "gateway",
+        "a3": "engine",
+        "b1": "gateway",
+    }
+    assert counted(store_client) == ["a1", "b1"]
 
 
 def test_a_leaf_in_a_leaf_is_one_call_whatever_their_roles(store_client: Client) -> None:

@@ -9,7 +9,7 @@ SELECT
     TraceId AS trace_id,
     SpanId AS span_id,
     ParentSpanId AS parent_span_id,
-    transform(dialect, ['vllm', 'sglang', 'tgi', 'triton', 'monitor', 'litellm-proxy', 'litellm', 'openinference', 'langfuse', 'openlit', 'vercel', 'mlflow', 'pydantic-ai', 'logfire', 'openllmetry', 'otel'], ['engine', 'engine', 'engine', 'engine', 'client', 'gateway', 'gateway', 'client', 'client', 'client', 'client', 'client', 'client', 'client', 'client', 'client'], '') AS role,
+    if(dialect = 'monitor' AND SpanKind IN ('Server', 'SPAN_KIND_SERVER'), 'gateway', transform(dialect, ['vllm', 'sglang', 'tgi', 'triton', 'monitor', 'litellm-proxy', 'litellm', 'openinference', 'langfuse', 'openlit', 'vercel', 'mlflow', 'pydantic-ai', 'logfire', 'openllmetry', 'otel'], ['engine', 'engine', 'engine', 'engine', 'client', 'gateway', 'gateway', 'client', 'client', 'client', 'client', 'client', 'client', 'client', 'client', 'client'], '')) AS role,
     ServiceName AS service,
     values[indexOf(fields, 25)] AS environment,
     values[indexOf(fields, 26)] AS node,
@@ -84,7 +84,7 @@ SELECT
 FROM
 (
 SELECT
-    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, ServiceName, ScopeName, ScopeVersion, Duration,
+    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, SpanKind, ServiceName, ScopeName, ScopeVersion, Duration,
     SpanAttributes, `Events.Name`, `Events.Attributes`, families, is_tgi, fields, values, numbers,
     values[indexOf(fields, 1)] AS sent_operation, values[indexOf(fields, 3)] AS sent_model, values[indexOf(fields, 21)] AS sent_parameters, values[indexOf(fields, 20)] AS sent_stream, values[indexOf(fields, 19)] AS sent_error_type, values[indexOf(fields, 35)] AS sent_prompt, values[indexOf(fields, 36)] AS sent_completion, values[indexOf(fields, 37)] AS sent_numbered_prompt, values[indexOf(fields, 38)] AS sent_numbered_completion, values[indexOf(fields, 48)] AS sent_span_type, values[indexOf(fields, 51)] AS sent_vllm_module, values[indexOf(fields, 52)] AS sent_sdk_name, values[indexOf(fields, 47)] AS sent_openllmetry, numbers[indexOf(fields, 5)] AS sent_input_tokens, numbers[indexOf(fields, 6)] AS sent_output_tokens, numbers[indexOf(fields, 7)] AS sent_cached_tokens, numbers[indexOf(fields, 8)] AS sent_cache_write_tokens, numbers[indexOf(fields, 9)] AS sent_reasoning_tokens, numbers[indexOf(fields, 15)] AS sent_tpot_s, numbers[indexOf(fields, 39)] AS sent_cost_usd, numbers[indexOf(fields, 40)] AS sent_sample_weight, values[indexOf(fields, 55)] AS sent_function,
     has(families, 'litellm') OR values[indexOf(fields, 53)] = 'litellm' OR SpanName = 'litellm_request' OR ServiceName = 'litellm' AS is_litellm,
@@ -98,7 +98,7 @@ SELECT
 FROM
 (
 SELECT
-    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, ServiceName, ScopeName, ScopeVersion, Duration, StatusCode,
+    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, SpanKind, ServiceName, ScopeName, ScopeVersion, Duration, StatusCode,
     SpanAttributes, `Events.Timestamp`, `Events.Name`, `Events.Attributes`, families, is_tgi, fields, values,
     arrayMap((c, x) -> if(x >= 0 AND x < multiIf(c IN [165, 166, 225], 10000000000, c IN [160, 161, 162, 163, 164, 165, 166, 176, 177, 192, 208, 224, 225, 226, 240, 241, 242, 256, 784], 10000000, 1000000000000) AND (is_tgi OR c NOT IN [177, 226, 242]), x / if(c IN [165, 166, 225], 1000, 1), NULL), found_codes, arrayMap(v -> toFloat64OrNull(v), values)) AS numbers
 FROM
@@ -139,7 +139,7 @@ SELECT
 FROM
 (
 SELECT
-    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, ServiceName, ScopeName, ScopeVersion, Duration, StatusCode,
+    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, SpanKind, ServiceName, ScopeName, ScopeVersion, Duration, StatusCode,
     SpanAttributes, ResourceAttributes, `Events.Timestamp`, `Events.Name`, `Events.Attributes`,
     arrayMap(k -> substringIndex(k, '.', 1), mapKeys(SpanAttributes)) AS families
 FROM otel_traces
@@ -161,7 +161,7 @@ SELECT
     TraceId AS trace_id,
     SpanId AS span_id,
     ParentSpanId AS parent_span_id,
-    transform(dialect, ['vllm', 'sglang', 'tgi', 'triton', 'monitor', 'litellm-proxy', 'litellm', 'openinference', 'langfuse', 'openlit', 'vercel', 'mlflow', 'pydantic-ai', 'logfire', 'openllmetry', 'otel'], ['engine', 'engine', 'engine', 'engine', 'client', 'gateway', 'gateway', 'client', 'client', 'client', 'client', 'client', 'client', 'client', 'client', 'client'], '') AS role,
+    if(dialect = 'monitor' AND SpanKind IN ('Server', 'SPAN_KIND_SERVER'), 'gateway', transform(dialect, ['vllm', 'sglang', 'tgi', 'triton', 'monitor', 'litellm-proxy', 'litellm', 'openinference', 'langfuse', 'openlit', 'vercel', 'mlflow', 'pydantic-ai', 'logfire', 'openllmetry', 'otel'], ['engine', 'engine', 'engine', 'engine', 'client', 'gateway', 'gateway', 'client', 'client', 'client', 'client', 'client', 'client', 'client', 'client', 'client'], '')) AS role,
     ServiceName AS service,
     values[indexOf(fields, 25)] AS environment,
     values[indexOf(fields, 26)] AS node,
@@ -236,7 +236,7 @@ SELECT
 FROM
 (
 SELECT
-    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, ServiceName, ScopeName, ScopeVersion, Duration,
+    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, SpanKind, ServiceName, ScopeName, ScopeVersion, Duration,
     SpanAttributes, `Events.Name`, `Events.Attributes`, families, is_tgi, fields, values, numbers,
     values[indexOf(fields, 1)] AS sent_operation, values[indexOf(fields, 3)] AS sent_model, values[indexOf(fields, 21)] AS sent_parameters, values[indexOf(fields, 20)] AS sent_stream, values[indexOf(fields, 19)] AS sent_error_type, values[indexOf(fields, 35)] AS sent_prompt, values[indexOf(fields, 36)] AS sent_completion, values[indexOf(fields, 37)] AS sent_numbered_prompt, values[indexOf(fields, 38)] AS sent_numbered_completion, values[indexOf(fields, 48)] AS sent_span_type, values[indexOf(fields, 51)] AS sent_vllm_module, values[indexOf(fields, 52)] AS sent_sdk_name, values[indexOf(fields, 47)] AS sent_openllmetry, numbers[indexOf(fields, 5)] AS sent_input_tokens, numbers[indexOf(fields, 6)] AS sent_output_tokens, numbers[indexOf(fields, 7)] AS sent_cached_tokens, numbers[indexOf(fields, 8)] AS sent_cache_write_tokens, numbers[indexOf(fields, 9)] AS sent_reasoning_tokens, numbers[indexOf(fields, 15)] AS sent_tpot_s, numbers[indexOf(fields, 39)] AS sent_cost_usd, numbers[indexOf(fields, 40)] AS sent_sample_weight, values[indexOf(fields, 55)] AS sent_function,
     has(families, 'litellm') OR values[indexOf(fields, 53)] = 'litellm' OR SpanName = 'litellm_request' OR ServiceName = 'litellm' AS is_litellm,
@@ -250,7 +250,7 @@ SELECT
 FROM
 (
 SELECT
-    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, ServiceName, ScopeName, ScopeVersion, Duration, StatusCode,
+    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, SpanKind, ServiceName, ScopeName, ScopeVersion, Duration, StatusCode,
     SpanAttributes, `Events.Timestamp`, `Events.Name`, `Events.Attributes`, families, is_tgi, fields, values,
     arrayMap((c, x) -> if(x >= 0 AND x < multiIf(c IN [165, 166, 225], 10000000000, c IN [160, 161, 162, 163, 164, 165, 166, 176, 177, 192, 208, 224, 225, 226, 240, 241, 242, 256, 784], 10000000, 1000000000000) AND (is_tgi OR c NOT IN [177, 226, 242]), x / if(c IN [165, 166, 225], 1000, 1), NULL), found_codes, arrayMap(v -> toFloat64OrNull(v), values)) AS numbers
 FROM
@@ -291,7 +291,7 @@ SELECT
 FROM
 (
 SELECT
-    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, ServiceName, ScopeName, ScopeVersion, Duration, StatusCode,
+    Timestamp, TraceId, SpanId, ParentSpanId, SpanName, SpanKind, ServiceName, ScopeName, ScopeVersion, Duration, StatusCode,
     SpanAttributes, ResourceAttributes, `Events.Timestamp`, `Events.Name`, `Events.Attributes`,
     arrayMap(k -> substringIndex(k, '.', 1), mapKeys(SpanAttributes)) AS families
 FROM otel_traces
