@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from monitor.store.calls import EVERYTHING, NOTHING, calls_source, calls_sql
+from monitor.store.calls import calls_source, calls_sql
 from monitor.store.client import Client
+from monitor.store.parties import EVERYTHING, NOTHING
 
 BEGIN = datetime(2026, 11, 22, 10, 0, tzinfo=UTC)
 BEGIN_NS = int(BEGIN.timestamp()) * 10**9
@@ -176,7 +177,7 @@ def test_a_serving_app_and_who_calls_it_may_both_use_our_sdk(store_client: Clien
             "seconds": 1,
             "resource": {"host.name": "gpu-2"},
         },
-        {**ENGINE, "trace": "a", "id": "a3", "parent": "a2", "at": 0.2, "seconds": 0.5},
+        {**ENGINE, "trace": "a", "id": "a3", "parent": "a2", "at": 0.2, "seconds": 0.5, "attributes": {"gen_ai.latency.e2e": "0.5"}},
         {**ours, "trace": "b", "id": "b1", "kind": "Server"},
     )
     assert {row["span_id"]: row["role"] for row in facts(store_client)} == {
