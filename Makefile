@@ -23,6 +23,7 @@ lint: $(VENV)/dev.stamp
 
 bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.ingest
+	$(BIN)/python -m benchmarks.receivers
 	$(BIN)/python -m benchmarks.sdk
 
 screenshots: $(VENV)/dev.stamp
