@@ -58,7 +58,7 @@ class Round:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--spans", type=int, default=600_000, help="spans a round")
+    parser.add_argument("--spans", type=int, default=1_000_000, help="spans a round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--in-flight", type=int, default=16, help="requests under way at once")
     parser.add_argument("--table", action="store_true", help="transports, sizes and connections")

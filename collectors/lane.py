@@ -52,7 +52,7 @@ class Lane:
             open_inserter=open_inserter,
             is_data_error=is_data_error,
             forget=self._forget,
-            took=lambda seconds: self._log.pace(seconds),
+            took=lambda seconds, items: self._log.pace(seconds, items),
             normalise=signal.normalise,
             set_aside=settings.data / "set-aside",
             stats=self.stats,

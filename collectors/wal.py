@@ -37,6 +37,7 @@ _CRC_TAG: Final = b"\xcd\x3e"  # field 1001: CRC-32 of all that comes before it
 TRAILER_BYTES: Final = len(_ITEMS_TAG) + 4 + len(_CRC_TAG) + 4
 SUFFIX: Final = ".segment"
 INSERT_SHARE: Final = 0.125  # most of the time that inserts of small segments may take
+SMALL: Final = 16  # a segment with less than this part of the items of a full one is small
 AGE_FACTOR: Final = 4  # times its usual age that a segment may reach for that
 
 
@@ -269,10 +270,14 @@ class WriteAheadLog:
             self._queue.put(record)
         return done
 
-    def pace(self, insert_s: float) -> None:
-        """Make segments that are small as old as to leave the store in peace: an insert has a price, however small it is."""
+    def pace(self, insert_s: float, items: int) -> None:
+        """Make segments that are small as old as to leave the store in peace: an insert has a price, however small it is.
+
+        What an insert of many items took says nothing of that price, and such need not wait.
+        """
         least = self._segment_age_s
-        self._age_s = min(max(least, insert_s / INSERT_SHARE), AGE_FACTOR * least)
+        small = items * SMALL < self._segment_items
+        self._age_s = min(max(least, insert_s / INSERT_SHARE), AGE_FACTOR * least) if small else least
 
     def forget(self, segment: Segment) -> None:
         """Delete a segment whose rows are stored."""

@@ -50,7 +50,7 @@ class Writer:
     forget : callable
         Takes each segment whose rows are stored.
     took : callable
-        Takes the seconds of each insert.
+        Takes the seconds and the items of each insert.
     normalise : callable
         Writes a request anew so that only what ClickHouse knows is in it; tried on one that it cannot read.
     set_aside : Path
@@ -64,7 +64,7 @@ class Writer:
         open_inserter: Callable[[], Inserter],
         is_data_error: Callable[[BaseException], bool],
         forget: Callable[[Segment], None],
-        took: Callable[[float], None] = lambda _: None,
+        took: Callable[[float, int], None] = lambda seconds, items: None,
         normalise: Callable[[bytes], bytes],
         set_aside: Path,
         stats: Stats,
@@ -173,7 +173,7 @@ class Writer:
             bad = self._insert_anew(segment, inserter)
             self._stats.store(segment.items - bad)
         else:
-            self._took(time.monotonic() - began)
+            self._took(time.monotonic() - began, segment.items)
             self._stats.store(segment.items)
 
     def _insert_anew(self, segment: Segment, inserter: Inserter) -> int:

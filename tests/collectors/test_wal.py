@@ -88,21 +88,25 @@ def test_segments_are_closed(tmp_path: Path, limit: dict[str, Any]) -> None:
 def test_slow_inserts_make_small_segments_older(tmp_path: Path) -> None:
     log, segments = open_log(tmp_path / "wal", segment_age_s=0.05)
     log.start()
-    log.pace(0.02)  # an eighth of the time: every 0.16 s
+    log.pace(0.02, 1)  # an eighth of the time: every 0.16 s
     log.append(b"x", 1).result(10)
     threading.Event().wait(0.1)
     assert not segments
     log.append(b"x", 1).result(10)
     threading.Event().wait(0.15)
     assert [segment.items for segment in segments] == [2]
-    log.pace(100)  # but never more than four times its age
+    log.pace(100, 1)  # but never more than four times its age
     log.append(b"x", 1).result(10)
     threading.Event().wait(0.4)
     assert len(segments) == 2
-    log.pace(0.001)
+    log.pace(0.001, 1)
     log.append(b"x", 1).result(10)
     threading.Event().wait(0.15)
     assert len(segments) == 3
+    log.pace(100, 1_000_000)  # many items: the time was for them
+    log.append(b"x", 1).result(10)
+    threading.Event().wait(0.15)
+    assert len(segments) == 4
     log.close()
 
 
@@ -212,4 +216,4 @@ def test_notes_are_kept_for_the_next_run(tmp_path: Path) -> None:
     assert [segment.items for segment in again.start()] == [3]
     again.close()
     assert [logged[1:] for logged in found] == whole[:3], "with the length before it"
-    assert [segment.spans for segment in segments] == [3]
+    assert [segment.items for segment in segments] == [3]

@@ -177,7 +177,15 @@ def test_a_serving_app_and_who_calls_it_may_both_use_our_sdk(store_client: Clien
             "seconds": 1,
             "resource": {"host.name": "gpu-2"},
         },
-        {**ENGINE, "trace": "a", "id": "a3", "parent": "a2", "at": 0.2, "seconds": 0.5, "attributes": {"gen_ai.latency.e2e": "0.5"}},
+        {
+            **ENGINE,
+            "trace": "a",
+            "id": "a3",
+            "parent": "a2",
+            "at": 0.2,
+            "seconds": 0.5,
+            "attributes": {"gen_ai.latency.e2e": "0.5"},
+        },
         {**ours, "trace": "b", "id": "b1", "kind": "Server"},
     )
     assert {row["span_id"]: row["role"] for row in facts(store_client)} == {
