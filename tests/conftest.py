@@ -137,7 +137,7 @@ def empty_all(client: Client) -> None:
         " AND name != 'schema_migrations' AND total_rows != 0"
     )
     for (table,) in client.query(query).result_rows:
-        client.command(f"TRUNCATE TABLE {table}")
+        client.command(f"TRUNCATE TABLE `{table}`")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import resource
 from collections.abc import Iterator
@@ -23,9 +24,12 @@ def open_files(pid: int) -> int:
 
 @contextlib.contextmanager
 def few_files(soft: int) -> Iterator[None]:
-    """Processes that are started in the `with` may have so many files open until they ask for more."""
+    """Processes that are started in the `with` may have so many files open until they ask for more.
+
+    Or a few more than this one has: it starts them.
+    """
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, before[1]))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, open_files(os.getpid()) + 64), before[1]))
     try:
         yield
     finally:

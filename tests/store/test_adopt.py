@@ -276,26 +276,26 @@ def test_a_day_with_very_many_rows_goes_by_the_hour(empty_client: Client, monkey
     assert [(step.chunk, step.rows) for step in steps if step.view == "inferences_mv"] == wanted
 
 
-def test_a_view_of_a_later_release_starts_with_history(store_client: Client) -> None:
+def test_a_view_of_a_later_release_starts_with_history(empty_client: Client) -> None:
     """Also in a store that was ours from the beginning; a view of somebody else is left alone."""
-    known = known_migrations()
-    calls = export(store_client)
+    known = migrate(empty_client)
+    calls = export(empty_client)
     text = (
         "CREATE TABLE IF NOT EXISTS errors (timestamp DateTime64(9), trace_id String) ENGINE = ReplacingMergeTree\n"
         "ORDER BY (timestamp, trace_id);\n\nCREATE MATERIALIZED VIEW IF NOT EXISTS errors_mv TO errors AS\n"
         "SELECT Timestamp AS timestamp, TraceId AS trace_id FROM otel_traces WHERE StatusCode = 'Error';\n"
     )
     later = [*known, Migration(version=len(known) + 1, name="errors", text=text)]
-    plan(store_client)
-    migrate(store_client, later)
-    store_client.command(
+    plan(empty_client)
+    migrate(empty_client, later)
+    empty_client.command(
         "CREATE MATERIALIZED VIEW theirs_mv ENGINE = MergeTree ORDER BY TraceId AS SELECT TraceId FROM otel_traces"
     )
-    assert unfinished(store_client, later) == ["errors_mv"]
-    assert back_fill(store_client, keep_days=400, known=later)
-    assert store_client.command("SELECT count() FROM errors") == calls // 10
-    assert store_client.command("SELECT count() FROM theirs_mv") == 0
-    assert facts(store_client) == expected(calls)
+    assert unfinished(empty_client, later) == ["errors_mv"]
+    assert back_fill(empty_client, keep_days=400, known=later)
+    assert empty_client.command("SELECT count() FROM errors") == calls // 10
+    assert empty_client.command("SELECT count() FROM theirs_mv") == 0
+    assert facts(empty_client) == expected(calls)
 
 
 def test_history_that_facts_would_not_keep_is_left_out(empty_client: Client) -> None:

@@ -89,6 +89,9 @@ def without_changes(known: list[Migration]) -> list[Migration]:
     for migration in known:
         text = migration.text.replace(
             "    tokens_estimated Bool,\n", "    tokens_estimated Bool,\n    tokens_adjusted Bool,\n"
+        ).replace(
+            "    dialect_version LowCardinality(String),\n",
+            "    dialect_version LowCardinality(String),\n    scope LowCardinality(String),\n",
         )
         made.append(replace(migration, text=re.sub(r"^ALTER TABLE (?!\w+_mv\b)[^;]*;\n", "", text, flags=re.MULTILINE)))
     return made
