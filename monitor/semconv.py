@@ -104,3 +104,35 @@ EVALUATION_SOURCES: Final = ("ground_truth", "human", "user", "judge", "moderati
 THUMBS: Final = "thumbs"
 COMMENT: Final = "comment"
 THUMBS_VALUES: Final = ("up", "down")
+
+# --- what is private, under the names of all emitters: for the SDK before it sends, for the collector before it stores
+
+# Attributes that hold what users and models said. Roles and finish reasons among them are no content.
+CONTENT_KEYS: Final = (
+    r"^(gen_ai\.(prompt|completion)(\.\d+\.(content|tool_calls.*|reasoning.*))?"
+    r"|gen_ai\.(input|output)\.messages|gen_ai\.system_instructions|gen_ai\.tool\.(call\.(arguments|result)|definitions)"
+    r"|gen_ai\.retrieval\.(query\.text|documents)"
+    r"|gen_ai\.(system|user|assistant|tool)\.message\.content|gen_ai\.choice\.message.*"
+    r"|llm\.(input|output)_messages\..*(content|text|arguments|url|contents\..*)|llm\.(prompts|completions|prompt_template\.variables).*"
+    r"|llm\.[A-Za-z_]+\.(messages|prompt|input|response|choices|content)"
+    r"|(input|output)\.value|embedding\.embeddings\..*\.(text|vector)|retrieval\.documents\..*\.content|reranker\..*\.content"
+    r"|ai\.prompt.*|ai\.response\.(text|object|toolCalls|reasoning)|ai\.value.*|ai\.toolCall\.(args|result)"
+    r"|traceloop\.entity\.(input|output)|langfuse\.(observation|trace)\.(input|output)|mlflow\.(span(Inputs|Outputs)|chunk\.value)"
+    r"|llm\.[A-Za-z_]+\.stringified_raw_response|all_messages_events|pydantic_ai\.(all_messages|new_messages)|final_result"
+    r"|tool_(arguments|response)|(request|response)_data|events"
+    r"|tool\.parameters|exception\.prompt)$"
+)
+# Numbers of OpenInference, whose names look like content: `llm.token_count.prompt`, `llm.cost.input`.
+NO_CONTENT_KEYS: Final = r"^llm\.(token_count|cost)\."
+# On events of these names, the bare attributes `content`, `message` and `body` are content too.
+CONTENT_EVENT_KEYS: Final = r"^(content|message|body|tool_calls|arguments)$"
+USER_KEYS: Final = (
+    "user.id", "enduser.id", "user.email", "user.name", "user.full_name", "langfuse.user.id", "litellm.end_user.id",
+    "metadata.user_api_key_end_user_id", "litellm.metadata.user_api_key_end_user_id",
+    "traceloop.association.properties.user_id", "mlflow.trace.user", "gen_ai.user", "llm.user", "gen_ai.request.user",
+    "ai.telemetry.metadata.userId", "ai.settings.context.userId",
+)  # fmt: skip
+# A request's parameters as JSON, which may name the user.
+PARAMETER_KEYS: Final = r"\.(invocation_parameters|model\.parameters)$"
+USER_IN_JSON: Final = r'"(user|safety_identifier)"\s*:\s*"([^"\\]|\\.)*"'
+USER_HIDDEN: Final = r'"\1":"[hidden]"'

@@ -9,7 +9,9 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any, Final
+from typing import Any
+
+from monitor import semconv
 
 # A string, or messages in OpenAI's form ({"role", "content"}) or in OpenTelemetry's ({"role", "parts"}).
 Content = str | Mapping[str, Any] | Sequence[str | Mapping[str, Any]]
@@ -76,28 +78,9 @@ def _tool_call(call: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-# Attributes that hold what users and models said, under the names of all emitters; the collector has the same list
-# (`monitor.store.flatten`), and a test holds the two together. Roles and finish reasons among them are no content.
-CONTENT_KEYS: Final = (
-    r"^(gen_ai\.(prompt|completion)(\.\d+\.(content|tool_calls.*|reasoning.*))?"
-    r"|gen_ai\.(input|output)\.messages|gen_ai\.system_instructions|gen_ai\.tool\.(call\.(arguments|result)|definitions)"
-    r"|gen_ai\.retrieval\.(query\.text|documents)"
-    r"|gen_ai\.(system|user|assistant|tool)\.message\.content|gen_ai\.choice\.message.*"
-    r"|llm\.(input|output)_messages\..*(content|text|arguments|url|contents\..*)|llm\.(prompts|completions|prompt_template\.variables).*"
-    r"|llm\.[A-Za-z_]+\.(messages|prompt|input|response|choices|content)"
-    r"|(input|output)\.value|embedding\.embeddings\..*\.(text|vector)|retrieval\.documents\..*\.content|reranker\..*\.content"
-    r"|ai\.prompt.*|ai\.response\.(text|object|toolCalls|reasoning)|ai\.value.*|ai\.toolCall\.(args|result)"
-    r"|traceloop\.entity\.(input|output)|langfuse\.(observation|trace)\.(input|output)|mlflow\.(span(Inputs|Outputs)|chunk\.value)"
-    r"|llm\.[A-Za-z_]+\.stringified_raw_response|all_messages_events|pydantic_ai\.(all_messages|new_messages)|final_result"
-    r"|tool_(arguments|response)|(request|response)_data|events"
-    r"|tool\.parameters|exception\.prompt)$"
-)
-NO_CONTENT_KEYS: Final = r"^llm\.(token_count|cost)\."
-CONTENT_EVENT_KEYS: Final = r"^(content|message|body|tool_calls|arguments)$"
-
-_content = re.compile(CONTENT_KEYS)
-_no_content = re.compile(NO_CONTENT_KEYS)
-_event_content = re.compile(CONTENT_EVENT_KEYS)
+_content = re.compile(semconv.CONTENT_KEYS)
+_no_content = re.compile(semconv.NO_CONTENT_KEYS)
+_event_content = re.compile(semconv.CONTENT_EVENT_KEYS)
 
 
 # Keys are few, and looking one up costs a tenth of matching it.

@@ -34,17 +34,7 @@ REDACTED: Final = "[redacted]"
 FAILED: Final = "[redacted: a rule failed]"
 _DEPTH_MAX: Final = 64
 
-# Attributes that name a user, under the names of all emitters; as the collector has them.
-USER_KEYS: Final = frozenset((
-    "user.id", "enduser.id", "user.email", "user.name", "user.full_name", "langfuse.user.id", "litellm.end_user.id",
-    "metadata.user_api_key_end_user_id", "litellm.metadata.user_api_key_end_user_id",
-    "traceloop.association.properties.user_id", "mlflow.trace.user", "gen_ai.user", "llm.user", "gen_ai.request.user",
-    "ai.telemetry.metadata.userId", "ai.settings.context.userId",
-))  # fmt: skip
-# A request's parameters as JSON, which may name the user.
-PARAMETER_KEYS: Final = r"\.(invocation_parameters|model\.parameters)$"
-USER_IN_JSON: Final = r'"(user|safety_identifier)"\s*:\s*"([^"\\]|\\.)*"'
-USER_HIDDEN: Final = r'"\1":"[hidden]"'
+_USER_KEYS: Final = frozenset(semconv.USER_KEYS)
 
 # Names of machines and software: a node called by its address is still a node. Rules of the user's own hold here too.
 EXEMPT: Final = frozenset((
@@ -277,18 +267,18 @@ class Privacy:
     def _value(self, key: str, value: Any, rules: tuple[Rule, ...]) -> Any:
         if self.salt is not None:
             # Of the whole value, and before redaction, which would make one user of many.
-            if key in USER_KEYS:
+            if key in _USER_KEYS:
                 plain = as_text(value)
                 return hashed(plain, self.salt) if plain else value
             if isinstance(value, str) and _parameters.search(key):
-                value = _user_in_json.sub(USER_HIDDEN, value)
+                value = _user_in_json.sub(semconv.USER_HIDDEN, value)
         if isinstance(value, int | float) and key.startswith(_MEASURED):
             return value
         return _cleaned(value, self.own if key in EXEMPT else rules)
 
 
 def _key(key: str, rules: tuple[Rule, ...]) -> str:
-    return key if key in EXEMPT or key in USER_KEYS or key.startswith(_NAMED) else str(_cleaned(key, rules))
+    return key if key in EXEMPT or key in _USER_KEYS or key.startswith(_NAMED) else str(_cleaned(key, rules))
 
 
 def _cleaned(value: Any, rules: tuple[Rule, ...]) -> Any:
@@ -442,5 +432,5 @@ def _json(text: str) -> Any:
     return parsed if isinstance(parsed, dict | list) else None
 
 
-_parameters = re.compile(PARAMETER_KEYS)
-_user_in_json = re.compile(USER_IN_JSON)
+_parameters = re.compile(semconv.PARAMETER_KEYS)
+_user_in_json = re.compile(semconv.USER_IN_JSON)

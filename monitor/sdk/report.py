@@ -80,7 +80,6 @@ def reading(
     """One reading of all counters, cumulative since `start_ns`."""
     started, ended, still_open, unsampled = calls
     points = _Points(start_ns, now_ns)
-    failed = {semconv.ERROR_TYPE: "_OTHER"}
     metrics = [
         points.total(semconv.CALLS_STARTED, "{call}", "Calls that were begun.", points.of(started)),
         points.total(semconv.CALLS_ENDED, "{call}", "Calls that ended, in whatever way.", points.of(ended)),
@@ -92,21 +91,7 @@ def reading(
             points.of(counts.settled),
         ),
         points.gauge(semconv.CALLS_OPEN, "{call}", "Calls that are under way.", still_open),
-        points.total(
-            "otel.sdk.processor.span.processed",
-            "{span}",
-            "Spans that left the queue, or were dropped because it was full.",
-            points.of(counts.exported + counts.failed),
-            points.of(counts.dropped, {semconv.ERROR_TYPE: "queue_full"}),
-        ),
-        points.total(
-            "otel.sdk.exporter.span.exported",
-            "{span}",
-            "Spans that were sent, or could not be.",
-            points.of(counts.exported),
-            points.of(counts.failed, failed),
-        ),
-        points.gauge("otel.sdk.processor.span.queue.size", "{span}", "Spans that wait.", counts.waiting),
+        *points.queue(counts, "span", "{span}", "Spans"),
     ]
     return _data(resource, scope, metrics)
 
@@ -116,26 +101,11 @@ def judgement_reading(
 ) -> MetricsData:
     """One reading of the counters of judgements, cumulative since `start_ns`."""
     points = _Points(start_ns, now_ns)
-    failed = {semconv.ERROR_TYPE: "_OTHER"}
     metrics = [
         points.total(
             semconv.JUDGEMENTS_REFUSED, "{judgement}", "Judgements with impossible arguments.", points.of(refused)
         ),
-        points.total(
-            "otel.sdk.processor.log.processed",
-            "{log_record}",
-            "Judgements that left the queue, or were dropped because it was full.",
-            points.of(counts.exported + counts.failed),
-            points.of(counts.dropped, {semconv.ERROR_TYPE: "queue_full"}),
-        ),
-        points.total(
-            "otel.sdk.exporter.log.exported",
-            "{log_record}",
-            "Judgements that were sent, or could not be.",
-            points.of(counts.exported),
-            points.of(counts.failed, failed),
-        ),
-        points.gauge("otel.sdk.processor.log.queue.size", "{log_record}", "Judgements that wait.", counts.waiting),
+        *points.queue(counts, "log", "{log_record}", "Judgements"),
     ]
     return _data(resource, scope, metrics)
 
@@ -155,6 +125,26 @@ class _Points:
 
     def gauge(self, name: str, unit: str, meaning: str, value: int) -> Metric:
         return Metric(name, meaning, unit, Gauge([self.of(value)]))
+
+    def queue(self, counts: Counts, kind: str, unit: str, what: str) -> list[Metric]:
+        """What became of all that was offered to a queue; `what` is said of it in words."""
+        return [
+            self.total(
+                f"otel.sdk.processor.{kind}.processed",
+                unit,
+                f"{what} that left the queue, or were dropped because it was full.",
+                self.of(counts.exported + counts.failed),
+                self.of(counts.dropped, {semconv.ERROR_TYPE: "queue_full"}),
+            ),
+            self.total(
+                f"otel.sdk.exporter.{kind}.exported",
+                unit,
+                f"{what} that were sent, or could not be.",
+                self.of(counts.exported),
+                self.of(counts.failed, {semconv.ERROR_TYPE: "_OTHER"}),
+            ),
+            self.gauge(f"otel.sdk.processor.{kind}.queue.size", unit, f"{what} that wait.", counts.waiting),
+        ]
 
 
 def _data(resource: Resource, scope: InstrumentationScope, metrics: Sequence[Metric]) -> MetricsData:

@@ -23,6 +23,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
+from monitor import semconv
 from monitor.settings import Settings
 
 # The messages that all signals share, without the recursion of AnyValue.
@@ -77,39 +78,9 @@ TRACES_COLUMNS: Final = (
     "Links.TraceId", "Links.SpanId", "Links.TraceState", "Links.Attributes",
 )  # fmt: skip
 
-# Attributes that hold what users and models said. Roles and finish reasons among them are no content.
-CONTENT_KEYS: Final = (
-    r"^(gen_ai\.(prompt|completion)(\.\d+\.(content|tool_calls.*|reasoning.*))?"
-    r"|gen_ai\.(input|output)\.messages|gen_ai\.system_instructions|gen_ai\.tool\.(call\.(arguments|result)|definitions)"
-    r"|gen_ai\.retrieval\.(query\.text|documents)"
-    r"|gen_ai\.(system|user|assistant|tool)\.message\.content|gen_ai\.choice\.message.*"
-    r"|llm\.(input|output)_messages\..*(content|text|arguments|url|contents\..*)|llm\.(prompts|completions|prompt_template\.variables).*"
-    r"|llm\.[A-Za-z_]+\.(messages|prompt|input|response|choices|content)"
-    r"|(input|output)\.value|embedding\.embeddings\..*\.(text|vector)|retrieval\.documents\..*\.content|reranker\..*\.content"
-    r"|ai\.prompt.*|ai\.response\.(text|object|toolCalls|reasoning)|ai\.value.*|ai\.toolCall\.(args|result)"
-    r"|traceloop\.entity\.(input|output)|langfuse\.(observation|trace)\.(input|output)|mlflow\.(span(Inputs|Outputs)|chunk\.value)"
-    r"|llm\.[A-Za-z_]+\.stringified_raw_response|all_messages_events|pydantic_ai\.(all_messages|new_messages)|final_result"
-    r"|tool_(arguments|response)|(request|response)_data|events"
-    r"|tool\.parameters|exception\.prompt)$"
-)
-# Numbers of OpenInference, whose names look like content: `llm.token_count.prompt`, `llm.cost.input`.
-NO_CONTENT_KEYS: Final = r"^llm\.(token_count|cost)\."
-# On events of these names, the bare attributes `content`, `message` and `body` are content too.
-CONTENT_EVENT_KEYS: Final = r"^(content|message|body|tool_calls|arguments)$"
-USER_KEYS: Final = (
-    "user.id", "enduser.id", "user.email", "user.name", "user.full_name", "langfuse.user.id", "litellm.end_user.id",
-    "metadata.user_api_key_end_user_id", "litellm.metadata.user_api_key_end_user_id", "traceloop.association.properties.user_id", "mlflow.trace.user", "gen_ai.user",
-    "llm.user", "gen_ai.request.user", "ai.telemetry.metadata.userId", "ai.settings.context.userId",
-)  # fmt: skip
-
 # SGLang names the span of each request by its id. A name is to be one of few; the id is in the attribute `rid`.
 SGLANG_SCOPE: Final = "sglang server"
 SGLANG_NAME: Final = r"^ ?(.* )?Req [0-9a-f]{8}$"
-
-# A request's parameters as JSON, which may name the user.
-PARAMETER_KEYS: Final = r"\.(invocation_parameters|model\.parameters)$"
-USER_IN_JSON: Final = r'"(user|safety_identifier)"\s*:\s*"([^"\\]|\\.)*"'
-USER_HIDDEN: Final = r'"\1":"[hidden]"'
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -258,13 +229,13 @@ def _private(value: str, options: FlattenOptions, *, event: str) -> str:
     if options.user_salt is not None:
         # Of any type, and before redaction, which would make one user of many.
         hashed = f"lower(hex(SHA256(concat({literal(options.user_salt)}, {value}))))"
-        unnamed = f"replaceRegexpAll({text}, {literal(USER_IN_JSON)}, {literal(USER_HIDDEN)})"
-        in_json = f"match(k, {literal(PARAMETER_KEYS)})"
-        text = f"multiIf(k IN ({literals(USER_KEYS)}) AND notEmpty({value}), {hashed}, {in_json}, {unnamed}, {text})"
+        unnamed = f"replaceRegexpAll({text}, {literal(semconv.USER_IN_JSON)}, {literal(semconv.USER_HIDDEN)})"
+        in_json = f"match(k, {literal(semconv.PARAMETER_KEYS)})"
+        text = f"multiIf(k IN ({literals(semconv.USER_KEYS)}) AND notEmpty({value}), {hashed}, {in_json}, {unnamed}, {text})"
     if not options.capture_content:
-        content = f"(match(k, {literal(CONTENT_KEYS)}) AND NOT match(k, {literal(NO_CONTENT_KEYS)}))"
+        content = f"(match(k, {literal(semconv.CONTENT_KEYS)}) AND NOT match(k, {literal(semconv.NO_CONTENT_KEYS)}))"
         if event != "0":
-            content = f"({content} OR ({event} AND match(k, {literal(CONTENT_EVENT_KEYS)})))"
+            content = f"({content} OR ({event} AND match(k, {literal(semconv.CONTENT_EVENT_KEYS)})))"
         text = f"if({content}, '', {text})"
     return text
 

@@ -20,9 +20,7 @@ from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags
 
 from monitor import sdk
 from monitor.errors import ConfigError
-from monitor.sdk import content, redaction
 from monitor.sdk.redaction import BUILT_IN, Privacy, hashed, read_rules
-from monitor.store import flatten
 from monitor.store.client import connect
 from monitor.store.migrate import migrate
 from tests.collectors.receiving import receiving
@@ -330,18 +328,6 @@ def test_the_salt_is_not_shown_and_may_come_from_the_environment(sent: Any, monk
         pass
     assert sent.attributes()["user.id"] == hashed("u1", "from-env")
     assert "from-env" not in repr(Privacy(salt="from-env"))
-
-
-def test_the_lists_are_those_of_the_collector() -> None:
-    assert content.CONTENT_KEYS == flatten.CONTENT_KEYS
-    assert content.NO_CONTENT_KEYS == flatten.NO_CONTENT_KEYS
-    assert content.CONTENT_EVENT_KEYS == flatten.CONTENT_EVENT_KEYS
-    assert set(flatten.USER_KEYS) == redaction.USER_KEYS
-    assert (redaction.PARAMETER_KEYS, redaction.USER_IN_JSON, redaction.USER_HIDDEN) == (
-        flatten.PARAMETER_KEYS,
-        flatten.USER_IN_JSON,
-        flatten.USER_HIDDEN,
-    )
 
 
 USERS: tuple[Any, ...] = ("u1", "Jürgen ☃", EMAIL, 17, 4.0, True, ["a", "b"], "")
