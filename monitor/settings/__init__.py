@@ -1,0 +1,23 @@
+"""Configuration: one file, `monitor.yaml`, with `MONITOR_…` environment variables laid over it.
+
+Every key has a default, so that everything works without a file. Unknown keys are refused by name, with the nearest
+right one. Secrets are given as `${ENV_NAME}` or as a `…_file`, are kept in `SecretStr`, and are never printed.
+"""
+
+from monitor.settings.collectors import CollectorSettings, GpuSettings, ModelSettings, PrivacySettings
+from monitor.settings.load import load_settings
+from monitor.settings.section import Section
+from monitor.settings.store import RetentionSettings, StoreSettings
+from monitor.settings.tree import Settings
+
+__all__ = [
+    "CollectorSettings",
+    "GpuSettings",
+    "ModelSettings",
+    "PrivacySettings",
+    "RetentionSettings",
+    "Section",
+    "Settings",
+    "StoreSettings",
+    "load_settings",
+]

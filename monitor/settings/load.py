@@ -1,0 +1,234 @@
+"""Read the file, lay environment and command line over it, and say what is wrong in words."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any, get_args, get_origin
+
+import yaml
+from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic_settings import SettingsError
+
+from monitor.errors import ConfigError
+from monitor.settings.collectors import CollectorSettings
+from monitor.settings.section import Section
+from monitor.settings.tree import Settings
+
+DEFAULT_CONFIG = Path("monitor.yaml")
+
+
+def load_settings(config: Path | None = None, data: Path | None = None, **collectors: Any) -> Settings:
+    """Read the settings.
+
+    Parameters
+    ----------
+    config : Path, optional
+        The file; without one, `monitor.yaml` in the working directory if it is there.
+    data : Path, optional
+        Data folder; lies over file and environment.
+    **collectors
+        Keys of the section `collectors` that lie over file and environment; `None` means not given.
+
+    Raises
+    ------
+    ConfigError
+        Naming the key, what came and what was wanted.
+    """
+    path = config or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
+    values = _read_file(path) if path else {}
+    where = str(path) if path else "the environment"
+    _refuse_unknown(values, Settings, where)
+    _refuse_unknown_environment()
+    try:
+        settings = Settings(**_expand(values, where))
+    except ValidationError as error:
+        raise ConfigError(_explain(error, where)) from None
+    except SettingsError as error:  # a variable that holds a list or a section is read as JSON
+        raise ConfigError(f"the environment: {_not_json() or error}") from None
+    given = {key: value for key, value in collectors.items() if value is not None}
+    if given:
+        try:
+            merged = CollectorSettings(**{**settings.collectors.model_dump(), **given})
+        except ValidationError as error:
+            raise ConfigError(_explain(error, "the command line")) from None
+        settings = settings.model_copy(update={"collectors": merged})
+    if data is not None:
+        settings = settings.model_copy(update={"data": data})
+    _check_together(settings, where)
+    return settings
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration file {path}: {error.strerror}; check --config") from None
+    except UnicodeDecodeError:
+        raise ConfigError(f"the configuration file {path} is not UTF-8 text; check --config") from None
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        at = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
+        problem = getattr(error, "problem", None) or "not valid YAML"
+        raise ConfigError(f"{path}{at}: {problem}; correct the file") from None
+    if values is None:
+        return {}
+    if not isinstance(values, dict):
+        raise ConfigError(
+            f"{path}: the top level must be sections such as `collectors:`, not a {type(values).__name__}"
+        )
+    return values
+
+
+def _nearest(name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    return f"; did you mean `{close[0]}`?" if close else f"; known: {', '.join(sorted(known))}"
+
+
+def _refuse_unknown(values: dict[str, Any], model: type[BaseModel], where: str, prefix: str = "") -> None:
+    known = list(model.model_fields)
+    for key, value in values.items():
+        if key not in known:
+            raise ConfigError(f"{where}: unknown key `{prefix}{key}`{_nearest(str(key), known)}")
+        section = _section_type(model, key)
+        if section is not None:
+            if value is not None and not isinstance(value, dict):
+                raise ConfigError(f"{where}: `{prefix}{key}` must be a section of keys, not {value!r}")
+            _refuse_unknown(value or {}, section, where, f"{prefix}{key}.")
+        for place, item, kind in _items(model, key, value):
+            if not isinstance(item, dict):
+                raise ConfigError(f"{where}: `{prefix}{key}{place}` must be a section of keys, not {item!r}")
+            _refuse_unknown(item, kind, where, f"{prefix}{key}{place}.")
+
+
+def _section_type(model: type[BaseModel], key: str) -> type[BaseModel] | None:
+    annotation = model.model_fields[key].annotation
+    return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
+
+
+def _items(model: type[BaseModel], key: str, value: Any) -> list[tuple[str, Any, type[BaseModel]]]:
+    """Place, value and type of each section in a list or mapping of sections."""
+    annotation = model.model_fields[key].annotation
+    kinds = [kind for kind in get_args(annotation) if isinstance(kind, type) and issubclass(kind, Section)]
+    if not kinds:
+        return []
+    if isinstance(value, list):
+        return [(f"[{index}]", item, kinds[0]) for index, item in enumerate(value)]
+    return [(f".{name}", item, kinds[0]) for name, item in value.items()] if isinstance(value, dict) else []
+
+
+# Variables of the serving side (SDK) and of tests, which share the prefix but are no settings of the service.
+_OTHER_VARIABLES = frozenset({"MONITOR_TEST_CLICKHOUSE_URL", "MONITOR_CLICKHOUSE_LIB_CACHE"})
+
+
+def _refuse_unknown_environment() -> None:
+    known = [f"MONITOR_{name.upper()}" for name in Settings.model_fields]
+    for name in list(known):
+        section = _section_type(Settings, name.removeprefix("MONITOR_").lower())
+        if section is not None:
+            known += [f"{name}__{key.upper()}" for key in section.model_fields]
+    for variable in os.environ:
+        ours = variable.startswith("MONITOR_") and not variable.startswith("MONITOR_SDK_")
+        if ours and variable not in known and variable not in _OTHER_VARIABLES:
+            raise ConfigError(f"the environment: unknown variable `{variable}`{_nearest(variable, known)}")
+
+
+_REFERENCE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+
+
+def _expand(value: Any, where: str) -> Any:
+    """Replace `${NAME}` by the environment variable, in every text of the file."""
+    if isinstance(value, dict):
+        return {key: _expand(item, where) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_expand(item, where) for item in value]
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        name = match.group(1)
+        if name not in os.environ:
+            raise ConfigError(f"{where}: `${{{name}}}` is used, but the environment variable {name} is not set")
+        return os.environ[name]
+
+    return _REFERENCE.sub(replace, value)
+
+
+def _explain(error: ValidationError, where: str) -> str:
+    first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+    key = ".".join(str(part) for part in first["loc"])
+    variable = "MONITOR_" + "__".join(str(part).upper() for part in first["loc"][:2])
+    if variable in os.environ:  # it lies over the file, so it is what was read
+        where = f"the environment variable {variable}"
+    return f"{where}: `{key}`: {first['msg'][:1].lower()}{first['msg'][1:]}"
+
+
+def _not_json() -> str | None:
+    """What is wrong with the first variable that must be JSON and is not; without its value, which may be secret."""
+    kinds: dict[str, Any] = {}
+    for name, field in Settings.model_fields.items():
+        kinds[f"MONITOR_{name.upper()}"] = field.annotation
+        section = _section_type(Settings, name)
+        for key, setting in section.model_fields.items() if section is not None else ():
+            kinds[f"MONITOR_{name.upper()}__{key.upper()}"] = setting.annotation
+    for variable, kind in kinds.items():
+        if variable not in os.environ or kind in (str, int, float, bool, SecretStr, Path):
+            continue
+        try:
+            json.loads(os.environ[variable])
+        except ValueError:
+            example = '["a", "b"]' if get_origin(kind) is list else '{"key": "value"}'
+            return f"`{variable}` must be JSON, such as {example}"
+    return None
+
+
+def _check_together(settings: Settings, where: str) -> None:
+    if settings.privacy.hash_user_ids and not settings.privacy.salt.get_secret_value():
+        raise ConfigError(
+            f"{where}: `privacy.hash_user_ids` is on, but `privacy.salt` is empty; set it to a long random text"
+        )
+    if bool(settings.collectors.tls_cert) != bool(settings.collectors.tls_key):
+        given, missing = ("tls_cert", "tls_key") if settings.collectors.tls_cert else ("tls_key", "tls_cert")
+        raise ConfigError(f"{where}: `collectors.{given}` is set, but `collectors.{missing}` is not; TLS needs both")
+    if settings.collectors.page_tokens and not settings.collectors.tokens:
+        raise ConfigError(
+            f"{where}: `collectors.page_tokens` is set, but `collectors.tokens` is not, so that nobody needs a token;"
+            " set `tokens` too"
+        )
+    _check_cluster(settings, where)
+    loopback = settings.collectors.host in ("127.0.0.1", "::1", "localhost")
+    if not loopback and not settings.collectors.tokens:
+        raise ConfigError(
+            f"{where}: listening on {settings.collectors.host} would take telemetry from anybody;"
+            " set `collectors.tokens`, or listen on 127.0.0.1"
+        )
+    if not loopback and settings.embedded and not settings.store.clickhouse_password.get_secret_value():
+        raise ConfigError(
+            f"{where}: listening on {settings.collectors.host} would let anybody read the store;"
+            " set `store.clickhouse_user` and `store.clickhouse_password`, or listen on 127.0.0.1"
+        )
+
+
+def _check_cluster(settings: Settings, where: str) -> None:
+    section = settings.store
+    if not section.cluster:
+        for key in ("on_cluster", "replicated", "nodes"):
+            if getattr(section, key):
+                raise ConfigError(f"{where}: `store.{key}` is set, but `store.cluster` is empty; name the cluster")
+        return
+    if settings.embedded:
+        raise ConfigError(
+            f"{where}: `store.cluster` is set, but the store is embedded; set `store.url` to a server of the cluster"
+        )
+    if not section.on_cluster and not section.nodes:
+        raise ConfigError(
+            f"{where}: `store.cluster` is set, but not how its servers get their tables; list them in `store.nodes`,"
+            " or set `store.on_cluster` if the cluster has a Keeper"
+        )
+    if section.on_cluster and section.nodes:
+        raise ConfigError(f"{where}: `store.nodes` is for a cluster without ON CLUSTER; unset it or `store.on_cluster`")

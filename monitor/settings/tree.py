@@ -1,0 +1,67 @@
+"""All sections together."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
+
+from pydantic import Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+
+from monitor.settings.collectors import CollectorSettings, GpuSettings, ModelSettings, PrivacySettings
+from monitor.settings.store import RetentionSettings, StoreSettings
+
+DEFAULT_DATA = Path("monitor-data")
+
+
+class Settings(BaseSettings):
+    """All settings; sections as in `monitor.example.yaml`."""
+
+    model_config = SettingsConfigDict(
+        env_prefix="MONITOR_", env_nested_delimiter="__", extra="forbid", frozen=True, validate_default=True
+    )
+
+    data: Path = Field(DEFAULT_DATA, description="Folder for everything that the service keeps on disk.")
+    store: StoreSettings = Field(default_factory=lambda: StoreSettings())
+    collectors: CollectorSettings = Field(default_factory=lambda: CollectorSettings())
+    gpu: GpuSettings = Field(default_factory=lambda: GpuSettings())
+    models: ModelSettings = Field(default_factory=lambda: ModelSettings())
+    privacy: PrivacySettings = Field(default_factory=lambda: PrivacySettings())
+    retention: RetentionSettings = Field(default_factory=lambda: RetentionSettings())
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        # The environment lies over the file; what the file holds is given as init values.
+        return env_settings, init_settings
+
+    @property
+    def embedded(self) -> bool:
+        return not self.store.url or self.store.url.startswith("chdb:")
+
+    @property
+    def store_url(self) -> str:
+        return self.store.url or f"chdb://{(self.data / 'store').resolve()}"
+
+    @property
+    def node_urls(self) -> list[str]:
+        """Addresses at which the schema is made, one after the other."""
+        given = urlsplit(self.store_url)
+        user = f"{given.netloc.rpartition('@')[0]}@" if "@" in given.netloc else ""
+        urls = []
+        for node in self.store.nodes:
+            parts = urlsplit(node)
+            netloc = parts.netloc if "@" in parts.netloc else f"{user}{parts.netloc}"
+            urls.append(urlunsplit((parts.scheme, netloc, parts.path.rstrip("/") or given.path, "", "")))
+        # The address that all else is sent to comes last: when it is ready, all are.
+        return [url for url in urls if url != self.store_url] + [self.store_url]
+
+    @property
+    def wal_dir(self) -> Path:
+        return self.data / "wal"
