@@ -24,18 +24,20 @@ import numpy.typing as npt
 from scipy import special
 from sklearn.isotonic import IsotonicRegression
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
 
-from monitor.stats import intervals
+from monitor.stats import intervals, ranking
 from monitor.stats.intervals import LEVEL, Floats
 from monitor.stats.result import Result, insufficient, within
 
 Array = npt.NDArray[np.float64]
 Metric = Literal["accuracy", "precision", "recall", "f1"]
-Kind = Literal["platt", "isotonic"]
+Kind = Literal["platt", "binned", "isotonic"]
 
 # Of each class of label: below, a calibration is a guess.
 LABELS_MIN = 10
+# Bins of a binned calibration: at most so many, of so many labels at least.
+BINS_MAX = 40
+LABELS_PER_BIN = 50
 METHOD = "cbpe"
 _NO_CALIBRATION = f"fewer than {LABELS_MIN} labelled rows of either kind to calibrate on"
 # Scores of exactly 0 or 1 have no logit.
@@ -91,9 +93,10 @@ class Calibration:
     kind : str
         `platt` or `isotonic`.
     curve : object
-        Platt: intercept and slope over the logit of the score, shape (2,). Isotonic: scikit-learn's fit.
-    covariance : array of shape (2, 2) or None
-        Of Platt's two numbers; None for isotonic.
+        Platt: intercept and slope over the logit of the score, shape (2,). Binned: edges and shares. Isotonic:
+        scikit-learn's fit.
+    covariance : array of shape (p, p) or None
+        Of Platt's two numbers, or of the bins' shares; None for isotonic.
     n : int
         Labelled rows.
     """
@@ -106,6 +109,9 @@ class Calibration:
     def predict(self, score: Floats) -> Array:
         """Probability that belongs to each score; beyond the reference's scores, that of the last one."""
         s = np.asarray(score, dtype=np.float64)
+        if self.kind == "binned":
+            edges, shares = self.curve
+            return np.asarray(shares[np.searchsorted(edges, s, side="right")], dtype=np.float64)
         if self.kind == "isotonic":
             return np.asarray(self.curve.predict(s), dtype=np.float64)
         return np.asarray(special.expit(self.curve[0] + self.curve[1] * _logit(s)), dtype=np.float64)
@@ -114,6 +120,11 @@ class Calibration:
         """Covariance of sums Σ slope · probability, for slopes of shape (n, k); None where it is not known."""
         if self.covariance is None:
             return None
+        if self.kind == "binned":
+            edges, shares = self.curve
+            by_parameter = np.eye(len(shares))[np.searchsorted(edges, score, side="right")]
+            slope = row_slopes.T @ by_parameter
+            return np.asarray(slope @ self.covariance @ slope.T, dtype=np.float64)
         p = self.predict(score)
         by_parameter = (p * (1 - p))[:, None] * np.column_stack([np.ones_like(score), _logit(score)])
         slope = row_slopes.T @ by_parameter
@@ -134,8 +145,10 @@ def calibrate(
         Rows of the reference that each stands for: whole numbers of independent rows.
     kind : str
         `platt` fits two numbers, a line over the logit of a score in [0, 1]; it does with few labels, and its error is
-        known. `isotonic` learns any rising curve, but follows chance as well: with some hundred labels it makes scores
-        look surer than they are (about a point of accuracy at 300), so no interval is given with it.
+        known. `binned` takes the share of right ones in each of up to `BINS_MAX` bins of equal numbers of labels: near
+        enough for any curve, its error is known, and it wants thousands of labels. `isotonic` learns any rising curve,
+        but follows chance as well: with some hundred labels it makes scores look surer than they are (about a point of
+        accuracy at 300), so no interval is given with it.
 
     Returns
     -------
@@ -150,7 +163,22 @@ def calibrate(
         raise ValueError("labels must be 0 or 1")
     if min(float(w[y == 1].sum()), float(w[y == 0].sum())) < LABELS_MIN:
         return None
-    return _isotonic(s, y, w) if kind == "isotonic" else _platt(s, y, w)
+    return {"platt": _platt, "binned": _binned, "isotonic": _isotonic}[kind](s, y, w)
+
+
+def _binned(s: Array, y: Array, w: Array) -> Calibration:
+    bins = min(BINS_MAX, max(1, int(w.sum()) // LABELS_PER_BIN))
+    scores, at = np.unique(s, return_inverse=True)
+    above = np.cumsum(np.bincount(at, w))
+    # Rows of one score stay together: a bin begins with the score that crosses its share of the rows.
+    bin_of = np.minimum((above - 1e-9) / above[-1] * bins, bins - 1).astype(np.int64)
+    edges = scores[1:][np.diff(bin_of) > 0]
+    block = np.searchsorted(edges, s, side="right")
+    rows, hits = np.bincount(block, w), np.bincount(block, w * y)
+    # Half a row more of either kind, for the error: a bin of nothing but hits may have a miss yet.
+    smooth = (hits + 0.5) / (rows + 1)
+    covariance = np.diag(smooth * (1 - smooth) / rows)
+    return Calibration(kind="binned", curve=(edges, hits / rows), covariance=covariance, n=round(float(w.sum())))
 
 
 def _isotonic(s: Array, y: Array, w: Array) -> Calibration:
@@ -260,28 +288,12 @@ def expected_roc_auc(calibration: Calibration | None, window: Scored, *, level: 
     """
     if calibration is None:
         return insufficient(_NO_CALIBRATION, n=window.n, method=METHOD)
-    p, w = calibration.predict(window.score), window.w
-    positive, negative = float(w @ p), float(w @ (1 - p))
-    if not (window.n and positive > 0 and negative > 0):
+    found = ranking.area(window.score, calibration.predict(window.score), window.w)
+    if found is None:
         return insufficient("only one class is expected", n=window.n, method=METHOD)
-    both = np.concatenate([np.ones_like(p), np.zeros_like(p)])
-    value = float(roc_auc_score(both, np.tile(window.score, 2), sample_weight=np.concatenate([w * p, w * (1 - p)])))
-    below, above = _below_and_above(window.score, w * (1 - p), w * p)
-    # How the area moves with a row's probability, and with a row more.
-    by_probability = w * ((below - above) / (positive * negative) - value / positive + value / negative)
-    by_row = (p * below + (1 - p) * above) / (positive * negative) - value * (p / positive + (1 - p) / negative)
-    from_labels = calibration.error_of(by_probability[:, None], window.score)
-    variance = None if from_labels is None else float(from_labels[0, 0] + window.ww @ by_row**2)
-    return _result(min(max(value, 0.0), 1.0), variance, n=window.n, level=level)
-
-
-def _below_and_above(score: Array, negative: Array, positive: Array) -> tuple[Array, Array]:
-    """Negative mass below each row's score and positive mass above it; that of its own score counts half."""
-    _, at = np.unique(score, return_inverse=True)
-    n, p = np.bincount(at, negative), np.bincount(at, positive)
-    below = np.cumsum(n) - n / 2
-    above = p.sum() - np.cumsum(p) + p / 2
-    return below[at], above[at]
+    from_labels = calibration.error_of(found.by_probability[:, None], window.score)
+    variance = None if from_labels is None else float(from_labels[0, 0] + window.ww @ found.by_row**2)
+    return _result(found.value, variance, n=window.n, level=level)
 
 
 def _result(value: float, variance: float | None, *, n: int, level: float) -> Result:

@@ -110,9 +110,10 @@ def calibration_error(bins: Bins, *, seed: int = 1, draws: int = 1000, level: fl
 
     Notes
     -----
-    Errors of the shape that was measured (less what chance adds to it), scaled by a common factor, are drawn again with the bins' own sampling error;
-    the ends are the factors with which the measured ECE is the 97.5th and the 2.5th percentile, the value that with
-    which it is the median. A lower end of 0 means that chance explains what was measured.
+    Errors of the shape that was measured (less what chance adds to it), scaled by a common factor, are drawn again with
+    the bins' own sampling error. The ends are the errors with which the measured ECE is the 97.5th and the 2.5th
+    percentile, the value that with which it is the median. A lower end of 0 means that chance explains what was
+    measured.
     """
     if bins.n < ROWS_MIN:
         return CalibrationError(**asdict(insufficient(f"{bins.n} rows, {ROWS_MIN} wanted", n=bins.n, method=METHOD)))
@@ -129,17 +130,24 @@ def calibration_error(bins: Bins, *, seed: int = 1, draws: int = 1000, level: fl
             value=0.0, n=bins.n, method=METHOD, note="no difference in any bin", plain=0.0, overconfidence=0.0
         )
 
-    shape = _shape(gap, error, share)
-    size = float(share @ np.abs(shape))
+    uneven = _shape(gap, error, share)
+    even = np.where(gap < 0, -1.0, 1.0)
 
-    def percentile(factor: float, probability: float) -> float:
-        found = np.sort(np.abs(factor * shape + noise) @ share)
-        return float(np.interp(probability * (draws - 1), np.arange(draws), found))
+    def error_at(probability: float, shape: Array) -> float:
+        """Error with which the measured one is this percentile."""
+
+        def percentile(size: float) -> float:
+            scale = size / float(share @ np.abs(shape))
+            drawn = np.sort(np.abs(scale * shape + noise) @ share)
+            return float(np.interp(probability * (draws - 1), np.arange(draws), drawn))
+
+        return _solve(percentile, plain)
 
     tail = (1 - level) / 2
-    low, middle, high = (_factor(percentile, plain, each) for each in (1 - tail, 0.5, tail))
-    value = middle * size
-    found = within(value, Interval(min(low * size, value), max(high * size, value)), n=bins.n, method=METHOD)
+    value = error_at(0.5, uneven)
+    # Errors that are even over the bins have the least bias, and so the largest of them fits what was measured.
+    low, high = error_at(1 - tail, uneven), (error_at(tail, uneven) + error_at(tail, even)) / 2
+    found = within(value, Interval(min(low, value), max(high, value)), n=bins.n, method=METHOD)
     return CalibrationError(**asdict(found), plain=plain, overconfidence=-float(share @ gap))
 
 
@@ -156,14 +164,14 @@ def _shape(gap: Array, error: Array, share: Array) -> Array:
     return shape if float(share @ np.abs(shape)) > 0 else gap
 
 
-def _factor(percentile: Callable[[float, float], float], target: float, probability: float) -> float:
-    """Factor with which a percentile is the target; 0 where it is above already without any error."""
-    if percentile(0.0, probability) >= target:
+def _solve(percentile: Callable[[float], float], target: float) -> float:
+    """Error with which a percentile is the target; 0 where it is above already without any error."""
+    if percentile(0.0) >= target:
         return 0.0
-    high = 2.0
-    while percentile(high, probability) < target:
+    high = 2 * target
+    while percentile(high) < target:
         high *= 2
-    return float(optimize.brentq(lambda factor: percentile(factor, probability) - target, 0.0, high, xtol=1e-4))
+    return float(optimize.brentq(lambda size: percentile(size) - target, 0.0, high, xtol=1e-4))
 
 
 def _sums(at: npt.NDArray[np.int64], values: Array) -> Array:
