@@ -253,8 +253,8 @@ def test_binned_calibration_and_the_area() -> None:
         s = generator.random(2000)
         y = (generator.random(2000) < s**2) * 1.0
         found = expected("accuracy", calibrate(s, y, kind="binned"), Scored.of(generator.random(500)))
-        # ∫ s² = 1/3; and of a random pair (density 3s² against 1.5(1 - s²)) the right one is higher in 4/5.
-        held += holds(found, 1 / 3), holds(roc_auc(s[:200], y[:200]), 0.8)
+        # ∫ s² = 1/3; and of a random pair (density 3s² against 1.5(1 - s²)) the right one is higher in 7/8.
+        held += holds(found, 1 / 3), holds(roc_auc(s[:200], y[:200]), 7 / 8)
     assert LOW - 0.015 <= held[0] / runs <= HIGH + 0.015
     assert LOW - 0.015 <= held[1] / runs <= HIGH + 0.015
 
