@@ -13,7 +13,6 @@ import math
 
 import numpy as np
 from scipy import special, stats
-from sklearn.metrics import cohen_kappa_score
 
 from monitor.stats import intervals
 from monitor.stats.confusion import Confusion
@@ -72,8 +71,7 @@ def cohen_kappa(table: Confusion, *, level: float = LEVEL, seed: int = 1) -> Res
     if used.sum() < 2:
         return insufficient("one class only", n=table.n, method=method)
     w, ww = table.w[np.ix_(used, used)], table.ww[np.ix_(used, used)]
-    of, verdict = np.indices(w.shape).reshape(2, -1)
-    value = float(cohen_kappa_score(of, verdict, sample_weight=w.ravel()))
+    value = float(kappa_of(w / w.sum()))
     interval = posterior_interval(w, ww, kappa_of, seed=seed, level=level)
     return within(value, around(value, interval), n=table.n, method=method)
 

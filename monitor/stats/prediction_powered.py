@@ -142,7 +142,8 @@ def prediction_powered_mean(
     """Mean of a score given by people, from few of theirs and many of a judge.
 
     As `prediction_powered_proportion`, for values of any size and both in the same unit; where the judge has another
-    scale, bring it to that of the labels or widen `bounds`. The interval is Student's t.
+    scale, bring it to that of the labels or widen `bounds`. The interval is Student's t; there is none where the labels
+    (less λ times the scores) are all the same.
     """
     return _estimate(strata, bounds=bounds, level=level, proportion=False)
 
@@ -187,7 +188,10 @@ def labels_needed(
     if excess(0.0) <= 0:
         return Result(value=0.0, n=estimate.n, method="normal")
     # The classical estimate needs at most yy / target times the labels.
-    factor = math.exp(optimize.brentq(excess, 0.0, math.log(spread.yy / target) + 1e-9))
+    most = max(0.0, math.log(spread.yy / target)) + 1e-9
+    if excess(most) > 0:
+        return insufficient("not to be reached with λ within these bounds", n=estimate.n, method="normal")
+    factor = math.exp(optimize.brentq(excess, 0.0, most))
     more = math.ceil(estimate.n * (factor - 1) - 1e-6)
     if more > estimate.n_predicted:
         return insufficient(
@@ -302,7 +306,8 @@ def _interval(
             # λ is fitted to the same labels: it takes a degree of freedom, and has an error of its own.
             variance *= degrees / (degrees - 1) * (1 + 1 / degrees)
             degrees -= 1
-        error = math.sqrt(variance) if variance >= 0 else math.nan
+        # Labels that are all the same show no spread to judge by.
+        error = math.sqrt(variance) if variance > 0 else math.nan
         return value, intervals.mean_interval(value, error, 1 + degrees, level=level)
     value = min(max(value, 0.0), 1.0)
     smooth = sum(part.share * part.y_smooth for part in parts)

@@ -126,6 +126,8 @@ def test_too_few_labels_are_said() -> None:
     one = prediction_powered_mean([stratum(np.ones(1), np.ones(1), np.ones(100))])
     assert (one.classical.value, one.classical.low) == (1, None)
     assert labels_needed(few).value is None
+    same = prediction_powered_mean([stratum(np.full(20, 4.0), np.full(20, 4.0), np.full(100, 4.0))])
+    assert (same.value, same.low, same.classical.low) == (4, None, None)
 
 
 def test_values_out_of_range_are_refused() -> None:
