@@ -20,7 +20,8 @@ from monitor.stats.prediction_powered import prediction_powered_mean, prediction
 from monitor.stats.ranking import roc_auc
 from monitor.stats.result import Result
 
-# Three standard errors of a simulated coverage of 95 %: 3 · sqrt(0.95 · 0.05 / 4000) = 0.0103.
+# Three standard errors of a simulated coverage of 95 %: 3 · sqrt(0.95 · 0.05 / 4000) = 0.0103. Where a case has fewer
+# runs, to save time, its band is wider by what 1000 runs allow for.
 RUNS = 4000
 LOW, HIGH = 0.935, 0.965
 
@@ -155,7 +156,7 @@ THREE = np.full((3, 3), 0.05) + np.diag([0.35, 0.15, 0.05])
 )
 def test_kappa(shares: np.ndarray, n: int) -> None:
     truth = float(ag.kappa_of(shares))
-    found = [holds(ag.cohen_kappa(table, seed=seed), truth) for seed, table in enumerate(tables(shares, n, 1000))]
+    found = [holds(ag.cohen_kappa(table, seed=seed), truth) for seed, table in enumerate(tables(shares, n, 800))]
     assert LOW - 0.021 <= np.mean(found) <= HIGH + 0.021
 
 
@@ -180,7 +181,7 @@ def test_scores_of_classes(n: int) -> None:
         "recall": float(THREE[1, 1] / THREE[1].sum()),
     }
     held = dict.fromkeys(truths, 0)
-    runs = 1500
+    runs = 1000
     for table in tables(THREE, n, runs):
         found = classify(table)
         results = {
@@ -195,14 +196,14 @@ def test_scores_of_classes(n: int) -> None:
         for name, result in results.items():
             held[name] += holds(result, truths[name])
     for name, hits in held.items():
-        assert LOW - 0.017 <= hits / runs <= HIGH + 0.017, name
+        assert LOW - 0.021 <= hits / runs <= HIGH + 0.021, name
 
 
 @pytest.mark.parametrize("n", [30, 100, 1000])
 def test_correlations(n: int) -> None:
     generator = np.random.default_rng(4)
     held = {"binary": 0, "normal": 0, "ranks": 0}
-    r, runs = 0.6, 2000
+    r, runs = 0.6, 1000
     x, e = generator.normal(size=(runs, n)), generator.normal(size=(runs, n))
     score = r * x + np.sqrt(1 - r * r) * e
     # A label of 1 where x > 0: correlation r · sqrt(2 / π).
@@ -211,7 +212,7 @@ def test_correlations(n: int) -> None:
         held["binary"] += holds(ag.pearson((one > 0) * 1.0, other), r * np.sqrt(2 / np.pi))
         held["ranks"] += holds(ag.spearman(one, np.exp(other)), 6 / np.pi * np.arcsin(r / 2))
     for name, hits in held.items():
-        assert LOW - 0.015 <= hits / runs <= HIGH + 0.015, name
+        assert LOW - 0.021 <= hits / runs <= HIGH + 0.021, name
 
 
 @pytest.mark.parametrize(("labels", "shift"), [(300, 0.0), (100, 1.0)])
@@ -233,7 +234,7 @@ def test_expected_accuracy_from_confidence(labels: int, shift: float) -> None:
         "f1": float(2 * hit / (2 * hit + alarm + missed)),
         "auc": float((window * right) @ pairs @ (window * (1 - right)) / ((window @ right) * (window @ (1 - right)))),
     }
-    runs, held = 1500, dict.fromkeys(truths, 0)
+    runs, held = 1000, dict.fromkeys(truths, 0)
     for rows, hits_of in ((generator.multinomial(labels, reference, runs), generator.multinomial(500, window, runs)),):
         for count, seen in zip(rows, hits_of, strict=True):
             hits = generator.binomial(count, right)
@@ -251,20 +252,20 @@ def test_expected_accuracy_from_confidence(labels: int, shift: float) -> None:
                 )
                 held[name] += holds(found, truth)
     for name, hits in held.items():
-        assert LOW - 0.017 <= hits / runs <= HIGH + 0.017, name
+        assert LOW - 0.021 <= hits / runs <= HIGH + 0.021, name
 
 
 def test_binned_calibration_and_the_area() -> None:
     generator = np.random.default_rng(6)
-    held, runs = np.zeros(2), 2000
+    held, runs = np.zeros(2), 1000
     for _ in range(runs):
         s = generator.random(2000)
         y = (generator.random(2000) < s**2) * 1.0
         found = expected("accuracy", calibrate(s, y, kind="binned"), Scored.of(generator.random(500)))
         # ∫ s² = 1/3; and of a random pair (density 3s² against 1.5(1 - s²)) the right one is higher in 7/8.
         held += holds(found, 1 / 3), holds(roc_auc(s[:200], y[:200]), 7 / 8)
-    assert LOW - 0.015 <= held[0] / runs <= HIGH + 0.015
-    assert LOW - 0.015 <= held[1] / runs <= HIGH + 0.015
+    assert LOW - 0.021 <= held[0] / runs <= HIGH + 0.021
+    assert LOW - 0.021 <= held[1] / runs <= HIGH + 0.021
 
 
 @pytest.mark.parametrize(("n", "slope"), [(100, 0.9), (300, 0.6), (1000, 0.2), (1000, 1.0)])
@@ -280,10 +281,10 @@ def test_calibration_error(n: int, slope: float) -> None:
     bins = min(10, n // 20)
     at = np.searchsorted(np.quantile(confidence, np.arange(1, bins) / bins), confidence)
     truth = float(np.abs(np.bincount(at, right - confidence)).sum() / len(confidence))
-    runs, held = 1000, 0
+    runs, held = 800, 0
     for seed in range(runs):
         confidence, right = draw(n)
-        found = calibration_error(Bins.of(confidence, (generator.random(n) < right) * 1.0), draws=400, seed=seed)
+        found = calibration_error(Bins.of(confidence, (generator.random(n) < right) * 1.0), draws=300, seed=seed)
         held += holds(found, truth)
     # Of no error at all only the lower end can miss, so it is held in 97.5 % of cases.
     assert LOW - 0.021 <= held / runs <= (0.99 if slope == 1 else HIGH + 0.021)
