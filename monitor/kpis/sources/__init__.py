@@ -7,9 +7,12 @@ from types import MappingProxyType
 from typing import Final
 
 from monitor.kpis.sources.calls import CALLS
+from monitor.kpis.sources.judged import JUDGED, SCORES
 from monitor.kpis.sources.numbered import NUMBERED
 from monitor.kpis.sources.question import Question, Source
 
-SOURCES: Final[Mapping[str, Source]] = MappingProxyType({source.name: source for source in (CALLS, NUMBERED)})
+SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
+    {source.name: source for source in (CALLS, NUMBERED, JUDGED, SCORES)}
+)
 
 __all__ = ["SOURCES", "Question", "Source"]
