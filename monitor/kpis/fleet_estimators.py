@@ -37,22 +37,24 @@ class OverTime:
 
     @property
     def ingredients(self) -> Mapping[str, str]:
-        known = f"{self.reading}_n > 0"
+        mine = f"reading = '{self.reading}'"
         return {
-            f"{self.reading}__n": f"sum({self.reading}_n)",
-            f"{self.reading}__sum_by_part": f"sumMapIf(map(part, toFloat64(assumeNotNull({self.reading}_mean))), {known})",
-            f"{self.reading}__gpus_by_part": f"sumMapIf(map(part, toFloat64(1)), {known})",
+            f"{self.reading}__n": f"countIf({mine})",
+            f"{self.reading}__sum_by_part": f"sumMapIf(map(part, share * held_s), {mine})",
+            f"{self.reading}__time_by_part": f"sumMapIf(map(part, held_s), {mine})",
         }
 
     def estimate(self, row: Row, *, seconds: float) -> Estimate:
         n = int(row[f"{self.reading}__n"])
         if not n:
-            return Estimate(value=None, method=self.method, note=f"none of {row['calls__n']} samples of GPUs tells it")
-        gpus: Mapping[int, float] = row[f"{self.reading}__gpus_by_part"]
+            return Estimate(value=None, method=self.method, note=f"none of {row['calls__n']} readings of GPUs tells it")
+        times: Mapping[int, float] = row[f"{self.reading}__time_by_part"]
         sums: Mapping[int, float] = row[f"{self.reading}__sum_by_part"]
-        parts = sorted(gpus)
-        means = [sums[part] / gpus[part] for part in parts]
-        return _from(batch_ratio(means, [1.0] * len(means), n=n, bounds=(0.0, 1.0)))
+        parts = sorted(times)
+        found = batch_ratio(
+            [sums.get(part, 0.0) for part in parts], [times[part] for part in parts], n=n, bounds=(0.0, 1.0)
+        )
+        return _from(found)
 
 
 @dataclass(frozen=True, kw_only=True)

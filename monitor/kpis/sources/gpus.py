@@ -1,6 +1,6 @@
 """GPUs over time: readings, and energy with the tokens that it bought.
 
-`gpu_time` has one row per sample of a GPU, `gpu_energy` one per stretch between two samples (with its energy) and one per
+`gpu_time` has one row per reading of a GPU, `gpu_energy` one per stretch between two samples (with its energy) and one per
 call on a node that has GPUs here (with its tokens). Both know in which of 32 parts of the window (or step) they lie: `part`.
 
 Energy is the difference of the energy counter where the GPU has one; where it falls the counter began anew, and what it says
@@ -24,6 +24,8 @@ _NODE_DIMENSIONS: Final = ("environment", "region", "node")
 GAP_S: Final = 60
 # A sample this long before or after the window still bounds a stretch that reaches into it.
 _REACH_NS: Final = 300 * 10**9
+# What a single reading stands for at most: after a longer gap nobody knows.
+_HELD_MAX_NS: Final = 600 * 10**9
 
 
 def part_sql(question: Question) -> str:
@@ -35,19 +37,24 @@ def part_sql(question: Question) -> str:
 
 
 def _times(client: Client, question: Question, ingredients: Mapping[str, str]) -> str:
-    """Two steps: each GPU's mean in each part, so that a GPU that is sampled more often does not weigh more."""
+    """Each reading stands for the time since the one before, so that a GPU that is sampled more often weighs no more."""
     condition, _ = where_sql(question.where)
-    keys = "".join(f"{key}, " for key in question.keys)
-    samples = f"""SELECT {", ".join([*question.key_columns, "node AS of_node", "gpu AS of_gpu"])}, {part_sql(question)} AS part,
-        coalesce(busy, engine_active) AS busy_share, parent,
-        memory_used_bytes / nullIf(coalesce(memory_limit_bytes,
-            memory_used_bytes + memory_free_bytes + coalesce(memory_reserved_bytes, 0)), 0) AS memory_share
-        FROM gpu_samples FINAL WHERE {between(question.start_ns, question.end_ns)} AND {condition}"""
-    per_gpu = f"""SELECT {keys}of_node, of_gpu, part, count() AS samples,
-        countIf(isNotNull(busy_share)) AS busy_n, avg(busy_share) AS busy_mean,
-        countIf(isNotNull(memory_share) AND parent = '') AS memory_n, avgIf(memory_share, parent = '') AS memory_mean
-        FROM ({samples}) GROUP BY {keys}of_node, of_gpu, part"""
-    return f"SELECT {select_list(question.keys, ingredients)} FROM ({per_gpu}){group_by(question)}"
+    memory = """memory_used_bytes / nullIf(coalesce(memory_limit_bytes,
+        memory_used_bytes + memory_free_bytes + coalesce(memory_reserved_bytes, 0)), 0)"""
+    readings = " UNION ALL ".join(
+        f"""SELECT timestamp, toUnixTimestamp64Nano(timestamp) AS at, environment, region, node, gpu,
+        '{name}' AS reading, assumeNotNull({share}) AS share FROM gpu_samples FINAL
+        WHERE {between(question.start_ns, question.end_ns)} AND {condition} AND isNotNull({share}) AND {among}"""
+        for name, share, among in (("busy", "coalesce(busy, engine_active)", "1"), ("memory", memory, "parent = ''"))
+    )
+    held = f"""SELECT *, row_number() OVER w AS place, at - lagInFrame(at) OVER w AS since_ns,
+        leadInFrame(at) OVER (PARTITION BY reading, node, gpu ORDER BY at ROWS BETWEEN CURRENT ROW AND 1 FOLLOWING) - at AS next_ns
+        FROM ({readings}) WINDOW w AS (PARTITION BY reading, node, gpu ORDER BY at ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"""
+    # The first stands for as long as the second; an only one for a second.
+    stands = f"if(place > 1, since_ns, if(next_ns > 0, next_ns, {10**9}))"
+    columns = select_list([*question.key_columns, f"{part_sql(question)} AS part", "reading", "share"], {})
+    inner = f"SELECT {columns}, least({stands}, {_HELD_MAX_NS}) / 1e9 AS held_s FROM ({held})"
+    return f"SELECT {select_list(question.keys, ingredients)} FROM ({inner}){group_by(question)}"
 
 
 def _energies(client: Client, question: Question, ingredients: Mapping[str, str]) -> str:
@@ -91,11 +98,11 @@ def stretches_sql(start_ns: int, end_ns: int) -> str:
 
 GPU_TIME: Final = Source(
     name="gpu_time",
-    rows="samples of GPUs (`gpu_samples`), averaged by GPU and 32nd part of the window",
+    rows="readings of GPUs (`gpu_samples`), each for the time since the one before",
     nothing="no GPU was sampled in this window; `monitor gpu` does that",
     dimensions=_GPU_DIMENSIONS,
     where_keys=_GPU_DIMENSIONS,
-    population={"calls__n": "sum(samples)"},
+    population={"calls__n": "count()"},
     build=_times,
 )
 GPU_ENERGY: Final = Source(

@@ -1,0 +1,147 @@
+"""One variant (release, node, arm, …) against another: what `monitor.stats.compare` needs, read from the store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Any, Final, Literal
+
+from monitor.errors import BadInput
+from monitor.kpis.dimensions import Where, check_by, check_where, where_sql
+from monitor.kpis.estimators import Measure, W
+from monitor.kpis.latency_map import measure_of
+from monitor.kpis.sources import Question, Source
+from monitor.kpis.sources.balanced import log_sums
+from monitor.kpis.sources.calls import CALLS
+from monitor.kpis.sources.judged import JUDGED
+from monitor.kpis.window import Window
+from monitor.stats.compare import MARGIN, Arm, Comparison, ShareSums, ValueSums, compare_arms
+from monitor.stats.hot_nodes import LogSums
+from monitor.store import Client
+
+Judged = Literal["labels", "judge"]
+_EVERYTHING: Final[Where] = {}
+_COST: Final = Measure(name="cost", value="cost_usd")
+_WORDS: Final = {"labels": "right_", "judge": "verdict"}
+# Fewer labels than this on a side say less than a judge does.
+_LABELS_MIN: Final = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """A comparison with what it was made from."""
+
+    dimension: str
+    a: Arm
+    b: Arm
+    latency: str
+    judged_by: Judged
+    start: datetime
+    end: datetime
+    found: Comparison
+
+
+def compare(
+    client: Client,
+    window: Window,
+    dimension: str,
+    a: str,
+    b: str,
+    *,
+    margin: float = MARGIN,
+    latency: str = "e2e",
+    where: Where = _EVERYTHING,
+) -> Compared:
+    """Is `b` as good as `a`, and is it faster or cheaper?
+
+    Parameters
+    ----------
+    client : Client
+    window : Window
+        Of the calls' begin.
+    dimension : str
+        What tells the two apart, such as `variant`.
+    a, b : str
+        Its values: the accepted one, and the candidate.
+    margin : float
+        Loss in the share of right answers that is accepted; 0.02 is two points.
+    latency : str
+        Which one: `e2e`, `ttft`, `tpot`, …
+    where : mapping
+        Filter for both.
+
+    Returns
+    -------
+    Compared
+        Quality is by people's labels and ground truth if both sides have 30 of them, else by judges' verdicts if those are
+        more. Cost is what emitters reported (`cost_usd`), for each call. All are of calls as they came: where the two do
+        not serve the same mix of questions, so much of a difference may be the mix.
+
+    Raises
+    ------
+    BadInput
+        If the dimension, a filter or the margin does not fit, or a and b are the same.
+    """
+    (name,) = check_by([dimension])
+    if a == b:
+        raise BadInput(f"{dimension} `{a}` cannot be compared with itself; give two values")
+    if not 0 < margin < 1:
+        raise BadInput(f"the margin is a share between 0 and 1, such as 0.02 for two points, not {margin:g}")
+    measure = measure_of(latency)
+    filtered = {**check_where(where), **check_where({name: (a, b)})}
+    question = Question(start_ns=window.start_ns, end_ns=window.end_ns, by=(name,), where=filtered, groups_max=2)
+    calls = _read(client, question, CALLS, {**log_sums("wait", measure.value, measure.among), **_value_sums()})
+    judged = _read(client, question, JUDGED, {**_share_sums("labels"), **_share_sums("judge")})
+    by = _by_whom(judged, a, b)
+    first, second = (_arm(each, calls.get(each, {}), judged.get(each, {}), by) for each in (a, b))
+    found = compare_arms(first, second, margin=margin)
+    if by == "judge" and found.quality != "insufficient":
+        told = replace(found.quality_difference, note="by judges' verdicts; there are too few labels")
+        found = replace(found, quality_difference=told)
+    return Compared(
+        dimension=dimension,
+        a=first,
+        b=second,
+        latency=latency,
+        judged_by=by,
+        start=window.start,
+        end=window.end,
+        found=found,
+    )
+
+
+def _read(
+    client: Client, question: Question, source: Source, ingredients: Mapping[str, str]
+) -> dict[str, dict[str, Any]]:
+    sql = source.build(client, question, ingredients)
+    _, parameters = where_sql(question.where)
+    return {str(row["g0"]): dict(row) for row in client.query(sql, parameters=parameters).named_results()}
+
+
+def _value_sums() -> dict[str, str]:
+    return {key: sql for key, sql in _COST.sums.items() if key.removeprefix("cost__") in ValueSums.__dataclass_fields__}
+
+
+def _share_sums(by: Judged) -> dict[str, str]:
+    verdict = _WORDS[by]
+    known, right = f"isNotNull({verdict})", f"(isNotNull({verdict}) AND {verdict} >= 0.5)"
+    return {
+        f"{by}_n": f"countIf({known})",
+        f"{by}_w": f"sumIf({W}, {known})",
+        f"{by}_ww": f"sumIf({W} * {W}, {known})",
+        f"{by}_hits": f"sumIf({W}, {right})",
+        f"{by}_hits_ww": f"sumIf({W} * {W}, {right})",
+    }
+
+
+def _by_whom(judged: Mapping[str, Mapping[str, Any]], a: str, b: str) -> Judged:
+    fewest = {by: min(int(judged.get(each, {}).get(f"{by}_n", 0)) for each in (a, b)) for by in _WORDS}
+    return "judge" if fewest["labels"] < _LABELS_MIN and fewest["judge"] > fewest["labels"] else "labels"
+
+
+def _arm(name: str, calls: Mapping[str, Any], judged: Mapping[str, Any], by: Judged) -> Arm:
+    quality = {key: judged.get(f"{by}_{key}", 0) for key in ShareSums.__dataclass_fields__}
+    wait = {key: calls.get(f"wait_{key}", 0) for key in LogSums.__dataclass_fields__}
+    cost = {key: calls.get(f"cost__{key}", 0) for key in ValueSums.__dataclass_fields__}
+    return Arm(name=name, quality=ShareSums(**quality), latency=LogSums(**wait), cost=ValueSums(**cost))

@@ -1,0 +1,144 @@
+"""Heat map, places and variants against numpy and scipy, from the same calls."""
+
+from __future__ import annotations
+
+import json
+import math
+from datetime import timedelta
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from monitor.errors import BadInput
+from monitor.kpis.compare import compare
+from monitor.kpis.compare_render import to_json, to_table
+from monitor.kpis.latency_map import compare_places, latency_heatmap, slowest
+from monitor.stats.hot_nodes import LogSums
+from monitor.stats.places import differences
+from monitor.store import Client
+from tests.kpis.rows import START, WINDOW, random_calls, store
+
+
+def test_heat_map_counts_every_call_once(store_client: Client) -> None:
+    calls = random_calls(700, seed=51, weights=(1.0, 5.0))
+    calls.loc[3, "ttft_s"] = 0.0
+    calls.loc[3, "error_type"] = ""
+    store(store_client, calls)
+    frame = latency_heatmap(store_client, "ttft", window=WINDOW, step_s=600, where={"model": "qwen"})
+    mine = calls[(calls["model"] == "qwen") & (calls["error_type"] == "") & calls["ttft_s"].notna()]
+    assert frame["n"].sum() == len(mine)
+    assert frame["calls"].sum() == pytest.approx(mine["sample_weight"].sum())
+    for cell in frame.itertuples():
+        inside = (mine["timestamp"] >= cell.time) & (mine["timestamp"] < cell.time + timedelta(minutes=10))
+        x = mine.loc[inside, "ttft_s"]
+        assert cell.n == ((x == 0).sum() if cell.high_s == 0 else ((x >= cell.low_s) & (x < cell.high_s)).sum())
+    filled = frame[frame["high_s"] > 0]
+    assert np.allclose(filled["high_s"] / filled["low_s"], 2**0.25)
+    assert latency_heatmap(store_client, "e2e", window=WINDOW, step_s=60, where={"model": "none"}).empty
+
+
+def test_what_a_heat_map_refuses(store_client: Client) -> None:
+    with pytest.raises(BadInput, match="there is no latency `ttf`; did you mean `ttft`"):
+        latency_heatmap(store_client, "ttf", window=WINDOW, step_s=60)
+    with pytest.raises(BadInput, match="too many"):
+        latency_heatmap(store_client, window=WINDOW, step_s=0.01)
+
+
+def test_places_by_welch_and_benjamini_hochberg(store_client: Client) -> None:
+    calls = random_calls(900, seed=52)
+    calls.loc[calls["node"] == "gpu-3", "ttft_s"] *= 1.6
+    store(store_client, calls)
+    found = compare_places(store_client, "ttft", window=WINDOW)
+    known = calls[(calls["error_type"] == "") & (calls["ttft_s"] > 0)]
+    p_values = {}
+    for each in found.differences:
+        mine, others = (
+            np.log(known.loc[same, "ttft_s"]) for same in (known["node"] == each.place, known["node"] != each.place)
+        )
+        test = stats.ttest_ind(mine, others, equal_var=False)
+        p_values[each.place] = test.pvalue
+        assert each.n == len(mine)
+        assert each.ratio == pytest.approx(math.exp(mine.mean() - others.mean()))
+        ends = test.confidence_interval(0.95)
+        assert (each.low, each.high) == pytest.approx((math.exp(ends.low), math.exp(ends.high)))
+    adjusted = dict(zip(p_values, stats.false_discovery_control(list(p_values.values())), strict=True))
+    assert {each.place: each.q_value for each in found.differences} == pytest.approx(adjusted)
+    assert found.differences[0].place == "gpu-3"
+    assert "gpu-3" in slowest(found)
+    assert "insufficient" in compare_places(store_client, window=WINDOW, dimension="region").note
+
+
+def test_false_discoveries_are_as_rare_as_said() -> None:
+    """Twenty places, four of them slower: among those called different at most one in twenty is not."""
+    g = np.random.default_rng(53)
+    shares, missed = [], 0
+    for _ in range(300):
+        places = {}
+        for i in range(20):
+            x = g.normal(0.4 if i < 4 else 0.0, 0.6, 60)
+            places[str(i)] = LogSums(n=60, w=60, ww=60, wx=float(x.sum()), wxx=float((x**2).sum()))
+        called = [each for each in differences(places) if each.different and each.ratio > 1]
+        false = sum(int(each.place) >= 4 for each in called)
+        shares.append(false / max(1, len(called)))
+        missed += 4 - (len(called) - false)
+    assert np.mean(shares) <= 0.06
+    assert missed / 1200 < 0.2
+
+
+@pytest.fixture
+def variants(store_client: Client) -> pd.DataFrame:
+    """fp8 is a third faster and cheaper, and right as often; int4 is cheaper still, and often wrong."""
+    g = np.random.default_rng(54)
+    calls = random_calls(3600, seed=55)
+    calls["variant"] = g.choice(["fp16", "fp8", "int4"], len(calls))
+    speed = calls["variant"].map({"fp16": 1.0, "fp8": 0.67, "int4": 0.6})
+    calls["duration_s"] *= speed
+    calls["cost_usd"] = g.gamma(8, 0.001, len(calls)) * speed
+    calls["right"] = g.random(len(calls)) < calls["variant"].map({"fp16": 0.95, "fp8": 0.955, "int4": 0.8})
+    store(store_client, calls.drop(columns=["right"]))
+    rows = [
+        [call.timestamp, call.trace_id, "correct", "yes" if call.right else "no", "human"]
+        for call in calls.itertuples()
+    ]
+    store_client.insert("evaluations", rows, column_names=["timestamp", "trace_id", "name", "label", "source"])
+    return calls
+
+
+def test_a_variant_that_is_as_good_and_faster(store_client: Client, variants: pd.DataFrame) -> None:
+    found = compare(store_client, WINDOW, "variant", "fp16", "fp8")
+    a, b = (variants[variants["variant"] == name] for name in ("fp16", "fp8"))
+    assert found.found.verdict == "non-inferior and faster and cheaper"
+    assert found.judged_by == "labels"
+    assert found.found.quality_difference.value == pytest.approx(b["right"].mean() - a["right"].mean())
+    assert found.found.quality_difference.n == len(a) + len(b)
+    whole = [x[(x["error_type"] == "") & ~x["cancelled"] & (x["duration_s"] > 0)]["duration_s"] for x in (a, b)]
+    assert found.found.latency_ratio.value == pytest.approx(stats.gmean(whole[1]) / stats.gmean(whole[0]))
+    assert found.found.cost_ratio.value == pytest.approx(b["cost_usd"].mean() / a["cost_usd"].mean())
+    record: dict[str, Any] = json.loads(to_json(found))
+    assert record["verdict"] == found.found.verdict
+    assert record["latency_ratio"]["value"] == found.found.latency_ratio.value
+    assert to_table(found).row_count == 3
+
+
+def test_other_verdicts(store_client: Client, variants: pd.DataFrame) -> None:
+    assert compare(store_client, WINDOW, "variant", "fp16", "int4").found.quality == "inferior"
+    strict = compare(store_client, WINDOW, "variant", "fp16", "fp8", margin=0.001).found
+    assert strict.verdict.startswith("inconclusive: needs about")
+    nothing = compare(store_client, WINDOW, "variant", "fp16", "none").found
+    assert nothing.verdict.startswith("insufficient: each side needs 10 judged calls")
+    for wrong in ({"b": "fp16"}, {"margin": 2.0}, {"dimension": "wariant"}):
+        with pytest.raises(BadInput):
+            compare(store_client, WINDOW, **{"dimension": "variant", "a": "fp16", "b": "fp8", **wrong})
+
+
+def test_judges_stand_in_where_there_are_few_labels(store_client: Client) -> None:
+    calls = random_calls(400, seed=56)
+    store(store_client, calls)
+    rows = [[START, trace, "correct", 1.0, "judge"] for trace in calls["trace_id"]]
+    store_client.insert("evaluations", rows, column_names=["timestamp", "trace_id", "name", "score", "source"])
+    found = compare(store_client, WINDOW, "model", "llama", "qwen")
+    assert found.judged_by == "judge"
+    assert "judges' verdicts" in found.found.quality_difference.note
