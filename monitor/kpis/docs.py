@@ -33,7 +33,8 @@ Made from the registry by `python -m monitor.kpis.docs`; change the registry, no
   cut short (`tpot`, `e2e`, `decode`). A latency that nobody reported is unknown, never 0.
 - Unknown is not zero: a total over calls of which none said how much has no value. A window without calls counts 0.
 
-Every KPI can be split (`--by`) by up to {BY_MAX} of, and filtered (`--where key=value`, `key=a,b` for any of them) on,
+KPIs can be split (`--by`) by up to {BY_MAX} of, and filtered (`--where key=value`, `key=a,b` for any of them) on (a source
+that has fewer says so below),
 {", ".join(f"`{name}`" for name in DIMENSIONS)}, and also filtered on {", ".join(f"`{name}`" for name in IDS)}.
 """
 
@@ -55,9 +56,20 @@ def _family(family: str, kpis: list[Kpi]) -> str:
         for kpi in kpis
     ]
     sources = dict.fromkeys(kpi.source for kpi in kpis)
-    notes = [f"- Source `{name}`: {SOURCES[name].rows}." for name in sources]
+    notes = [f"- Source `{name}`: {SOURCES[name].rows}.{_split(name)}" for name in sources]
     notes += [f"- Interval `{method}`: {sentence}." for method, sentence in _intervals(kpis)]
     return "\n".join([f"## `{family}.`", "", *rows, "", *notes, ""])
+
+
+def _split(source: str) -> str:
+    """By what it can be split, where that is not everything."""
+    dimensions = SOURCES[source].dimensions
+    if dimensions == DIMENSIONS:
+        return ""
+    left_out = [f"`{name}`" for name in DIMENSIONS if name not in dimensions]
+    if len(left_out) < len(dimensions):
+        return f" Not by {', '.join(left_out)}."
+    return f" By {', '.join(f'`{name}`' for name in dimensions)} alone."
 
 
 def _intervals(kpis: Iterable[Kpi]) -> list[tuple[str, str]]:

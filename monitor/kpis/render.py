@@ -13,6 +13,8 @@ from monitor.kpis.kpi import KpiValue
 
 _NONE = "–"
 _DIGITS = 4
+# Whole numbers of what the KPI's name says already.
+_COUNTED = ("call", "token", "user", "session", "node", "label")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,9 +98,9 @@ def _scale(value: KpiValue) -> _Scale:
                 return _Scale(factor=factor, decimals=_decimals(size * factor), suffix=suffix)
     if value.unit == "1":
         return _Scale(factor=100.0, decimals=_decimals(size * 100), suffix=" %")
-    suffix = "" if value.unit in ("call", "token") else f" {value.unit}"
+    suffix = "" if value.unit in _COUNTED else f" {value.unit}"
     ends = [end for end in (value.value, value.low, value.high) if end is not None]
-    whole = value.unit in ("call", "token") and (size >= 10 ** (_DIGITS - 1) or all(end == int(end) for end in ends))
+    whole = value.unit in _COUNTED and (size >= 10 ** (_DIGITS - 1) or all(end == int(end) for end in ends))
     return _Scale(factor=1.0, decimals=0 if whole else _decimals(size), suffix=suffix)
 
 
