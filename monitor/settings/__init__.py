@@ -6,6 +6,7 @@ right one. Secrets are given as `${ENV_NAME}` or as a `…_file`, are kept in `S
 
 from monitor.settings.collectors import CollectorSettings, GpuSettings, ModelSettings, PrivacySettings
 from monitor.settings.load import load_settings
+from monitor.settings.objectives import ObjectiveSettings
 from monitor.settings.section import Section
 from monitor.settings.store import RetentionSettings, StoreSettings
 from monitor.settings.tree import Settings
@@ -14,6 +15,7 @@ __all__ = [
     "CollectorSettings",
     "GpuSettings",
     "ModelSettings",
+    "ObjectiveSettings",
     "PrivacySettings",
     "RetentionSettings",
     "Section",

@@ -15,6 +15,7 @@ from pydantic_settings import SettingsError
 
 from monitor.errors import ConfigError
 from monitor.settings.collectors import CollectorSettings
+from monitor.settings.objectives import period_days
 from monitor.settings.section import Section
 from monitor.settings.tree import Settings
 
@@ -165,7 +166,8 @@ def _explain(error: ValidationError, where: str) -> str:
     variable = "MONITOR_" + "__".join(str(part).upper() for part in first["loc"][:2])
     if variable in os.environ:  # it lies over the file, so it is what was read
         where = f"the environment variable {variable}"
-    return f"{where}: `{key}`: {first['msg'][:1].lower()}{first['msg'][1:]}"
+    said = first["msg"].removeprefix("Value error, ")
+    return f"{where}: `{key}`: {said[:1].lower()}{said[1:]}"
 
 
 def _not_json() -> str | None:
@@ -200,6 +202,12 @@ def _check_together(settings: Settings, where: str) -> None:
             f"{where}: `collectors.page_tokens` is set, but `collectors.tokens` is not, so that nobody needs a token;"
             " set `tokens` too"
         )
+    for index, objective in enumerate(settings.objectives):
+        if period_days(objective.period) > settings.retention.facts_days:
+            raise ConfigError(
+                f"{where}: `objectives[{index}].period` is {objective.period}, and calls are kept for"
+                f" {settings.retention.facts_days} days; shorten it, or raise `retention.facts_days`"
+            )
     _check_cluster(settings, where)
     loopback = settings.collectors.host in ("127.0.0.1", "::1", "localhost")
     if not loopback and not settings.collectors.tokens:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from monitor.settings.collectors import CollectorSettings, GpuSettings, ModelSettings, PrivacySettings
+from monitor.settings.objectives import ObjectiveSettings, refuse_twins
 from monitor.settings.store import RetentionSettings, StoreSettings
 
 DEFAULT_DATA = Path("monitor-data")
@@ -26,8 +27,17 @@ class Settings(BaseSettings):
     collectors: CollectorSettings = Field(default_factory=lambda: CollectorSettings())
     gpu: GpuSettings = Field(default_factory=lambda: GpuSettings())
     models: ModelSettings = Field(default_factory=lambda: ModelSettings())
+    objectives: list[ObjectiveSettings] = Field(
+        [],
+        description="What the service promises its users, as shares of calls; see docs/objectives.md. Empty: nothing.",
+    )
     privacy: PrivacySettings = Field(default_factory=lambda: PrivacySettings())
     retention: RetentionSettings = Field(default_factory=lambda: RetentionSettings())
+
+    @field_validator("objectives")
+    @classmethod
+    def _no_twins(cls, value: list[ObjectiveSettings]) -> list[ObjectiveSettings]:
+        return refuse_twins(value)
 
     @classmethod
     def settings_customise_sources(

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from monitor.kpis.families import latency, traffic
+from monitor.kpis.families import latency, safety, traffic
 from monitor.kpis.families.dynamic import Dynamic
+from monitor.kpis.families.objective import OBJECTIVES
 from monitor.kpis.kpi import Kpi
 
-DECLARED: Final[tuple[Kpi, ...]] = (*traffic.KPIS, *latency.KPIS)
-DYNAMIC: Final[tuple[Dynamic, ...]] = ()
+DECLARED: Final[tuple[Kpi, ...]] = (*traffic.KPIS, *latency.KPIS, *safety.KPIS)
+DYNAMIC: Final[tuple[Dynamic, ...]] = (OBJECTIVES,)
 
 __all__ = ["DECLARED", "DYNAMIC", "Dynamic"]
