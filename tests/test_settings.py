@@ -11,7 +11,9 @@ import yaml
 from pydantic import SecretStr
 
 from monitor.errors import ConfigError
-from monitor.settings import Section, Settings, load_settings
+from monitor.kpis import DIMENSIONS
+from monitor.settings import ObjectiveSettings, Section, Settings, load_settings
+from monitor.settings.objectives import WHERE_KEYS
 
 EXAMPLE = Path(__file__).parents[1] / "monitor.example.yaml"
 
@@ -64,6 +66,20 @@ def test_the_examples_of_secrets_work(tmp_path: Path, monkeypatch: pytest.Monkey
     assert settings.privacy.salt.get_secret_value() == "secret of USER_ID_SALT"
 
 
+def test_the_examples_of_objectives_work(tmp_path: Path) -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    shown = text[text.index("# objectives:\n#   - ") : text.index("\nobjectives: []")]
+    objectives = load_settings(write(tmp_path, re.sub("^# ", "", shown, flags=re.MULTILINE))).objectives
+    assert {objective.kind for objective in objectives} == {"latency", "error", "accuracy", "safety", "cost"}
+    comments = " ".join(re.sub(r"^\s*#", "", text, flags=re.MULTILINE).split())
+    for key, field in ObjectiveSettings.model_fields.items():
+        assert f"{key}: {field.description} " in comments, f"the example says something else of {key}"
+
+
+def test_objectives_filter_on_the_dimensions_of_calls() -> None:
+    assert WHERE_KEYS == DIMENSIONS
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -82,6 +98,36 @@ def test_the_examples_of_secrets_work(tmp_path: Path, monkeypatch: pytest.Monkey
         ("collectors: {host: 0.0.0.0}", r"anybody; set `collectors\.tokens`"),
         ("collectors: {host: 0.0.0.0, tokens: [t]}", r"let anybody read the store; set `store\.clickhouse_user`"),
         ("collectors: {tokens: ['']}", "holds an empty token"),
+        ("objectives: [{nam: a}]", r"unknown key `objectives\[0\]\.nam`; did you mean `name`\?"),
+        ("objectives: [{name: a, kind: error}]", r"`objectives\.0\.target`: field required"),
+        ("objectives: [{name: A b, kind: error, target: 0.9}]", "'A b' must be small letters"),
+        ("objectives: [{name: goodput-2, kind: error, target: 0.9}]", "would be taken for the KPI `objective.goodput`"),
+        ("objectives: [{name: a, kind: speed, target: 0.9}]", "input should be 'latency', 'error'"),
+        ("objectives: [{name: a, kind: error, target: 99.9}]", r"99\.9 is no share; write 0\.999 for 99\.9 %"),
+        ("objectives: [{name: a, kind: error, target: 1}]", "no budget for a single error"),
+        ("objectives: [{name: a, kind: error, target: 0}]", "between 0 and 1"),
+        ("objectives: [{name: a, kind: error, target: .nan}]", "between 0 and 1"),
+        ("objectives: [{name: a, kind: error, target: 0.9, period: 12h}]", "whole days or weeks, such as 7d"),
+        (
+            "objectives: [{name: a, kind: error, target: 0.9, period: 60d}]\nretention: {facts_days: 30}",
+            "kept for 30 days",
+        ),
+        ("objectives: [{name: a, kind: error, target: 0.9, where: {modle: x}}]", r"`modle`; did you mean `model`\?"),
+        ("objectives: [{name: a, kind: error, target: 0.9, where: {model: []}}]", "at least 1 item"),
+        ("objectives: [{name: a, kind: error, target: 0.9, where: {stream: maybe}}]", "stream is true, false or empty"),
+        ("objectives: [{name: a, kind: error, target: 0.9, threshold_s: 1}]", "has no use for `threshold_s`"),
+        ("objectives: [{name: a, kind: latency, target: 0.9, latency: ttft}]", "latency needs `threshold_s`"),
+        (
+            "objectives: [{name: a, kind: latency, target: 0.9, latency: ttft, threshold_s: 0}]",
+            "which no call can keep",
+        ),
+        ("objectives: [{name: a, kind: cost, target: 0.9, ceiling_usd: .inf}]", "which no call can keep"),
+        ("objectives: [{name: a, kind: accuracy, target: 0.9, evaluation: correct}]", "needs `labels` or `score_from`"),
+        ("objectives: [{name: a, kind: accuracy, target: 0.9, evaluation: c, labels: [yes]}]", "put labels in quotes"),
+        (
+            "objectives: [{name: a, kind: error, target: 0.9}, {name: a, kind: safety, target: 0.9}]",
+            "two objectives have the name `a`",
+        ),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, said: str) -> None:

@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 
 import grpc
 from starlette.types import ASGIApp
@@ -23,9 +24,10 @@ from monitor.serve.dashboard import start_dashboard, stop_dashboard, wait_until_
 from monitor.serve.gpu import start_gpu_collector
 from monitor.serve.heartbeat import Heartbeat
 from monitor.serve.http import Limits, http_server, read_tls
+from monitor.serve.objectives import store_objectives
 from monitor.serve.ports import address, bind, free_port, port_of
 from monitor.settings import Settings
-from monitor.store.client import server_address
+from monitor.store.client import Client, server_address
 from monitor.store.endpoint import QueryLimits, build_app
 from monitor.store.owner import Claim
 from monitor.store.prepare import back_fill_store
@@ -100,7 +102,7 @@ async def _start(settings: Settings, stack: contextlib.AsyncExitStack, *, dashbo
         child = start_dashboard(reading, host=host, port=port, log=log)
         stack.callback(stop_dashboard, child)
 
-    heartbeat = await open_store(settings, stack)
+    heartbeat = await open_store(settings, stack, on_open=partial(store_objectives, settings))
     if endpoint_socket is not None:
         await stack.enter_async_context(http_server(embedded_endpoint(settings), endpoint_socket))
 
@@ -111,9 +113,11 @@ async def _start(settings: Settings, stack: contextlib.AsyncExitStack, *, dashbo
     return {name: addresses[name] for name in ("grpc", "http", "clickhouse", "dashboard") if name in addresses}
 
 
-async def open_store(settings: Settings, stack: contextlib.AsyncExitStack) -> Heartbeat:
+async def open_store(
+    settings: Settings, stack: contextlib.AsyncExitStack, *, on_open: Callable[[Client], None] | None = None
+) -> Heartbeat:
     """The store, brought up to date, or looked for until it answers."""
-    heartbeat = Heartbeat(settings)
+    heartbeat = Heartbeat(settings, on_open=on_open)
     # One handle stays open from here to the end, so that the embedded engine is not closed and opened in between.
     stack.callback(heartbeat.close)
     await heartbeat.start()

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,9 +16,13 @@ from scipy import stats
 
 from monitor.errors import BadInput
 from monitor.kpis import KpiValue, Window, evaluate, series
-from monitor.settings import ObjectiveSettings
+from monitor.serve.objectives import store_objectives
+from monitor.serve.up import open_store
+from monitor.settings import ObjectiveSettings, Settings
 from monitor.stats import intervals as iv
 from monitor.store import Client
+from monitor.store.changes import changes_between, record_change
+from monitor.store.client import connect
 from monitor.store.objectives import read_objectives, write_objectives
 from tests.kpis.rows import START, WINDOW, random_calls, store
 
@@ -90,7 +97,7 @@ def known_of(calls: pd.DataFrame, said: pd.DataFrame) -> pd.DataFrame:
     """What an attentive reader with a pencil would note of each call."""
     calls = calls.copy()
     rank = {"ground_truth": 2, "human": 1}
-    by_span = {span: rows for span, rows in said.groupby("span_id")}
+    by_span = dict(iter(said.groupby("span_id")))
     right, helpful, moderated, flagged, blocked = [], [], [], [], []
     for span in calls["span_id"]:
         rows = by_span.get(span, said.iloc[:0])
@@ -169,9 +176,10 @@ def by_name(values: list[KpiValue]) -> dict[str, KpiValue]:
     return {value.name: value for value in values}
 
 
-def same(found: KpiValue, value: float, low: float, high: float, n: int) -> None:
+def same(found: KpiValue, value: float | None, low: float | None, high: float | None, n: int) -> None:
     assert found.n == n, found.name
-    assert (found.value, found.low, found.high) == pytest.approx((value, low, high), rel=1e-9), found.name
+    got = [found.value, found.low, found.high]
+    assert got == [x if x is None else pytest.approx(x, rel=1e-9) for x in (value, low, high)], found.name
 
 
 @pytest.mark.parametrize("weights", [(1.0,), (1.0, 2.0, 5.5)], ids=["plain", "weighted"])
@@ -217,7 +225,6 @@ def test_groups_and_filters(store_client: Client) -> None:
     values = evaluate(store_client, ["objective"], window=WINDOW, by=["node", "model"])
     for (node, model), rows in calls.groupby(["node", "model"]):
         mine = by_name([value for value in values if value.group == {"node": node, "model": model}])
-        alone = by_name(evaluate(store_client, ["objective"], window=WINDOW, where={"node": node, "model": model}))
         for objective in OBJECTIVES:
             name = f"objective.{objective['name']}.attainment"
             verdicts = [outcome(call, objective) for call in rows.itertuples()]
@@ -226,8 +233,12 @@ def test_groups_and_filters(store_client: Client) -> None:
                 assert mine[name].note == f"it is about none of these {len(rows)} calls"
                 continue
             same(mine[name], *share(rows, verdicts))
-            same(alone[name], *share(rows, verdicts))
         same(mine["objective.goodput"], *share(rows, [good(call) for call in rows.itertuples()]))
+    alone = evaluate(store_client, ["objective"], window=WINDOW, where={"node": "gpu-1", "model": "qwen"})
+    mine = by_name([value for value in values if value.group == {"node": "gpu-1", "model": "qwen"}])
+    for value in alone:
+        if not value.name.endswith("_per_gpu_hour"):
+            same(value, *(getattr(mine[value.name], part) for part in ("value", "low", "high", "n")))
 
 
 def plain_calls(seconds: list[float], **columns: Any) -> pd.DataFrame:
@@ -304,7 +315,7 @@ def test_no_objectives(store_client: Client) -> None:
     for value in values:
         assert value.value is None
         assert "set one under `objectives` in monitor.yaml" in value.note
-    with pytest.raises(BadInput, match="there is no KPI `objective.up.attainment`"):
+    with pytest.raises(BadInput, match=r"there is no KPI `objective\.up\.attainment`"):
         evaluate(store_client, ["objective.up.attainment"], window=WINDOW)
 
 
@@ -330,9 +341,22 @@ def test_a_changed_objective_judges_from_then_on(store_client: Client) -> None:
     assert versions[1].end_ns is None
 
 
-def test_changes_are_recorded_once(store_client: Client) -> None:
-    from monitor.store.changes import changes_between
+def test_the_service_stores_what_is_configured(pipeline_url: str) -> None:
+    settings = Settings(store={"url": pipeline_url}, objectives=[{"name": "up", "kind": "error", "target": 0.9}])
 
+    async def start() -> None:
+        async with contextlib.AsyncExitStack() as stack:
+            await open_store(settings, stack, on_open=partial(store_objectives, settings))
+
+    for _ in range(2):
+        asyncio.run(start())
+    client = connect(pipeline_url)
+    assert [versions[-1].objective.target for versions in read_objectives(client).values()] == [0.9]
+    assert client.command("SELECT count() FROM changes") == 1
+    client.close()
+
+
+def test_changes_are_recorded_once(store_client: Client) -> None:
     up = {"name": "up", "kind": "error", "target": 0.99, "where": {"service": "chat"}}
     for now in (START, START + timedelta(minutes=1)):
         configure(store_client, [up], now=now)
@@ -344,6 +368,39 @@ def test_changes_are_recorded_once(store_client: Client) -> None:
     ]
     assert found[0].where == {"service": ["chat"]}
     assert found[0].source == "monitor.yaml"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"kind": "depoly"}, "no kind of change `depoly`; it is one of deploy, price, config"),
+        ({"title": " "}, "a change needs a title"),
+        ({"timestamp": datetime(2026, 3, 1)}, "has no time zone"),
+    ],
+)
+def test_changes_that_are_none(store_client: Client, options: dict[str, Any], said: str) -> None:
+    with pytest.raises(BadInput, match=said):
+        record_change(store_client, **{"timestamp": START, "kind": "deploy", "title": "v2", **options})
+
+
+def test_a_change_that_is_reported_again_is_one(store_client: Client) -> None:
+    for link in ("", "https://example.org/2"):
+        record_change(
+            store_client,
+            timestamp=START,
+            kind="deploy",
+            title="v2",
+            author="ann",
+            link=link,
+            where={"service": ["chat"], "model": ["a", "b"]},
+        )
+    (change,) = changes_between(store_client, START, START + timedelta(microseconds=1))
+    assert (change.author, change.link, change.where) == (
+        "ann",
+        "https://example.org/2",
+        {"service": ["chat"], "model": ["a", "b"]},
+    )
+    assert changes_between(store_client, START - timedelta(hours=1), START) == []
 
 
 def test_text_of_objectives_reaches_the_store_as_it_is(store_client: Client) -> None:
