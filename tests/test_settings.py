@@ -76,6 +76,13 @@ def test_the_examples_of_objectives_work(tmp_path: Path) -> None:
         assert f"{key}: {field.description} " in comments, f"the example says something else of {key}"
 
 
+def test_the_page_on_objectives_shows_what_works(tmp_path: Path) -> None:
+    page = (EXAMPLE.parent / "docs" / "objectives.md").read_text(encoding="utf-8")
+    found = re.search(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    assert found is not None
+    assert len(load_settings(write(tmp_path, found[1])).objectives) == 6
+
+
 def test_objectives_filter_on_the_dimensions_of_calls() -> None:
     assert WHERE_KEYS == DIMENSIONS
 

@@ -149,7 +149,12 @@ _EXAMPLE: Final[Mapping[str, Sequence[Version]]] = {
 
 
 def _examples() -> list[Kpi]:
-    words = ("ttft of at most 0.5 s", "it keeps to the objective"), ("0.99", "target"), ("30d", "the period")
+    words = (
+        ("ttft of at most 0.5 s", "it keeps to the objective"),
+        ("0.99", "target"),
+        ("the 30d", "the period"),
+        ("30d", "the period"),
+    )
     examples = []
     for kpi in [*_of_objective(_EXAMPLE["example"]), *_goodput(goodput_of(_EXAMPLE))]:
         meaning, formula = kpi.meaning, kpi.formula
