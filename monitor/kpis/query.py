@@ -13,6 +13,7 @@ from monitor.kpis import quantiles, rolling
 from monitor.kpis.dimensions import Where, check_by, check_where, where_sql
 from monitor.kpis.estimators import Estimate, Measure, Quantile
 from monitor.kpis.kpi import Kpi, KpiValue
+from monitor.kpis.objective_counts import counted_select
 from monitor.kpis.registry import known, resolve
 from monitor.kpis.sources import SOURCES, Question, Source
 from monitor.kpis.window import Window
@@ -195,6 +196,8 @@ def _answer(client: Client, source: Source, kpis: list[Kpi], question: Question,
     ingredients = dict(source.population)
     for kpi in kpis:
         ingredients |= kpi.estimator.ingredients
+    if not asked and (counted := counted_select(client, source, question, ingredients)) is not None:
+        return _rows(client, counted, question)
     columns = [*ingredients, *_aliased(quantiles.array_columns(asked, intervals=intervals))]
     inner = source.build(client, question, ingredients | quantiles.array_ingredients(asked))
     rows = _rows(client, f"SELECT {_list(question.keys, columns)} FROM ({inner})", question)

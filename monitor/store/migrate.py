@@ -214,6 +214,7 @@ def apply_retention(
         "engagement_events": ("timestamp", facts_days),
         "gpu_samples": ("timestamp", facts_days),
         "changes": ("timestamp", facts_days),
+        "objective_counts": ("period", facts_days),
     }
     for name, (column, days) in wanted.items():
         if name in leave:

@@ -39,6 +39,8 @@ TABLES = {
     "gpu_samples_from_gauge_mv",
     "gpu_samples_from_sum_mv",
     "objectives",
+    "objective_counts",
+    "objective_counts_state",
     "changes",
     "schema_migrations",
 }

@@ -114,7 +114,7 @@ def _goodput(judgement: Judgement | None) -> list[Kpi]:
             meaning=f"Calls that {good}, for each US dollar that such and other calls cost.",
             formula=f"Σ sample_weight of such calls / Σ sample_weight · {COST}, over calls that say what they cost",
             better="higher",
-            source="judged" if asked else "calls",
+            source="priced" if asked else "calls",
             estimator=nothing if judgement is None else GoodPerDollar(of=judgement, cost=COST),
         ),
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from monitor.kpis.conditions import BLOCKED, FLAGGED, MODERATED, verdict_aggregate, verdict_column, verdict_condition
@@ -70,6 +71,9 @@ JUDGED: Final = Source(
     population=POPULATION,
     build=_build,
 )
+
+# A source of its own, so that what is added up by hour answers without it.
+PRICED: Final = replace(JUDGED, name="priced", rows="calls with what they cost, and with what evaluations say of them")
 
 # What both calls and GPU samples know of themselves.
 _PLACES: Final = ("environment", "region", "node")
