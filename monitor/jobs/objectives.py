@@ -15,6 +15,7 @@ from typing import Final
 
 from monitor.jobs.job import Context, Job, Outcome
 from monitor.kpis.attainment import Judgement
+from monitor.kpis.conditions import judgements
 from monitor.kpis.estimators import POPULATION
 from monitor.kpis.objective_counts import (
     COUNTS,
@@ -23,7 +24,6 @@ from monitor.kpis.objective_counts import (
     TABLE,
     State,
     ingredients_of,
-    judgements,
     merge,
     read_states,
     rule_of,

@@ -22,7 +22,7 @@ class Judgement:
     Parameters
     ----------
     key : str
-        Front of the names of ingredients; letters, digits and `_`.
+        Name of the column that holds the outcome, and front of the names of ingredients; letters, digits and `_`.
     about : str
         Whether the objective is about the call.
     known : str
@@ -40,18 +40,21 @@ class Judgement:
     unknown: str
 
     @property
+    def outcome(self) -> str:
+        """SQL: 0 none that it is about, 1 cannot be told, 2 bad, 3 good. Told once, as the column `key`."""
+        return f"multiIf(NOT ({self.about}), 0, NOT ({self.known}), 1, NOT ({self.good}), 2, 3)"
+
+    @property
     def concerned(self) -> Measure:
-        return Measure(name=f"{self.key}_about", value="1", among=f"({self.about})")
+        return Measure(name=f"{self.key}_about", value="1", among=f"{self.key} > 0")
 
     @property
     def judged(self) -> Measure:
-        return Measure(name=f"{self.key}_known", value="1", among=f"(({self.about}) AND ({self.known}))")
+        return Measure(name=f"{self.key}_known", value="1", among=f"{self.key} > 1")
 
     @property
     def hit(self) -> Measure:
-        return Measure(
-            name=f"{self.key}_good", value="1", among=f"(({self.about}) AND ({self.known}) AND ({self.good}))"
-        )
+        return Measure(name=f"{self.key}_good", value="1", among=f"{self.key} = 3")
 
     @property
     def ingredients(self) -> dict[str, str]:
@@ -219,8 +222,7 @@ class GoodPerDollar:
 
     @property
     def _priced(self) -> Measure:
-        among = f"(({self.of.about}) AND ({self.of.known}))"
-        return Measure(name=f"{self.of.key}_priced", value=self.cost, among=among)
+        return Measure(name=f"{self.of.key}_priced", value=self.cost, among=self.of.judged.among)
 
     @property
     def _good(self) -> Measure:

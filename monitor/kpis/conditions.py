@@ -13,12 +13,14 @@ from typing import Final
 
 from monitor.kpis.attainment import Judgement
 from monitor.kpis.dimensions import dimension_sql
+from monitor.store import Client
 from monitor.store.flatten import literal, literals
-from monitor.store.objectives import Objective, Version
+from monitor.store.objectives import Objective, Version, read_objectives
 
 MODERATED: Final = "moderated"
 FLAGGED: Final = "flagged"
 BLOCKED: Final = "blocked"
+GOODPUT: Final = "goodput"
 
 _COLUMNS: Final = {
     "ttft": "ttft_s", "tpot": "tpot_s", "e2e": "duration_s", "queue": "queue_s", "prefill": "prefill_s", "decode": "decode_s",
@@ -68,12 +70,20 @@ def goodput_of(objectives: Mapping[str, Sequence[Version]]) -> Judgement | None:
     missed = " OR ".join(f"(({a}) AND ({k}) AND NOT ({g}))" for a, k, g in zip(about, known, good, strict=True))
     failed = f"(NOT ({_NO_ERROR}) OR {BLOCKED} OR {missed})"
     return Judgement(
-        key="goodput",
+        key=GOODPUT,
         about=" OR ".join(f"({a})" for a in about),
         known=f"{failed} OR ({kept})",
         good=f"NOT {failed}",
         unknown="did not report a latency that an objective is about",
     )
+
+
+def judgements(client: Client) -> dict[str, Judgement]:
+    """Objective -> its conditions, goodput among them, of what is configured."""
+    objectives = read_objectives(client)
+    found = {name: judgement_of(versions) for name, versions in objectives.items()}
+    goodput = goodput_of(objectives)
+    return found if goodput is None else found | {GOODPUT: goodput}
 
 
 def verdict_column(objective: Objective) -> str:

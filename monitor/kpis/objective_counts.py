@@ -12,21 +12,19 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from monitor.kpis.attainment import Judgement
-from monitor.kpis.conditions import goodput_of, judgement_of
+from monitor.kpis.conditions import GOODPUT, judgements
 from monitor.kpis.dimensions import dimension_sql, where_sql
 from monitor.kpis.estimators import POPULATION
 from monitor.kpis.sources import Question, Source
 from monitor.kpis.sources.question import group_by
 from monitor.store import Client
 from monitor.store.flatten import literal, literals
-from monitor.store.objectives import read_objectives
 
 TABLE: Final = "objective_counts"
 KEYS: Final = (
     "service", "environment", "deployment", "region", "node", "provider", "model", "variant", "release",
 )  # fmt: skip
 HOUR_S: Final = 3600
-GOODPUT: Final = "goodput"
 # Columns of the table beside its population.
 COUNTS: Final = ("about__n", "about__w", "known__n", "known__w", "known__ww", "good__n", "good__w", "good__ww")
 _S: Final = 10**9
@@ -42,18 +40,9 @@ class State:
     seen_ms: int
 
 
-def judgements(client: Client) -> dict[str, Judgement]:
-    """Objective -> its conditions, goodput among them, of what is configured."""
-    objectives = read_objectives(client)
-    found = {name: judgement_of(versions) for name, versions in objectives.items()}
-    goodput = goodput_of(objectives)
-    return found if goodput is None else found | {GOODPUT: goodput}
-
-
 def rule_of(judgement: Judgement) -> str:
     """Hash of the conditions: counts by another rule say nothing of this one."""
-    text = "\n".join((judgement.about, judgement.known, judgement.good))
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
+    return hashlib.sha256(judgement.outcome.encode()).hexdigest()[:16]
 
 
 def ingredients_of(judgement: Judgement) -> dict[str, tuple[str, str]]:
@@ -80,7 +69,7 @@ def read_states(client: Client) -> dict[str, State]:
 
 def counted_select(client: Client, source: Source, question: Question, wanted: Mapping[str, str]) -> str | None:
     """One row per key with the ingredients `wanted`; None where the calls must answer."""
-    if source.name not in ("calls", "judged") or not {*question.by, *question.where} <= set(KEYS):
+    if source.name != "judged" or not {*question.by, *question.where} <= set(KEYS):
         return None
     if not all(name in POPULATION or name.startswith(("o_", GOODPUT)) for name in wanted):
         return None

@@ -39,11 +39,6 @@ def find(client: Client) -> list[Kpi]:
 def _of_objective(versions: Sequence[Version]) -> list[Kpi]:
     objective = versions[-1].objective
     judgement = judgement_of(versions)
-    source = "judged" if objective.kind in ("accuracy", "safety") else "calls"
-    return _three(objective, judgement, source)
-
-
-def _three(objective: Objective, judgement: Judgement, source: str) -> list[Kpi]:
     front, target, period = f"objective.{objective.name}", objective.target, objective.period
     words = f"{_in_words(objective)}{_whose(objective)}"
     note = f" {objective.description}" if objective.description else ""
@@ -54,7 +49,7 @@ def _three(objective: Objective, judgement: Judgement, source: str) -> list[Kpi]
             meaning=f"Share of calls that are good: {words}; {target:.6g} is promised.{note}",
             formula="Σ sample_weight of good calls / Σ sample_weight of good and bad calls",
             better="higher",
-            source=source,
+            source="judged",
             estimator=Attainment(of=judgement),
         ),
         Kpi(
@@ -66,7 +61,7 @@ def _three(objective: Objective, judgement: Judgement, source: str) -> list[Kpi]
             ),
             formula=f"1 − (1 − attainment over {period}) / (1 − {target:.6g})",
             better="higher",
-            source=source,
+            source="judged",
             estimator=ErrorBudget(of=judgement, target=target),
             window=period,
             period_s=parse_duration(period).total_seconds(),
@@ -79,7 +74,7 @@ def _three(objective: Objective, judgement: Judgement, source: str) -> list[Kpi]
             ),
             formula=f"(1 − attainment) / (1 − {target:.6g})",
             better="lower",
-            source=source,
+            source="judged",
             estimator=BurnRate(of=judgement, target=target),
         ),
     ]

@@ -1,16 +1,26 @@
-"""Calls with what was said of them: moderation, and verdicts that objectives ask for."""
+"""Calls with how they did by each objective: by themselves, by moderation, by what was judged of them."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
-from monitor.kpis.conditions import BLOCKED, FLAGGED, MODERATED, verdict_aggregate, verdict_column, verdict_condition
+from monitor.kpis.conditions import (
+    BLOCKED,
+    FLAGGED,
+    MODERATED,
+    judgements,
+    verdict_aggregate,
+    verdict_column,
+    verdict_condition,
+)
 from monitor.kpis.dimensions import DIMENSIONS, WHERE_KEYS, where_sql
 from monitor.kpis.estimators import POPULATION
 from monitor.kpis.sources.question import Question, Source, between, group_by, select_list
 from monitor.store import Client
+from monitor.store.calls import calls_source
 from monitor.store.judged import judged_source
 from monitor.store.objectives import read_objectives
 
@@ -24,19 +34,30 @@ _MODERATION: Final = {MODERATED: IS_MODERATION, FLAGGED: IS_FLAGGED, BLOCKED: IS
 
 
 def judged_rows(client: Client, question: Question, ingredients: Mapping[str, str]) -> str:
-    """The question's calls with those columns that the ingredients name."""
-    text = " ".join(ingredients.values())
-    conditions = {name: sql for name, sql in _MODERATION.items() if name in text}
+    """The question's calls with the outcome of each objective that the ingredients name."""
+    words = set(re.findall(r"\w+", " ".join(ingredients.values())))
+    outcomes = {one.key: one.outcome for one in judgements(client).values() if one.key in words}
+    if not outcomes:
+        return calls_source(client, question.start_ns, question.end_ns)
+    rows = _said_of(client, question, set(re.findall(r"\w+", " ".join(outcomes.values()))))
+    return f"(SELECT *, {', '.join(f'{sql} AS {name}' for name, sql in outcomes.items())} FROM {rows})"
+
+
+def _said_of(client: Client, question: Question, words: set[str]) -> str:
+    """The question's calls with those columns on what was said of them that are among the words."""
+    conditions = {name: sql for name, sql in _MODERATION.items() if name in words}
     columns = {name: f"countIf({sql}) > 0" for name, sql in conditions.items()}
     late = False
     for versions in read_objectives(client).values():
         for objective in (version.objective for version in versions if version.objective.kind == "accuracy"):
             name = verdict_column(objective)
-            if name in text:
+            if name in words:
                 conditions[name] = verdict_condition(objective)
                 columns[name] = verdict_aggregate(objective)
                 late = True  # labels come when somebody has had the time
-    condition = " OR ".join(conditions.values()) or "0"
+    if not columns:
+        return calls_source(client, question.start_ns, question.end_ns)
+    condition = " OR ".join(conditions.values())
     return judged_source(client, question.start_ns, question.end_ns, condition=condition, columns=columns, late=late)
 
 
@@ -64,7 +85,7 @@ def _build_hours(client: Client, question: Question, ingredients: Mapping[str, s
 
 JUDGED: Final = Source(
     name="judged",
-    rows="calls: one row for each model call, with what evaluations say of it",
+    rows="calls: one row for each model call, with how it did by the objective",
     nothing="no call in this window",
     dimensions=DIMENSIONS,
     where_keys=WHERE_KEYS,
@@ -73,7 +94,7 @@ JUDGED: Final = Source(
 )
 
 # A source of its own, so that what is added up by hour answers without it.
-PRICED: Final = replace(JUDGED, name="priced", rows="calls with what they cost, and with what evaluations say of them")
+PRICED: Final = replace(JUDGED, name="priced", rows="calls with what they cost, and with how they did by the objective")
 
 # What both calls and GPU samples know of themselves.
 _PLACES: Final = ("environment", "region", "node")
