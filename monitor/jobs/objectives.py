@@ -20,15 +20,14 @@ from monitor.kpis.estimators import POPULATION
 from monitor.kpis.objective_counts import (
     COUNTS,
     HOUR_S,
-    KEYS,
     TABLE,
     State,
     ingredients_of,
-    merge,
     read_states,
     rule_of,
     steps_of,
 )
+from monitor.kpis.rollup import KEYS, merged_columns, nothing
 from monitor.kpis.sources import Question
 from monitor.kpis.sources.judged import judged_rows
 from monitor.store import Client
@@ -131,14 +130,14 @@ def _replace(client: Client, known: Mapping[str, Judgement], start: int, end: in
         return 0
     keys = ", ".join(KEYS)
     columns = ", ".join((*POPULATION, *COUNTS))
-    merged = ", ".join(f"{merge(name)}({name}) AS {name}" for name in (*POPULATION, *COUNTS))
+    merged = merged_columns((*POPULATION, *COUNTS))
     range_ = f"objective IN ({literals(known)}) AND period >= toDateTime({start}) AND period < toDateTime({end})"
     had = f"SELECT * FROM {TABLE} FINAL WHERE {range_} AND calls__n > 0"
-    nothing = ", ".join(f"{_nothing(name)} AS {name}" for name in (*POPULATION, *COUNTS))
+    emptied = ", ".join(f"{nothing(name)} AS {name}" for name in (*POPULATION, *COUNTS))
     client.command(
         f"INSERT INTO {TABLE} (objective, period, {keys}, version, {columns})"
         f" SELECT objective, period, {keys}, {_VERSION}, {merged} FROM ({_from_calls(client, known, start, end)}"
-        f" UNION ALL SELECT objective, period, {keys}, {nothing} FROM ({had}) AS had)"
+        f" UNION ALL SELECT objective, period, {keys}, {emptied} FROM ({had}) AS had)"
         f" GROUP BY objective, period, {keys}"
     )
     written = f"SELECT count() FROM {TABLE} FINAL WHERE {range_} AND calls__n > 0"
@@ -188,9 +187,3 @@ def _oldest(context: Context) -> int:
     """Begin of the oldest day that the retention of calls leaves whole, in Unix seconds."""
     today = int(datetime(context.now.year, context.now.month, context.now.day, tzinfo=UTC).timestamp())
     return today - (context.settings.retention.facts_days - 1) * DAY_S
-
-
-def _nothing(name: str) -> str:
-    if name == "calls__w_min":
-        return "inf"
-    return "toUInt64(0)" if name.endswith("__n") else "toFloat64(0)"

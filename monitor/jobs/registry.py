@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from monitor.jobs import objectives
+from monitor.jobs import objectives, rollup
 from monitor.jobs.job import Job
 
-JOBS: Final[Mapping[str, Job]] = MappingProxyType({job.name: job for job in (objectives.JOB,)})
+JOBS: Final[Mapping[str, Job]] = MappingProxyType({job.name: job for job in (rollup.JOB, objectives.JOB)})

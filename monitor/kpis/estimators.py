@@ -31,12 +31,16 @@ Row = Mapping[str, Any]
 
 
 class QuantileFound(NamedTuple):
-    """A quantile as read from the store; `interval` says whether its ends were looked for."""
+    """A quantile as read from the store; `interval` says whether its ends were looked for.
+
+    `error` is how far the point may be from the exact one, relatively: 0 from calls, more from histograms.
+    """
 
     point: float
     low: float | None
     high: float | None
     interval: bool
+    error: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -250,7 +254,8 @@ class Quantile:
     def interval(self) -> str:
         return (
             "between two order statistics with exact binomial ranks, whatever the distribution; an end that would need"
-            " more calls is left open; for sampled calls Woodruff's"
+            " more calls is left open; for sampled calls Woodruff's; over many calls from histograms with buckets of 1 %"
+            " (method `histogram`), each end moved out to the edge of its bucket"
         )
 
     @property
@@ -273,12 +278,14 @@ class Quantile:
         notes = [self._open_end(low, high)] if found.interval else []
         if weighted:
             notes.append(_sampled(row, intervals.kish_effective_n(row[f"{name}__w"], row[f"{name}__ww"])))
+        if found.error:
+            notes.append(f"from rollups: within {found.error:.0%}")
         return Estimate(
             value=point,
             low=low,
             high=high,
             n=n,
-            method="woodruff" if weighted else self.method,
+            method="histogram" if found.error else "woodruff" if weighted else self.method,
             note="; ".join(note for note in notes if note),
         )
 

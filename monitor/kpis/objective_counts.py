@@ -15,15 +15,13 @@ from monitor.kpis.attainment import Judgement
 from monitor.kpis.conditions import GOODPUT, judgements
 from monitor.kpis.dimensions import dimension_sql, where_sql
 from monitor.kpis.estimators import POPULATION
+from monitor.kpis.rollup import KEYS, merged_columns
 from monitor.kpis.sources import Question, Source
 from monitor.kpis.sources.question import group_by
 from monitor.store import Client
 from monitor.store.flatten import literal, literals
 
 TABLE: Final = "objective_counts"
-KEYS: Final = (
-    "service", "environment", "deployment", "region", "node", "provider", "model", "variant", "release",
-)  # fmt: skip
 HOUR_S: Final = 3600
 # Columns of the table beside its population.
 COUNTS: Final = ("about__n", "about__w", "known__n", "known__w", "known__ww", "good__n", "good__w", "good__ww")
@@ -89,8 +87,7 @@ def counted_select(client: Client, source: Source, question: Question, wanted: M
     pieces = [_counted(question, wanted, columns, first, last), *ends]
     union = " UNION ALL ".join(f"SELECT * FROM ({piece}) WHERE calls__n > 0" for piece in pieces)
     keys = "".join(f"{key}, " for key in question.keys)
-    merged = ", ".join(f"{merge(name)}({name}) AS {name}" for name in wanted)
-    return f"SELECT {keys}{merged} FROM ({union}){group_by(question)}"
+    return f"SELECT {keys}{merged_columns(wanted)} FROM ({union}){group_by(question)}"
 
 
 def merge(name: str) -> str:
