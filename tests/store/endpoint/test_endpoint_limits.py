@@ -139,7 +139,7 @@ def test_too_many_queries(served: Served) -> None:
 
 def test_a_waiting_query_gets_its_turn(served: Served) -> None:
     with ThreadPoolExecutor(3) as pool:
-        answers = list(pool.map(lambda _: served.ask("SELECT sleep(0.3)", on="narrow"), range(3)))
+        answers = list(pool.map(lambda _: served.ask("SELECT sleep(0.2)", on="narrow"), range(3)))
     assert [answer.status_code for answer in answers] == [200] * 3
 
 
