@@ -14,7 +14,7 @@ from opentelemetry.trace import SpanContext, TraceFlags
 from opentelemetry.util.types import AnyValue
 
 from monitor import semconv
-from monitor.sdk.config import Config, detected_resource
+from monitor.sdk.config import Config
 from monitor.sdk.exporter import exporter_factory, metric_exporter_factory
 from monitor.sdk.guard import swallow
 from monitor.sdk.pipeline import Counts, Pipeline
@@ -61,6 +61,7 @@ class MonitorProcessor(SpanProcessor):
         self._last_counts = Counts()
         self._config: Config | None = None
         self._said: Mapping[str, AnyValue] = {}
+        self._detected: Mapping[str, str] = {}
         self._exit_timeout_s = 0.0
         self._sampling: Sampling | None = None
         self._decides_first = False
@@ -75,7 +76,7 @@ class MonitorProcessor(SpanProcessor):
         `decides_first` says that spans were started by our own sampler, and not by one of the user's.
         """
         self._config = config
-        self._said = config.resource
+        self._said, self._detected = config.resource, config.detected
         self._exit_timeout_s = config.exit_timeout_s
         self._sampling, self._decides_first = config.sampling, decides_first and config.sampling is not None
         self._privacy = config.privacy
@@ -224,7 +225,7 @@ class MonitorProcessor(SpanProcessor):
         known = self._resources.get(id(found))
         # The first of the pair keeps the object alive, so that its id cannot be taken over by another.
         if known is None or known[0] is not found:
-            merged = {**detected_resource(), **(found.attributes or {}), **self._said}
+            merged = {**self._detected, **(found.attributes or {}), **self._said}
             merged = self._privacy.attributes(merged)
             merged[semconv.EMITTER] = self.emitter
             known = (found, SentResource(merged, found.schema_url))
