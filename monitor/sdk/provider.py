@@ -41,6 +41,11 @@ class Installed:
     processor: MonitorProcessor
     own: Own | None
 
+    @property
+    def sampler(self) -> object:
+        """What chooses spans at their start; None if that cannot be told."""
+        return getattr(self.provider, "sampler", None) if self.own is None else self.own.sampler.current
+
 
 def install(config: Config, before: Installed | None) -> Installed:
     """Attach our processor to the process's provider, unless it is there from an earlier `init`."""
