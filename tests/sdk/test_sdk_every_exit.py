@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import json
 import os
+import select
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -40,6 +42,7 @@ class Driver:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
+            start_new_session=True,
         )
 
     def run(self, plan: list[dict[str, Any]]) -> tuple[dict[str, Any], list[dict[str, Any]]]:
@@ -49,6 +52,8 @@ class Driver:
         self.path.write_text("")
         self.process.stdin.write(json.dumps(plan) + "\n")
         self.process.stdin.flush()
+        if not select.select([self.process.stdout], [], [], 60)[0]:
+            os.killpg(self.process.pid, signal.SIGKILL)  # itself and its children, which may wait for each other
         answer = self.process.stdout.readline()
         assert answer, "the process that makes the calls has ended"
         return json.loads(answer), [json.loads(line) for line in self.path.read_text().splitlines()]
@@ -72,6 +77,7 @@ def check(driver: Driver, calls: list[tuple[tuple[bool, str], str, list[int]]]) 
     for process in answer["processes"]:
         calls_made = process["calls"]
         of_process = [span for span in spans if span["pid"] == process["pid"]]
+        assert process["open_before"] == process["held"], "what is over must have ended before the SDK is shut down"
         assert (process["started"], process["ended"], process["open"]) == (calls_made, calls_made, 0), process
         assert (process["last_seq"], process["exported"], process["dropped"]) == (calls_made, calls_made, 0), process
         assert sorted(span["monitor.seq"] for span in of_process) == list(range(1, calls_made + 1))

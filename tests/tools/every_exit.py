@@ -342,8 +342,7 @@ def run_plan(plan: list[dict[str, Any]], path: str) -> dict[str, Any]:
     reports += run_all(of["here"], held)
     for thread in threads:
         thread.join()
-    processes = [_end(len(of["here"]) + len(of["thread"]))]
-    held.clear()
+    processes = [_end(len(of["here"]) + len(of["thread"]), held)]
     for pid, answer in children:
         with os.fdopen(answer) as pipe:
             said = pipe.read()
@@ -370,17 +369,22 @@ def _in_fork(specs: list[dict[str, Any]], path: str) -> tuple[int, int]:
     try:
         held: list[Any] = []
         reports = run_all(specs, held)
-        said = json.dumps({"reports": reports, "process": _end(len(specs))})
+        said = json.dumps({"reports": reports, "process": _end(len(specs), held)})
         os.write(mine, said.encode())
         code = 0
     finally:
         os._exit(code)
 
 
-def _end(calls: int) -> dict[str, Any]:
+def _end(calls: int, held: list[Any]) -> dict[str, Any]:
+    """Shut down, let go of what is still held, and count."""
+    gc.collect()
+    still_open = sdk.stats().open
     sdk.shutdown()
-    stats = sdk.stats()
-    return {"pid": os.getpid(), "calls": calls, **vars(stats)}
+    process = {"pid": os.getpid(), "calls": calls, "held": len(held), "open_before": still_open}
+    held.clear()
+    gc.collect()
+    return {**process, **vars(sdk.stats())}
 
 
 def main() -> None:
