@@ -7,5 +7,6 @@ from types import MappingProxyType
 from typing import Final
 
 from monitor.jobs.job import Job
+from monitor.jobs.retention import RETENTION
 
-JOBS: Final[Mapping[str, Job]] = MappingProxyType({})
+JOBS: Final[Mapping[str, Job]] = MappingProxyType({job.name: job for job in (RETENTION,)})

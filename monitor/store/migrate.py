@@ -200,8 +200,9 @@ def refuse_other_layout(client: Client, layout: Layout | None) -> None:
 
 def apply_retention(
     client: Client, *, raw_days: int, facts_days: int, layout: Layout | None = None, leave: Collection[str] = ()
-) -> None:
-    """Set how long each table keeps its rows, but for those to `leave`; a no-op where that is what the table has."""
+) -> list[str]:
+    """Set how long each table keeps its rows, but for those to `leave`; names of those that had it otherwise."""
+    changed = []
     wanted = {
         "otel_traces": ("Timestamp", raw_days),
         "otel_traces_trace_id_ts": ("Start", raw_days),
@@ -213,6 +214,7 @@ def apply_retention(
         "evaluations": ("timestamp", facts_days),
         "engagement_events": ("timestamp", facts_days),
         "gpu_samples": ("timestamp", facts_days),
+        "job_runs": ("started_at", facts_days),
     }
     for name, (column, days) in wanted.items():
         if name in leave:
@@ -228,3 +230,5 @@ def apply_retention(
             # Parts are dropped whole, so there is nothing to rewrite now.
             settings = {"materialize_ttl_after_modify": 0, **(layout.settings if layout is not None else {})}
             client.command(f"ALTER TABLE {table}{ddl} MODIFY TTL {clause}", settings=settings)
+            changed.append(name)
+    return changed
