@@ -89,9 +89,7 @@ class ClaimLease:
         if last.round != number or last.holder != self._holder or last.state != "running":
             return None
         self._trim(job, number)
-        return Turn(
-            job=job, round=number, holder=self._holder, valid_until=sent + self.lease_s, claimed_ms=claimed_ms
-        )
+        return Turn(job=job, round=number, holder=self._holder, valid_until=sent + self.lease_s, claimed_ms=claimed_ms)
 
     def _next_round(self, job: str, after: Last | None) -> int:
         """A server that died between its account and the row leaves a turn that nobody can ever claim: it is passed over."""

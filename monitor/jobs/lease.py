@@ -111,7 +111,9 @@ def decide(last: Last | None, *, job: str, every_s: float, lease_s: float, now: 
         return Decision(run=True, why="due")
     if last.state == "failed":
         left_s = RETRY_S - last.since_sign_s
-        return Decision(run=True, why="due") if left_s <= 0 else Decision(run=False, why="failed lately", again_s=left_s)
+        return (
+            Decision(run=True, why="due") if left_s <= 0 else Decision(run=False, why="failed lately", again_s=left_s)
+        )
     return Decision(run=False, why="not due")
 
 

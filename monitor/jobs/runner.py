@@ -16,7 +16,7 @@ from typing import Any, Final
 from monitor.errors import MonitorError
 from monitor.jobs.counters import Counters
 from monitor.jobs.job import Context, Outcome
-from monitor.jobs.lease import Decision, Lease, State, Turn, decide, utc_now
+from monitor.jobs.lease import Decision, Lease, Turn, decide, utc_now
 from monitor.jobs.plan import Planned
 from monitor.jobs.runs import Run, abandon_others, write_run
 from monitor.settings import Settings
@@ -146,8 +146,9 @@ class Runner:
         finally:
             active.ended.set()
             keeper.join(self._lease.lease_s if self._lease.lease_s < threading.TIMEOUT_MAX else None)
-            state: State = "failed" if run.state == "running" else run.state
-            run = replace(run, state=state, ended_at=self._clock(), duration_s=time.monotonic() - begun)
+            if run.state == "running":  # this thread is interrupted, by Ctrl-C
+                run = replace(run, state="abandoned", error="interrupted; the next run makes it up")
+            run = replace(run, ended_at=self._clock(), duration_s=time.monotonic() - begun)
             self.counters.ran(run)
             self._record(run, active)
             with self._lock:
@@ -224,7 +225,9 @@ class Runner:
         try:
             client = self._connect()
             try:
-                client.command("KILL QUERY WHERE Settings['log_comment'] = {mark:String} ASYNC", parameters={"mark": mark})
+                client.command(
+                    "KILL QUERY WHERE Settings['log_comment'] = {mark:String} ASYNC", parameters={"mark": mark}
+                )
             finally:
                 client.close()
         except Exception as error:

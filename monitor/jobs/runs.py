@@ -78,9 +78,7 @@ def last_success(client: Client) -> dict[str, datetime]:
 
 def abandon_others(client: Client, run: Run) -> int:
     """Mark earlier runs of the job that never ended; how many there were. Only who has the turn may."""
-    where = (
-        "WHERE job = {job:String} AND state = 'running' AND token != {token:String} AND started_at > {since:DateTime64(6)}"
-    )
+    where = "WHERE job = {job:String} AND state = 'running' AND token != {token:String} AND started_at > {since:DateTime64(6)}"
     parameters = {"job": run.job, "token": run.token, "since": run.started_at - _LOOK_BACK}
     found = _select(client, where, parameters)
     for each in found:

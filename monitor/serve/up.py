@@ -19,10 +19,12 @@ from collectors.otlp.grpc_receiver import make_server
 from collectors.otlp.http_receiver import make_app
 from collectors.pipeline import Pipeline
 from monitor.errors import MonitorError
+from monitor.jobs.scheduler import Scheduler
 from monitor.serve.dashboard import start_dashboard, stop_dashboard, wait_until_ready
 from monitor.serve.gpu import start_gpu_collector
 from monitor.serve.heartbeat import Heartbeat
 from monitor.serve.http import Limits, http_server, read_tls
+from monitor.serve.jobs import run_route, start_jobs
 from monitor.serve.ports import address, bind, free_port, port_of
 from monitor.settings import Settings
 from monitor.store.client import server_address
@@ -54,19 +56,21 @@ def serve(settings: Settings, start: Start, on_ready: OnReady) -> None:
     """Claim the data folder, start what `start` starts and stop it at SIGINT or SIGTERM."""
     claim = Claim(settings.data)
     try:
-        asyncio.run(_serve(claim, start, on_ready))
+        asyncio.run(serve_until_stopped(start, on_ready, claim))
     finally:
         claim.release()
 
 
-async def _serve(claim: Claim, start: Start, on_ready: OnReady) -> None:
+async def serve_until_stopped(start: Start, on_ready: OnReady, claim: Claim | None = None) -> None:
+    """Start what `start` starts, leave word of where it is if a folder is claimed, and stop it at SIGINT or SIGTERM."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
         addresses = await start(stack)
-        claim.announce(addresses)
+        if claim is not None:
+            claim.announce(addresses)
         on_ready(addresses)
         await stop.wait()
         logger.info("stopping")
@@ -100,12 +104,16 @@ async def _start(settings: Settings, stack: contextlib.AsyncExitStack, *, dashbo
         child = start_dashboard(reading, host=host, port=port, log=log)
         stack.callback(stop_dashboard, child)
 
+    scheduler = Scheduler(settings)  # refuses what the configuration says wrong of jobs
     heartbeat = await open_store(settings, stack)
     if endpoint_socket is not None:
         await stack.enter_async_context(http_server(embedded_endpoint(settings), endpoint_socket))
 
-    addresses["grpc"] = address(host, await start_collectors(settings, stack, heartbeat, http_socket, grpc_port))
+    addresses["grpc"] = address(
+        host, await start_collectors(settings, stack, heartbeat, http_socket, grpc_port, scheduler)
+    )
     start_back_fill(settings, stack)
+    start_jobs(scheduler, stack)
     if child is not None:
         await asyncio.to_thread(wait_until_ready, child, addresses["dashboard"], log)
     return {name: addresses[name] for name in ("grpc", "http", "clickhouse", "dashboard") if name in addresses}
@@ -126,8 +134,9 @@ async def start_collectors(
     heartbeat: Heartbeat,
     http_socket: socket.socket,
     grpc_port: int,
+    scheduler: Scheduler | None = None,
 ) -> int:
-    """Take OTLP over both transports until the stack is left; returns the gRPC port."""
+    """Take OTLP over both transports until the stack is left; returns the gRPC port. Jobs can be asked for beside it."""
     section = settings.collectors
     pipeline = Pipeline(settings)
     stack.push_async_callback(asyncio.to_thread, _close_pipeline, pipeline)
@@ -148,6 +157,8 @@ async def start_collectors(
         body_timeout_s=section.request_timeout_s,
         cors_origins=section.cors_origins,
         api=ApiSettings.from_settings(section),
+        more_routes=() if scheduler is None else [run_route(scheduler, tokens)],
+        more_metrics=str if scheduler is None else scheduler.counters.render,
     )
     limits = Limits(
         connections=section.max_connections,
