@@ -184,5 +184,6 @@ def test_a_key_may_be_called_off_and_a_switch_may_be_off(tmp_path: Path) -> None
     )
     settings = load_settings(tmp_path / "monitor.yaml")
     assert settings.jobs.off == ["retention"]
-    assert settings.privacy.capture_content and not settings.gpu.enabled
+    assert settings.privacy.capture_content
+    assert not settings.gpu.enabled
     assert settings.models.by_service == {"a": "no"}

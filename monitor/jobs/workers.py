@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import queue
 import sys
 import threading
@@ -40,11 +39,10 @@ class DaemonExecutor(BaseExecutor):  # type: ignore[misc]
         self._queue.put((job, run_times))
 
     def _work(self) -> None:
-        logger = logging.getLogger(__name__)
         while (item := self._queue.get()) is not None:
             job, run_times = item
             try:
-                events = run_job(job, job._jobstore_alias, run_times, logger.name)
+                events = run_job(job, job._jobstore_alias, run_times, self._logger.name)
             except BaseException:
                 self._run_job_error(job.id, *sys.exc_info()[1:])
             else:

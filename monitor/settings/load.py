@@ -100,7 +100,7 @@ _Loader.add_implicit_resolver(
 
 def read_yaml(text: str) -> Any:
     """What a configuration file holds; a setting that is true or false takes `on` and `off` as well."""
-    return yaml.load(text, _Loader)  # noqa: S506 - a safe loader
+    return yaml.load(text, _Loader)
 
 
 def _nearest(name: str, known: list[str]) -> str:
