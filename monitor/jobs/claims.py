@@ -13,7 +13,7 @@ adding is what the server itself allows once:
 - Where the server has a Keeper and `keeper_map_path_prefix` is set, the table `job_leases` (engine KeeperMap) instead:
   with `keeper_map_strict_mode` an insert of a key that is there is refused, by a compare-and-set in the Keeper.
 
-Whoever added reads the newest row back, and has the turn if the row is its own. What it cannot see, it has not: where a
+Whoever added reads the newest row back, and has the turn if the row is its own (each try has a name of its own). What it cannot see, it has not: where a
 replica that lags answers, nobody runs until the lease is over.
 
 While it runs, the holder writes signs of life. Their age is measured by the server: `now64()` when a row is inserted and
@@ -26,6 +26,7 @@ sent the sign, so it stops before anybody may begin, unless it is suspended as a
 from __future__ import annotations
 
 import logging
+import secrets
 import threading
 import time
 from collections.abc import Callable
@@ -76,7 +77,9 @@ class ClaimLease:
     def take(self, job: str, after: Last | None) -> Turn | None:
         number = self._next_round(job, after)
         sent = time.monotonic()
-        self._add(job, number)
+        # A name of its own for each try: two threads of one process are two who ask.
+        holder = f"{self._holder}:{secrets.token_hex(4)}"
+        self._add(job, number, holder)
         for pause_s in _READ_BACK_S:
             time.sleep(pause_s)
             row = self._newest(job)
@@ -86,10 +89,10 @@ class ClaimLease:
             self._unseen.setdefault(job, (number, sent))
             return None
         last, claimed_ms = row
-        if last.round != number or last.holder != self._holder or last.state != "running":
+        if last.round != number or last.holder != holder or last.state != "running":
             return None
         self._trim(job, number)
-        return Turn(job=job, round=number, holder=self._holder, valid_until=sent + self.lease_s, claimed_ms=claimed_ms)
+        return Turn(job=job, round=number, holder=holder, valid_until=sent + self.lease_s, claimed_ms=claimed_ms)
 
     def _next_round(self, job: str, after: Last | None) -> int:
         """A server that died between its account and the row leaves a turn that nobody can ever claim: it is passed over."""
@@ -139,8 +142,8 @@ class ClaimLease:
     def _ask(self, query: str, **parameters: Any) -> list[Any]:
         return list(self._opened().query(query, parameters=parameters).result_rows)
 
-    def _add(self, job: str, number: int) -> None:
-        values = {"job": job, "round": number, "step": 0, "holder": self._holder, "state": "running"}
+    def _add(self, job: str, number: int, holder: str) -> None:
+        values = {"job": job, "round": number, "step": 0, "holder": holder, "state": "running"}
         try:
             self._insert(values, once=True)
         except Exception as error:

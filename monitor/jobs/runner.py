@@ -21,7 +21,7 @@ from monitor.jobs.plan import Planned
 from monitor.jobs.runs import Run, abandon_others, write_run
 from monitor.settings import Settings
 from monitor.store import Client, connect
-from monitor.store.client import reason
+from monitor.store.client import error_code, reason
 
 logger = logging.getLogger(__name__)
 
@@ -91,6 +91,8 @@ class Runner:
         with self._lock:
             if self._stopping:
                 return Attempt(decision=Decision(run=False, why="stopping"))
+            if planned.job.name in self._asked:
+                return Attempt(decision=Decision(run=False, why="busy"))
             self._asked.append(planned.job.name)
         try:
             return self._attempt(planned, forced=forced)
@@ -141,8 +143,12 @@ class Runner:
         run = Run(job=turn.job, token=turn.token, worker=self._worker, state="running", started_at=now)
         keeper = threading.Thread(target=self._keep, args=(active,), name=f"lease-{turn.job}", daemon=True)
         keeper.start()
+        client: Client | None = None
         try:
-            run = self._carry_out(planned, run, active)
+            client = self._connect(log_comment=active.mark)
+            run = self._carry_out(planned, run, active, client)
+        except Exception as error:
+            run = _failed(run, error)
         finally:
             active.ended.set()
             keeper.join(self._lease.lease_s if self._lease.lease_s < threading.TIMEOUT_MAX else None)
@@ -150,30 +156,24 @@ class Runner:
                 run = replace(run, state="abandoned", error="interrupted; the next run makes it up")
             run = replace(run, ended_at=self._clock(), duration_s=time.monotonic() - begun)
             self.counters.ran(run)
-            self._record(run, active)
+            self._record(run, active, client)
+            if client is not None:
+                client.close()
             with self._lock:
                 del self._active[turn.token]
         return run
 
-    def _carry_out(self, planned: Planned, run: Run, active: _Active) -> Run:
+    def _carry_out(self, planned: Planned, run: Run, active: _Active, client: Client) -> Run:
         """What became of the run, in words."""
         try:
-            client = self._connect(log_comment=active.mark)
-            try:
-                abandon_others(client, run)
-                write_run(client, run)
-                context = Context(client=client, settings=self._settings, now=run.started_at, stop=active.stop)
-                outcome: Outcome = planned.job.run(context)
-            finally:
-                client.close()
+            abandon_others(client, run)
+            write_run(client, run)
+            context = Context(client=client, settings=self._settings, now=run.started_at, stop=active.stop)
+            outcome: Outcome = planned.job.run(context)
         except Exception as error:
             if active.stop.is_set():
                 return replace(run, state="abandoned", error=_stopped(active))
-            logger.warning("job %s failed: %s", run.job, reason(error))
-            unexpected = not isinstance(error, MonitorError) and getattr(error, "code", None) is None
-            logger.debug("job %s", run.job, exc_info=unexpected)
-            words = f"{type(error).__name__}: {reason(error)}" if unexpected else reason(error)
-            return replace(run, state="failed", error=words)
+            return _failed(run, error)
         run = replace(run, rows=outcome.rows, note=outcome.note)
         # A job that saw the wish to stop left something to the next run.
         if active.stop.is_set():
@@ -198,9 +198,11 @@ class Runner:
                 self._kill(active.mark)
                 return
 
-    def _record(self, run: Run, active: _Active) -> None:
+    def _record(self, run: Run, active: _Active, client: Client | None) -> None:
         """Write the run's end, and give the turn back; a store that is away is tried again, shortly."""
-        steps: list[Callable[[], None]] = [lambda: self._write(run)]
+        # Queries of a run that is stopped are ended by the mark that its client carries.
+        fresh = client is None or active.stop.is_set()
+        steps: list[Callable[[], None]] = [lambda: self._write(run, None if fresh else client)]
         if not active.lost:
             steps.append(lambda: self._lease.end(active.turn, run.state))
         for step in steps:
@@ -214,12 +216,15 @@ class Runner:
                         break
                     time.sleep(1.0)
 
-    def _write(self, run: Run) -> None:
-        client = self._connect()
-        try:
+    def _write(self, run: Run, client: Client | None) -> None:
+        if client is not None:
             write_run(client, run)
+            return
+        fresh = self._connect()
+        try:
+            write_run(fresh, run)
         finally:
-            client.close()
+            fresh.close()
 
     def _kill(self, mark: str) -> None:
         try:
@@ -235,6 +240,14 @@ class Runner:
 
     def _connect(self, **settings: Any) -> Client:
         return connect(self._settings.store_url, settings=settings)
+
+
+def _failed(run: Run, error: Exception) -> Run:
+    unexpected = not isinstance(error, MonitorError) and error_code(error) is None
+    words = f"{type(error).__name__}: {reason(error)}" if unexpected else reason(error)
+    logger.warning("job %s failed: %s", run.job, words)
+    logger.debug("job %s", run.job, exc_info=error)
+    return replace(run, state="failed", error=words)
 
 
 def _stopped(active: _Active) -> str:
