@@ -13,8 +13,8 @@ adding is what the server itself allows once:
 - Where the server has a Keeper and `keeper_map_path_prefix` is set, the table `job_leases` (engine KeeperMap) instead:
   with `keeper_map_strict_mode` an insert of a key that is there is refused, by a compare-and-set in the Keeper.
 
-Whoever added reads the newest row back, and has the turn if the row is its own (each try has a name of its own). What it cannot see, it has not: where a
-replica that lags answers, nobody runs until the lease is over.
+Whoever added reads the newest row back, and has the turn if the row is its own (each try has a name of its own). What it
+cannot see, it has not: where a replica that lags answers, nobody runs until the lease is over.
 
 While it runs, the holder writes signs of life. Their age is measured by the server: `now64()` when a row is inserted and
 `now64()` when it is read, and clocks of processes do not matter. (On a cluster these are two servers' clocks where
