@@ -1,4 +1,4 @@
-"""`monitor up`: store, collectors and dashboard of one machine, wired together in one process and one child."""
+"""`monitor up`: store, collectors, jobs and dashboard of one machine, wired together in one process and one child."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ from collectors.otlp.grpc_receiver import make_server
 from collectors.otlp.http_receiver import make_app
 from collectors.pipeline import Pipeline
 from monitor.errors import MonitorError
+from monitor.jobs.job import Job
+from monitor.jobs.registry import JOBS
 from monitor.jobs.scheduler import Scheduler
 from monitor.serve.dashboard import start_dashboard, stop_dashboard, wait_until_ready
 from monitor.serve.gpu import start_gpu_collector
@@ -41,7 +43,7 @@ OnReady = Callable[[Mapping[str, str]], None]
 Start = Callable[[contextlib.AsyncExitStack], Awaitable[dict[str, str]]]
 
 
-def run(settings: Settings, *, dashboard: bool, on_ready: OnReady) -> None:
+def run(settings: Settings, *, dashboard: bool, on_ready: OnReady, jobs: Mapping[str, Job] = JOBS) -> None:
     """Serve until SIGINT or SIGTERM; `on_ready` is called with the addresses once all of them answer.
 
     Raises
@@ -49,7 +51,7 @@ def run(settings: Settings, *, dashboard: bool, on_ready: OnReady) -> None:
     MonitorError
         If something cannot be started; nothing is left running then.
     """
-    serve(settings, lambda stack: _start(settings, stack, dashboard=dashboard), on_ready)
+    serve(settings, lambda stack: _start(settings, stack, jobs, dashboard=dashboard), on_ready)
 
 
 def serve(settings: Settings, start: Start, on_ready: OnReady) -> None:
@@ -76,10 +78,13 @@ async def serve_until_stopped(start: Start, on_ready: OnReady, claim: Claim | No
         logger.info("stopping")
 
 
-async def _start(settings: Settings, stack: contextlib.AsyncExitStack, *, dashboard: bool) -> dict[str, str]:
+async def _start(
+    settings: Settings, stack: contextlib.AsyncExitStack, jobs: Mapping[str, Job], *, dashboard: bool
+) -> dict[str, str]:
     """Start everything in order; the stack stops it in the reverse one."""
     section = settings.collectors
     host = section.host
+    scheduler = Scheduler(settings, jobs=jobs)  # says first what the configuration says wrong of jobs
     http_socket = stack.enter_context(bind(host, section.http_port, "OTLP/HTTP", "--http-port"))
     # gRPC binds its port itself; asking first says at once, and quietly, if it is taken.
     grpc_port = free_port(host, section.grpc_port, "OTLP/gRPC", "--grpc-port")
@@ -104,7 +109,6 @@ async def _start(settings: Settings, stack: contextlib.AsyncExitStack, *, dashbo
         child = start_dashboard(reading, host=host, port=port, log=log)
         stack.callback(stop_dashboard, child)
 
-    scheduler = Scheduler(settings)  # refuses what the configuration says wrong of jobs
     heartbeat = await open_store(settings, stack)
     if endpoint_socket is not None:
         await stack.enter_async_context(http_server(embedded_endpoint(settings), endpoint_socket))

@@ -40,7 +40,7 @@ class Workers:
         settings = {"MONITOR_STORE__URL": self.url, "MONITOR_JOBS__LEASE_S": str(LEASE_S)}
         with self._errors.open("a") as errors:
             process = subprocess.Popen(
-                [sys.executable, "-m", "tests.tools.working", str(self.log), str(HOLD_S)],
+                [sys.executable, "-m", "tests.tools.working", "work", str(self.log), str(HOLD_S)],
                 cwd=ROOT,
                 env=environment(settings),
                 stdout=subprocess.PIPE,

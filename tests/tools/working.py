@@ -1,7 +1,8 @@
-"""A real `monitor work` whose only job writes down when it runs: `python -m tests.tools.working LOG HOLD_S` + environment.
+"""Real services with a job of the tests: `python -m tests.tools.working work|up LOG HOLD_S`, configured by the environment.
 
-The job covers the time since its watermark, and writes what it covered into the table `covered` when it ends. It also
+The job of `work` covers the time since its watermark, and writes what it covered into the table `covered` when it ends. It also
 appends to the file LOG when it begins and ends, by the monotonic clock, which is the same for all processes of a machine.
+The job of `up` asks the store something that takes for ever, and does not look at the wish to stop.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from monitor.jobs.job import Context, Job, Outcome
+from monitor.serve.up import run
 from monitor.serve.work import run_work
 from monitor.settings import load_settings
 
@@ -44,13 +46,25 @@ def watermark_job(log: Path, hold_s: float) -> Job:
     return Job(name="watermark", meaning="Covers the time since its watermark.", every_s=1.0, run=run)
 
 
+def endless_job(log: Path) -> Job:
+    def run(context: Context) -> Outcome:
+        log.write_text("begun", encoding="utf-8")
+        context.client.query("SELECT count() FROM numbers(100000000000000) WHERE sipHash64(number) = 1")
+        return Outcome()
+
+    return Job(name="endless", meaning="Never ends.", every_s=3600.0, run=run)
+
+
 def main() -> None:
-    job = watermark_job(Path(sys.argv[1]), float(sys.argv[2]))
+    mode, log = sys.argv[1], Path(sys.argv[2])
 
     def ready(addresses: Mapping[str, str]) -> None:
         print("ready", *(f"{key}={value}" for key, value in addresses.items()), flush=True)
 
-    run_work(load_settings(), on_ready=ready, jobs={job.name: job})
+    if mode == "work":
+        run_work(load_settings(), on_ready=ready, jobs={"watermark": watermark_job(log, float(sys.argv[3]))})
+    else:
+        run(load_settings(), dashboard=False, on_ready=ready, jobs={"endless": endless_job(log)})
 
 
 if __name__ == "__main__":
