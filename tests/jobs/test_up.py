@@ -152,7 +152,8 @@ def test_ctrl_c_in_the_middle_of_a_job_and_what_it_leaves(tmp_path: Path) -> Non
     assert done.returncode == 0, done.stderr
     assert "corrected otel_logs, otel_metrics_exponential_histogram" in done.stdout
     assert "inferences" not in done.stdout
-    ddl = run("query", "SHOW CREATE TABLE otel_traces", "--format", "TSVRaw", "--data", str(data)).stdout
+    sql = "SELECT create_table_query FROM system.tables WHERE name = 'otel_traces'"
+    ddl = run("query", sql, "--format", "JSONEachRow", "--data", str(data)).stdout
     assert "TTL toDate(Timestamp) + toIntervalDay(5)" in ddl
     again = run("jobs", "run", "retention", "--data", str(data), env={"MONITOR_RETENTION__RAW_DAYS": "5"})
     assert "corrected" not in again.stdout

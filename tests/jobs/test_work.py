@@ -5,17 +5,21 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import re
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
 from monitor.jobs.lease import slot
+from monitor.jobs.runs import Run, write_run
+from monitor.serve.check import run_checks
 from monitor.store.client import Client, connect
 from monitor.store.migrate import migrate
 from tests.conftest import drop_database, make_database, with_database
@@ -159,3 +163,26 @@ def test_workers_need_a_server(tmp_path: Path) -> None:
     assert (result.returncode, result.stdout) == (1, "")
     assert "workers of their own need a ClickHouse server" in result.stderr
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("state", "age_s", "seen", "words"),
+    [
+        pytest.param("failed", 10, "failed", r"retention failed at .* UTC: out of luck", id="failed"),
+        pytest.param("ok", 3 * 86_400, "failed", r"retention is overdue: its last run began at", id="overdue"),
+        pytest.param("ok", 10, "ok", r"\d+ of \d+ ran as they should", id="fine"),
+    ],
+)
+def test_check_says_what_is_wrong_with_jobs(
+    workers: Workers, tmp_path: Path, state: Literal["ok", "failed"], age_s: float, seen: str, words: str
+) -> None:
+    begun = datetime.now(UTC) - timedelta(seconds=age_s)
+    client = connect(workers.url)
+    error = "out of luck" if state == "failed" else ""
+    write_run(client, Run(job="retention", token="1", worker="w", state=state, started_at=begun, error=error))
+    client.close()
+    (tmp_path / "monitor.yaml").write_text(f"store: {{url: '{workers.url}'}}\n")
+    found = [each for each in run_checks(tmp_path / "monitor.yaml", tmp_path / "data") if each.name in ("job", "jobs")]
+    assert any(each.state == seen and re.search(words, each.text) for each in found), found
+    if state == "ok" and age_s < 86_400:
+        assert not any(each.state == "failed" for each in found)
