@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -13,6 +14,7 @@ from monitor.errors import BadInput, ConfigError
 from monitor.jobs.job import Context, Job, Outcome
 from monitor.jobs.lease import RETRY_S, Last, State, decide, offset_s, slot
 from monitor.jobs.plan import find, plan
+from monitor.jobs.registry import JOBS as REGISTRY
 from monitor.settings import Settings
 
 JOB = "rollup"
@@ -26,6 +28,13 @@ def nothing(context: Context) -> Outcome:
 
 
 JOBS = {name: Job(name=name, meaning="Nothing.", every_s=EVERY_S, run=nothing) for name in (JOB, "drift")}
+
+
+def test_the_page_tells_of_each_job() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "jobs.md").read_text(encoding="utf-8")
+    for name, job in REGISTRY.items():
+        assert name == job.name
+        assert f"| `{name}` |" in page
 
 
 def last(state: State, *, claim_s: float, sign_s: float) -> Last:
