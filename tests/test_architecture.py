@@ -29,8 +29,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "collectors": (*BASE, "monitor.store"),
     "alerts": (*BASE, "monitor.store", "monitor.kpis", "monitor.stats"),
     "dashboards": (*BASE, "monitor.store", "monitor.kpis", "monitor.stats"),
-    "monitor.serve": (*BASE, "monitor.store", "monitor.kpis", "collectors", "alerts", "dashboards"),
-    "monitor.cli": (*BASE, "monitor.store", "monitor.kpis", "monitor.serve", "collectors"),
+    "monitor.serve": (*BASE, "monitor.store", "monitor.kpis", "monitor.jobs", "collectors", "alerts", "dashboards"),
+    "monitor.cli": (*BASE, "monitor.store", "monitor.kpis", "monitor.jobs", "monitor.serve", "collectors"),
     # `import monitor` is the SDK.
     "monitor": ("monitor.sdk",),
 }
@@ -41,6 +41,7 @@ ONLY_IN = {
     "streamlit": ("dashboards", "monitor.serve"),
     "grpc": ("collectors", "monitor.serve"),
     "typer": ("monitor.cli",),
+    "apscheduler": ("monitor.jobs",),
     "pandas": ("monitor.kpis", "monitor.jobs", "monitor.stats", "dashboards"),
     "sklearn": ("monitor.stats", "monitor.jobs"),
 }

@@ -5,6 +5,7 @@ right one. Secrets are given as `${ENV_NAME}` or as a `…_file`, are kept in `S
 """
 
 from monitor.settings.collectors import CollectorSettings, GpuSettings, ModelSettings, PrivacySettings
+from monitor.settings.jobs import JobSettings
 from monitor.settings.load import load_settings
 from monitor.settings.section import Section
 from monitor.settings.store import RetentionSettings, StoreSettings
@@ -13,6 +14,7 @@ from monitor.settings.tree import Settings
 __all__ = [
     "CollectorSettings",
     "GpuSettings",
+    "JobSettings",
     "ModelSettings",
     "PrivacySettings",
     "RetentionSettings",

@@ -9,6 +9,7 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from monitor.settings.collectors import CollectorSettings, GpuSettings, ModelSettings, PrivacySettings
+from monitor.settings.jobs import JobSettings
 from monitor.settings.store import RetentionSettings, StoreSettings
 
 DEFAULT_DATA = Path("monitor-data")
@@ -27,6 +28,7 @@ class Settings(BaseSettings):
     gpu: GpuSettings = Field(default_factory=lambda: GpuSettings())
     models: ModelSettings = Field(default_factory=lambda: ModelSettings())
     privacy: PrivacySettings = Field(default_factory=lambda: PrivacySettings())
+    jobs: JobSettings = Field(default_factory=lambda: JobSettings())
     retention: RetentionSettings = Field(default_factory=lambda: RetentionSettings())
 
     @classmethod

@@ -38,6 +38,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         "--seed",
     ),
     "gpu": ("--endpoint", "--interval", "--dcgm", "--protocol", "--token", "--node", "--once", "--json"),
+    "work": STORE,
+    "jobs": (*STORE, "--json"),
     "check": STORE,
     "migrate": STORE,
 }

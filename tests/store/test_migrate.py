@@ -42,6 +42,8 @@ TABLES = {
     "gpu_samples",
     "gpu_samples_from_gauge_mv",
     "gpu_samples_from_sum_mv",
+    "job_runs",
+    "job_claims",
     "schema_migrations",
 }
 
