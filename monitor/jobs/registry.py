@@ -7,7 +7,8 @@ from types import MappingProxyType
 from typing import Final
 
 from monitor.jobs.job import Job
+from monitor.jobs.kpis import ACCURACY, KPIS
 from monitor.jobs.retention import RETENTION
 from monitor.jobs.rollup import ROLLUP
 
-JOBS: Final[Mapping[str, Job]] = MappingProxyType({job.name: job for job in (ROLLUP, RETENTION)})
+JOBS: Final[Mapping[str, Job]] = MappingProxyType({job.name: job for job in (ROLLUP, KPIS, ACCURACY, RETENTION)})

@@ -226,6 +226,7 @@ def apply_retention(
         "inferences_1h": ("period", hours_days),
         "inferences_1d": ("period", days_days),
         "job_runs": ("started_at", facts_days),
+        "kpi_results": ("window_end", facts_days),
     }
     for name, (column, days) in wanted.items():
         if name in leave:

@@ -39,6 +39,7 @@ TABLES = {
     "inferences_1h",
     "inferences_1d",
     "rollup_state",
+    "kpi_results",
     "gpu_samples",
     "gpu_samples_from_gauge_mv",
     "gpu_samples_from_sum_mv",
