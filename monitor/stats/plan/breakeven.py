@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -70,7 +71,7 @@ def break_even(
         return None
     crossings = [
         _bisect(gap, a, b) * requests_per_day
-        for (a, at_a), (b, at_b) in zip(known, known[1:], strict=False)
+        for (a, at_a), (b, at_b) in itertools.pairwise(known)
         if (at_a > 0) != (at_b > 0)
     ]
     names = (second[0], first[0])

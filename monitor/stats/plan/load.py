@@ -288,7 +288,9 @@ def _slots(steps: int, step_s: float) -> tuple[float, int]:
     slot_s = max(300.0 if seconds >= 1800 else 60.0, step_s)
     keep = round(seconds // slot_s * slot_s / step_s)
     if not keep:
-        raise ValueError(f"{seconds:g} s of calls are too short a stretch to plan from; at least {slot_s:g} s are needed")
+        raise ValueError(
+            f"{seconds:g} s of calls are too short a stretch to plan from; at least {slot_s:g} s are needed"
+        )
     return slot_s, keep
 
 

@@ -169,9 +169,7 @@ class Catalogue:
         return Catalogue(
             engines=tuple(engine for engine in self.engines if not model or engine.model == model),
             offers=tuple(
-                offer
-                for offer in self.offers
-                if offer.kind in wanted and (not model or offer.model in ("", model))
+                offer for offer in self.offers if offer.kind in wanted and (not model or offer.model in ("", model))
             ),
             as_of=self.as_of,
             source=self.source,

@@ -14,8 +14,8 @@ from monitor.stats.plan.breakeven import SCALES, BreakEven, break_even
 from monitor.stats.plan.engine import Objectives
 from monitor.stats.plan.fleet import Fleet, Recipe, Search, recipes
 from monitor.stats.plan.interval import Spread, month_half_width, month_spread
-from monitor.stats.plan.load import DAY_S, Floats, Load
-from monitor.stats.plan.offers import Catalogue, unit_of
+from monitor.stats.plan.load import DAY_S, Floats, Ints, Load
+from monitor.stats.plan.offers import Catalogue, Offer, unit_of
 from monitor.stats.plan.report import HourOfDay, Part, Plan, PlanReport
 from monitor.stats.plan.situation import REPLICAS_MAX, unloaded
 
@@ -163,7 +163,7 @@ def _deployment(recipe: Recipe) -> str:
 
 def _parts(fleet: Fleet) -> tuple[Part, ...]:
     recipe, repeats = fleet.recipe, fleet.load.repeats_a_month
-    rows = []
+    rows: list[tuple[Offer, Ints, float | None, float]] = []
     for offer, count in zip(recipe.base, fleet.units, strict=True):
         assert recipe.engine is not None
         unit = unit_of(offer, recipe.engine)

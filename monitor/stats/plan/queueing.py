@@ -73,7 +73,9 @@ def wait_rate(servers: ArrayLike, offered: ArrayLike, service_s: ArrayLike, *, s
     return np.asarray(np.maximum(2 * free / (np.asarray(service_s) * (1 + np.asarray(scv))), 0.0))
 
 
-def both_waits_exceed(t_s: ArrayLike, wait_a: ArrayLike, rate_a: ArrayLike, wait_b: ArrayLike, rate_b: ArrayLike) -> Floats:
+def both_waits_exceed(
+    t_s: ArrayLike, wait_a: ArrayLike, rate_a: ArrayLike, wait_b: ArrayLike, rate_b: ArrayLike
+) -> Floats:
     """P(A + B > t) of two independent waits, each 0 or (with its probability) exponential.
 
     Parameters

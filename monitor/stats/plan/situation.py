@@ -39,11 +39,6 @@ class Situation:
     level: Ints
     enough: int | None
 
-    @property
-    def usd_slots(self) -> float:
-        """How often each slot comes in a month."""
-        return self.load.repeats_a_month
-
     @cached_property
     def by_calls(self) -> Floats:
         """Share of a slot's calls at each rate; (slots, GRID + 1). A slot without a call is all at rate 0."""

@@ -181,9 +181,10 @@ def _hourly(case: Situation, unit: Unit, share: Floats) -> Top:
 
 
 def _most(case: Situation, base: int, unit: Unit, *, spare: float) -> int:
-    """Units that are looked at: enough for the peak without the base's help being needed beyond `base`.
+    """Most units that are looked at: what the peak needs beside the base.
 
-    With units that are away for the share `spare` of the time, five standard deviations more.
+    With units that are away for the share `spare` of the time, so many that this number is there but for a chance of
+    five standard deviations.
     """
     replicas = max(0, (case.enough or 1) - base)
     units = math.ceil(replicas / unit.replicas)
