@@ -3,7 +3,7 @@
 from monitor.stats.plan.breakeven import BreakEven, break_even
 from monitor.stats.plan.engine import ROUTINGS, Engine, Objectives, attainment
 from monitor.stats.plan.fleet import Fleet, Recipe, Search, recipes
-from monitor.stats.plan.interval import Spread, month_half_width, month_spread
+from monitor.stats.plan.interval import Levels, Spread, levels, spread
 from monitor.stats.plan.load import Load, measured_load, stated_load
 from monitor.stats.plan.offers import BASE_KINDS, KINDS, Catalogue, Offer, Unit, owned_usd_per_hour, unit_of
 from monitor.stats.plan.planner import plan
@@ -19,6 +19,7 @@ __all__ = [
     "Engine",
     "Fleet",
     "HourOfDay",
+    "Levels",
     "Load",
     "Objectives",
     "Offer",
@@ -32,13 +33,13 @@ __all__ = [
     "Unit",
     "attainment",
     "break_even",
+    "levels",
     "measured_load",
-    "month_half_width",
-    "month_spread",
     "owned_usd_per_hour",
     "plan",
     "recipes",
     "situation",
+    "spread",
     "stated_load",
     "unit_of",
 ]

@@ -62,12 +62,6 @@ class Fleet:
         return np.asarray(self.top.units * float(unit_of(recipe.top, recipe.engine).replicas))
 
     @property
-    def by_use_usd(self) -> float:
-        """Part of the month's cost that is paid per token or second of use."""
-        by_use = self.recipe.top is not None and self.recipe.top.kind in ("per_token", "serverless")
-        return float(self.top.usd.sum()) * self.load.repeats_a_month if by_use else 0.0
-
-    @property
     def uses_top(self) -> bool:
         return bool(self.top.units.any() or self.top.api_share.any())
 

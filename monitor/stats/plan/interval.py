@@ -1,14 +1,24 @@
-"""Within which a month's cost will lie."""
+"""Within which a month's cost will lie: what is not known of the load, carried through what a fleet costs at each level.
+
+Costs of days are no bell curve: an addition that is needed on two days of ten costs nothing on the other eight. So the
+levels of the days are drawn, and each draw is priced.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Final, NamedTuple
 
 import numpy as np
 from scipy import special
 
 from monitor.stats.plan.load import MONTH_S, Floats, Load
+
+DRAWS: Final = 1000
+NODES: Final = 12  # levels at which a fleet is priced; in between, costs are taken as straight lines
+BLOCKS_DRAWN: Final = 64  # of a month; more blocks than these even out, so that their mean is enough
 
 
 class Spread(NamedTuple):
@@ -19,56 +29,91 @@ class Spread(NamedTuple):
     high: float
 
 
-def month_half_width(usd: Floats, load: Load, *, by_use_usd: float = 0.0, level: float = 0.95) -> float:
-    """Half of the interval for a coming month's cost, as far as it comes from how days differ and from chance.
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Levels:
+    """What the levels of a coming month's days may be, in the mean day's.
 
     Parameters
     ----------
-    usd : array of float, shape (slots,)
-        Cost of each slot of the load.
-    load : Load
-        Its blocks (days) are taken as drawn independently from one distribution.
-    by_use_usd : float
-        Part of the month's cost that is paid per request or second of use; only used where there is one block.
-    level : float
-        Confidence, in (0, 1).
-
-    Returns
-    -------
-    float
-        US dollars. With D blocks seen and M in a month: t(D - 1) s sqrt(M + M^2 / D), s the standard deviation of a
-        block's cost: the prediction interval of the sum of M further blocks. With one block (a stated usage) only
-        chance is left: what is paid by use varies as the sum over independent requests with the prompts' spread.
-
-    References
-    ----------
-    G. J. Hahn, W. Q. Meeker (1991), Statistical Intervals, section 4.8 (mean of m future observations).
+    seen : array of float, shape (blocks,)
+        Levels of the measured days (blocks).
+    drawn : array of float, shape (draws, days)
+        One possible month a row.
+    month_blocks : float
+        Blocks in a month; each drawn day stands for `month_blocks / days`.
     """
+
+    seen: Floats
+    drawn: Floats
+    month_blocks: float
+
+    @property
+    def nodes(self) -> Floats:
+        """Levels at which fleets are to be priced."""
+        both = np.concatenate([self.drawn.ravel(), self.seen])
+        low, high = np.quantile(both, [0.001, 0.999])
+        return np.unique(np.linspace(max(low, 1e-6), max(high, 1e-6), NODES))
+
+    @property
+    def busy(self) -> float:
+        """Level that one day in forty exceeds."""
+        return float(np.quantile(self.drawn, 0.975))
+
+    def month_costs(self, cost: Callable[[Floats], Floats], seen_usd: Floats) -> Floats:
+        """Cost of each drawn month.
+
+        Parameters
+        ----------
+        cost : callable
+            Cost of a day at each of these levels, in US dollars.
+        seen_usd : array of float, shape (blocks,)
+            What the measured days cost; that they are not all alike in shape is kept, as a mean.
+        """
+        shape = float(seen_usd.mean() - cost(self.seen).mean())
+        return np.asarray((cost(self.drawn).mean(axis=1) + shape) * self.month_blocks)
+
+
+def levels(load: Load, *, seed: int = 0, draws: int = DRAWS) -> Levels:
+    """Draw the levels of coming months.
+
+    The square roots of the days' calls (steady in spread, for counts) are taken as independent and normal. Each draw
+    takes a mean and a variance from what the seen days leave open (the posterior under the usual flat prior: the
+    variance times D - 1 over chi-square, the mean with that variance over D), and then the days of a month from these.
+    The whole month is moved by the load's `level_error`. With one block nothing is known of how days differ.
+    """
+    rng = np.random.default_rng(seed)
     blocks = np.unique(load.block)
-    totals = np.array([usd[load.block == block].sum() for block in blocks])
-    count = len(totals)
-    future = MONTH_S / (load.seconds / count)
-    if count < 2:
-        nodes = load.prompt_nodes
-        squares = 1 + float(nodes.var() / max(nodes.mean(), 1e-300) ** 2)
-        calls = load.requests_per_day * MONTH_S / 86_400
-        return float(special.ndtri((1 + level) / 2)) * by_use_usd * math.sqrt(squares / calls)
-    t = float(special.stdtrit(count - 1, (1 + level) / 2))
-    return t * float(totals.std(ddof=1)) * math.sqrt(future + future**2 / count)
+    count = len(blocks)
+    calls = np.array([load.calls_rps[load.block == block].sum() for block in blocks])
+    month_blocks = MONTH_S / (load.seconds / count)
+    days = max(1, round(month_blocks)) if month_blocks <= BLOCKS_DRAWN else BLOCKS_DRAWN
+    roots = np.sqrt(calls / calls.mean())
+    if count > 1:
+        sigma = roots.std(ddof=1) * np.sqrt((count - 1) / rng.chisquare(count - 1, (draws, 1)))
+        centre = roots.mean() + sigma / math.sqrt(count) * rng.standard_normal((draws, 1))
+        normal = rng.standard_normal((draws, days))
+        if month_blocks > BLOCKS_DRAWN:
+            normal = special.ndtri((np.arange(days)[None] + 0.5) / days)
+        drawn = np.maximum(centre + sigma * normal, 0.0) ** 2
+    else:
+        drawn = np.ones((draws, 1))
+    whole = 1 + load.level_error / 1.959964 * rng.standard_normal((draws, 1))
+    return Levels(seen=roots**2, drawn=drawn * np.maximum(whole, 0.0), month_blocks=month_blocks)
 
 
-def month_spread(value: float, half_width: float, at_low: float, at_high: float, *, floor: float = 0.0) -> Spread:
-    """Put chance and the error of the level together, as independent.
+def typical(load: Load) -> Load:
+    """The load with all its days (blocks) at the mean level, each with its own shape."""
+    per_slot = load.calls_rps.sum(axis=1)
+    totals = np.bincount(load.block, weights=per_slot)[load.block]
+    mean = per_slot.sum() / len(np.unique(load.block))
+    # A day without a call has no shape; it stays.
+    factor = np.where(totals > 0, mean / np.where(totals > 0, totals, 1.0), 1.0)[:, None]
+    return replace(
+        load, calls_rps=load.calls_rps * factor, input_tps=load.input_tps * factor, output_tps=load.output_tps * factor
+    )
 
-    Parameters
-    ----------
-    value, half_width : float
-        A month's cost, and what chance adds to both sides.
-    at_low, at_high : float
-        The same fleet's cost if the load is at the low or the high end of its level's interval.
-    floor : float
-        Least that can be paid.
-    """
-    low = value - math.hypot(half_width, max(0.0, value - at_low))
-    high = value + math.hypot(half_width, max(0.0, at_high - value))
-    return Spread(value, max(low, min(floor, value)), high)
+
+def spread(value: float, month_costs: Floats, *, level: float = 0.95) -> Spread:
+    """The interval that holds this share of the drawn months, and the value."""
+    low, high = np.quantile(month_costs, [(1 - level) / 2, (1 + level) / 2])
+    return Spread(value, min(float(low), value), max(float(high), value))

@@ -13,7 +13,7 @@ import numpy as np
 from monitor.stats.plan.breakeven import SCALES, BreakEven, break_even
 from monitor.stats.plan.engine import Objectives
 from monitor.stats.plan.fleet import Fleet, Recipe, Search, recipes
-from monitor.stats.plan.interval import Spread, month_half_width, month_spread
+from monitor.stats.plan.outlook import Outlook
 from monitor.stats.plan.load import DAY_S, Floats, Ints, Load
 from monitor.stats.plan.offers import Catalogue, Offer, unit_of
 from monitor.stats.plan.report import HourOfDay, Part, Plan, PlanReport
@@ -54,10 +54,9 @@ def plan(load: Load, catalogue: Catalogue, objectives: Objectives, *, break_even
     notes = _notes(load, catalogue, objectives, search)
     if not best:
         raise ValueError(" ".join(["the catalogue has nothing that can serve this load;", *notes]))
-    ends = [Search(load.scaled(factor), objectives) for factor in (1 - load.level_error, 1 + load.level_error)]
-    ends = ends if load.level_error else [search, search]
+    outlook = Outlook(load, objectives)
     chosen = best[0] if best[0].meets else None
-    plans = [_plan(fleet, ends, chosen, objectives) for fleet in best]
+    plans = [_plan(fleet, outlook, chosen, objectives) for fleet in best]
     crossings = _break_evens(search, best) if break_evens else ()
     return PlanReport(
         load=load,
@@ -96,29 +95,19 @@ def _order(fleet: Fleet) -> tuple[bool, float, float]:
     return (not fleet.meets, 0.0 if fleet.meets else -float(fleet.top.in_time.min()), fleet.usd_per_month)
 
 
-def _plan(fleet: Fleet, ends: list[Search], chosen: Fleet | None, objectives: Objectives) -> Plan:
-    low, high = (end.fleet(fleet.recipe, fleet.units) for end in ends)
-    usd = month_spread(
-        fleet.usd_per_month,
-        month_half_width(fleet.usd, fleet.load, by_use_usd=fleet.by_use_usd),
-        low.usd_per_month,
-        high.usd_per_month,
-        floor=0.0,
-    )
-    dearer = None
-    if chosen is not None and fleet is not chosen:
-        dearer = _difference(fleet, chosen, ends)
+def _plan(fleet: Fleet, outlook: Outlook, chosen: Fleet | None, objectives: Objectives) -> Plan:
+    dearer = None if chosen is None or fleet is chosen else outlook.difference(fleet, chosen)
     made = Plan(
         name=_name(fleet),
         kinds=fleet.recipe.kinds,
         deployment=_deployment(fleet.recipe),
         engine="" if fleet.recipe.engine is None else fleet.recipe.engine.name,
         parts=_parts(fleet),
-        usd=usd,
+        usd=outlook.cost(fleet),
         usd_per_million_tokens=fleet.usd_per_month / fleet.load.tokens_per_month * 1e6,
         attainment=fleet.in_time,
         attainment_worst=float(fleet.top.in_time.min()),
-        attainment_high=high.in_time,
+        attainment_busy=outlook.busy_in_time(fleet),
         meets=fleet.meets,
         utilisation=fleet.utilisation,
         by_hour=_by_hour(fleet),
@@ -126,19 +115,6 @@ def _plan(fleet: Fleet, ends: list[Search], chosen: Fleet | None, objectives: Ob
         dearer=dearer,
     )
     return replace(made, why=_why(made, objectives))
-
-
-def _difference(fleet: Fleet, chosen: Fleet, ends: list[Search]) -> Spread:
-    """Both fleets meet the same days and the same level, so the difference is surer than either cost."""
-    value = fleet.usd_per_month - chosen.usd_per_month
-    half = month_half_width(
-        fleet.usd - chosen.usd, fleet.load, by_use_usd=math.hypot(fleet.by_use_usd, chosen.by_use_usd)
-    )
-    at_ends = sorted(
-        end.fleet(fleet.recipe, fleet.units).usd_per_month - end.fleet(chosen.recipe, chosen.units).usd_per_month
-        for end in ends
-    )
-    return month_spread(value, half, at_ends[0], at_ends[1], floor=-math.inf)
 
 
 def _name(fleet: Fleet) -> str:

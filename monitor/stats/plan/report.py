@@ -57,8 +57,8 @@ class Plan:
         Cost over all tokens, prompt and generated.
     attainment, attainment_worst : float
         Share of all requests in time, and of those of the worst slot.
-    attainment_high : float
-        Share in time if the load is at the high end of its level's interval and the base is as planned.
+    attainment_busy : float
+        Share in time on a day as busy as one in forty, with the base as planned.
     meets : bool
         Whether every slot meets the objectives.
     utilisation : float
@@ -79,7 +79,7 @@ class Plan:
     usd_per_million_tokens: float
     attainment: float
     attainment_worst: float
-    attainment_high: float
+    attainment_busy: float
     meets: bool
     utilisation: float
     by_hour: tuple[HourOfDay, ...]

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
-from monitor.stats.plan import Load, Recipe, Search, measured_load, month_half_width, month_spread
+from scipy import stats
+
+from monitor.stats.plan import Load, Recipe, Search, levels, measured_load, spread
+from monitor.stats.plan.interval import typical
 from monitor.stats.plan.load import day_shape
 from tests.stats.plan.cases import ENGINE, GOAL, load, offer
 
@@ -28,60 +29,68 @@ def many_days(days: int, spread: float, seed: int) -> Load:
 
 
 @pytest.mark.parametrize("top", ["on_demand", "per_token"])
-@pytest.mark.parametrize(("seen", "spread"), [(7, 0.15), (14, 0.3)])
-def test_coverage(top: str, seen: int, spread: float) -> None:
+@pytest.mark.parametrize(("seen", "spread_of_days"), [(7, 0.15), (14, 0.3)])
+def test_coverage(top: str, seen: int, spread_of_days: float) -> None:
     """A fleet is fixed, its addition follows the need: costs of many days, of which a plan sees a few."""
-    pool = many_days(4000, spread, seed=seen)
-    deal = (
-        offer("per_token", model="m", usd_per_million_input=1, usd_per_million_output=2, ttft_p50_s=0.2, ttft_p95_s=0.5)
-        if top == "per_token"
-        else offer("on_demand", usd_per_hour=3.0, start_s=300.0)
+    pool = many_days(4000, spread_of_days, seed=seen)
+    api = offer(
+        "per_token", model="m", usd_per_million_input=1, usd_per_million_output=2, ttft_p50_s=0.2, ttft_p95_s=0.5
     )
+    deal = api if top == "per_token" else offer("on_demand", usd_per_hour=3.0, start_s=300.0)
     recipe = Recipe(engine=ENGINE, base=(offer("reserved", usd_per_hour=2.0),), top=deal)
-    daily = Search(pool, GOAL).fleet(recipe, (2,)).usd.reshape(-1, 24)
-    rng, hits, months = np.random.default_rng(1), 0, 2000
-    for _ in range(months):
+    daily = Search(pool, GOAL).fleet(recipe, (2,)).usd.reshape(-1, 24).sum(axis=1)
+    calls = pool.calls_rps.reshape(-1, 24)
+    per_day = pool.calls_rps.mean()
+    at = np.linspace(0.2, 4.0, 60)
+    day = load(*(day_shape(24, 2.5) * 24 * per_day))
+    priced = np.array([Search(day.scaled(level), GOAL).fleet(recipe, (2,)).usd.sum() for level in at])
+    rng, hits, months = np.random.default_rng(1), 0, 1000
+    for i in range(months):
         days = rng.choice(len(daily), seen + 30, replace=False)
-        mine = daily[days[:seen]]
-        plan_load = load(*np.ones(24 * seen), block=np.repeat(np.arange(seen), 24))
-        value = mine.sum() / seen * (365.25 / 12)
-        half = month_half_width(mine.ravel(), plan_load)
-        truth = daily[days[seen:]].sum() / 30 * (365.25 / 12)
-        hits += abs(truth - value) <= half
-    assert 0.935 <= hits / months <= 0.965 + 0.01 * (spread > 0.2)
+        mine = load(*calls[days[:seen]].ravel(), block=np.repeat(np.arange(seen), 24))
+        mean = mine.calls_rps.mean() / per_day
+        drawn = levels(mine, seed=i, draws=300)
+        costs = drawn.month_costs(lambda level, mean=mean: np.interp(level * mean, at, priced), daily[days[:seen]])
+        _, low, high = spread(float(daily[days[:seen]].mean()) * drawn.month_blocks, costs)
+        hits += low <= daily[days[seen:]].mean() * drawn.month_blocks <= high
+    assert 0.93 <= hits / months <= 0.97
 
 
-def test_interval_by_hand() -> None:
-    # Days of 10, 12 and 17 dollars: mean 13, s^2 = 13; t(2) = 4.3027; M = 30.4375.
-    usd = np.array([10.0, 12.0, 17.0])
-    some = load(1.0, 1.0, 1.0, slot_s=86_400.0, block=np.arange(3))
-    expected = 4.302653 * np.sqrt(13) * np.sqrt(30.4375 + 30.4375**2 / 3)
-    assert month_half_width(usd, some) == pytest.approx(expected, rel=1e-6)
+def test_where_cost_is_a_straight_line_it_is_the_prediction_interval_of_a_mean() -> None:
+    """An API alone: Student's t for the mean of M further days (Hahn and Meeker 1991), for days that differ little."""
+    rng, count = np.random.default_rng(3), 10
+    rates = 1 + 0.05 * rng.standard_normal(count)
+    some = load(*rates, slot_s=86_400.0, block=np.arange(count))
+    drawn = levels(some, draws=40_000)
+    got = spread(0.0, drawn.month_costs(lambda level: level * rates.mean(), rates) / drawn.month_blocks - rates.mean())
+    half = stats.t.ppf(0.975, count - 1) * rates.std(ddof=1) * np.sqrt(1 / count + 1 / round(drawn.month_blocks))
+    assert got.low == pytest.approx(-half, rel=0.04)
+    assert got.high == pytest.approx(half, rel=0.04)
 
 
-def test_a_stated_usage_has_chance_by_use_and_its_level() -> None:
-    some = load(1.0, 2.0)
-    assert month_half_width(np.array([5.0, 5.0]), some) == 0.0
-    calls = 1.5 * 365.25 / 12 * 86_400
-    squares = 1 + some.prompt_nodes.var() / some.prompt_nodes.mean() ** 2
-    by_use = month_half_width(np.array([5.0, 5.0]), some, by_use_usd=1e4)
-    assert by_use == pytest.approx(1.959964 * 1e4 * np.sqrt(squares / calls), rel=1e-6)
-    assert month_spread(100.0, 3.0, 96.0, 104.0) == pytest.approx((100.0, 95.0, 105.0))
-    assert month_spread(100.0, 300.0, 96.0, 104.0).low == 0.0
+def test_a_stated_usage_has_the_error_of_its_level() -> None:
+    some = load(1.0, 2.0, level_error=0.2)
+    drawn = levels(some, draws=40_000)
+    got = spread(10.0, drawn.month_costs(lambda level: level * 10.0, np.array([10.0])) / drawn.month_blocks)
+    assert got == pytest.approx((10.0, 8.0, 12.0), rel=0.01)
+    sure = levels(load(1.0, 2.0))
+    assert sure.busy == 1.0
+    assert spread(3.0, sure.month_costs(lambda level: level * 3.0, np.array([3.0])) / sure.month_blocks) == (
+        3.0,
+        3.0,
+        3.0,
+    )
 
 
-def test_more_days_make_it_shorter() -> None:
-    pool = many_days(56, 0.2, seed=2)
-    deal = offer("per_token", model="m", usd_per_million_input=1.0)
-    usd = Search(pool, GOAL).fleet(Recipe(engine=None, top=deal), ()).usd
-    half = [
-        month_half_width(
-            usd[: 24 * days],
-            replace(
-                pool, calls_rps=pool.calls_rps[: 24 * days], input_tps=pool.input_tps[: 24 * days],
-                output_tps=pool.output_tps[: 24 * days], block=pool.block[: 24 * days],
-            ),
-        )
-        for days in (3, 7, 56)
-    ]  # fmt: skip
-    assert half[0] > half[1] > half[2]
+def test_days_without_a_call_and_many_short_blocks() -> None:
+    empty = levels(load(0.0, 1.0, 2.0, slot_s=86_400.0, block=np.arange(3)))
+    assert np.isfinite(empty.drawn).all()
+    assert (empty.nodes > 0).all()
+    short = levels(load(*np.random.default_rng(0).uniform(1, 2, 12), slot_s=300.0, block=np.arange(12)))
+    assert short.drawn.shape[1] == 64
+    assert short.month_blocks == pytest.approx(365.25 / 12 * 288)
+
+
+def test_typical_days_have_one_level_and_keep_their_shapes() -> None:
+    some = load(1.0, 3.0, 4.0, 4.0, block=np.array([0, 0, 1, 1]))
+    assert typical(some).calls_rps[:, 0] == pytest.approx([1.5, 4.5, 3.0, 3.0])
