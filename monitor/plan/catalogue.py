@@ -95,7 +95,9 @@ def _refuse_doubles(found: CatalogueFile, tree: yaml.Node | None, where: str) ->
 
 
 def _explained(error: ValidationError, tree: yaml.Node | None, where: str) -> str:
-    first = error.errors(include_url=False, include_context=False)[0]
+    errors = error.errors(include_url=False, include_context=False)
+    # A key that is written wrongly is unknown and missing at once; the first helps more.
+    first = min(errors, key=lambda each: each["type"] != "extra_forbidden")
     loc = [part for part in first["loc"] if part not in KINDS]  # the kind is a step of pydantic's, not of the file
     key = ".".join(str(part) for part in loc) or "the file"
     line = _line(tree, loc)

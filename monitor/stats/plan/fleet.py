@@ -94,7 +94,7 @@ class Search:
         found: Fleet | None = None
         for units in self._bases(recipe):
             fleet = self.fleet(recipe, units)
-            if found is None or _rank(fleet) < _rank(found):
+            if found is None or rank(fleet) < rank(found):
                 found = fleet
         return found
 
@@ -202,6 +202,8 @@ def _counts(unit: Unit, enough: int) -> range:
     return range(first, most + 1, step)
 
 
-def _rank(fleet: Fleet) -> tuple[bool, float, float]:
-    """What meets the objectives comes first, by cost; what does not, by its worst slot."""
-    return (not fleet.meets, 0.0 if fleet.meets else -float(fleet.top.in_time.min()), fleet.usd_per_month)
+def rank(fleet: Fleet) -> tuple[bool, float, float, float]:
+    """What meets the objectives comes first, by cost; what does not, by its worst slot, then by all its requests."""
+    if fleet.meets:
+        return (False, 0.0, 0.0, fleet.usd_per_month)
+    return (True, -float(fleet.top.in_time.min()), -fleet.in_time, fleet.usd_per_month)

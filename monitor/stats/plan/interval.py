@@ -18,6 +18,7 @@ from monitor.stats.plan.load import MONTH_S, Floats, Load
 
 DRAWS: Final = 1000
 NODES: Final = 12  # levels at which a fleet is priced; in between, costs are taken as straight lines
+NEXT_TO_NONE: Final = 0.05
 BLOCKS_DRAWN: Final = 64  # of a month; more blocks than these even out, so that their mean is enough
 
 
@@ -41,11 +42,14 @@ class Levels:
         One possible month a row.
     month_blocks : float
         Blocks in a month; each drawn day stands for `month_blocks / days`.
+    other : array of float, shape (draws,)
+        Draws of Student's t, for the part of a day's cost that its level does not explain.
     """
 
     seen: Floats
     drawn: Floats
     month_blocks: float
+    other: Floats
 
     @property
     def nodes(self) -> Floats:
@@ -67,19 +71,23 @@ class Levels:
         cost : callable
             Cost of a day at each of these levels, in US dollars.
         seen_usd : array of float, shape (blocks,)
-            What the measured days cost; that they are not all alike in shape is kept, as a mean.
+            What the measured days cost. What their levels do not explain of it (shapes, hours) is taken as normal,
+            with a mean that is known from these days and a month's days that each have their own.
         """
-        shape = float(seen_usd.mean() - cost(self.seen).mean())
-        return np.asarray((cost(self.drawn).mean(axis=1) + shape) * self.month_blocks)
+        rest = seen_usd - cost(self.seen)
+        count = len(rest)
+        scatter = rest.std(ddof=1) * math.sqrt(1 / count + 1 / self.month_blocks) if count > 1 else 0.0
+        return np.asarray((cost(self.drawn).mean(axis=1) + rest.mean() + scatter * self.other) * self.month_blocks)
 
 
 def levels(load: Load, *, seed: int = 0, draws: int = DRAWS) -> Levels:
     """Draw the levels of coming months.
 
-    The square roots of the days' calls (steady in spread, for counts) are taken as independent and normal. Each draw
-    takes a mean and a variance from what the seen days leave open (the posterior under the usual flat prior: the
-    variance times D - 1 over chi-square, the mean with that variance over D), and then the days of a month from these.
-    The whole month is moved by the load's `level_error`. With one block nothing is known of how days differ.
+    The logarithms of the days' calls are taken as independent and normal; where a day has next to none (below a
+    twentieth of the mean), the square roots are. Each draw takes a mean and a variance from what the seen days leave
+    open (the posterior under the usual flat prior: the variance times D - 1 over chi-square, the mean with that
+    variance over D), and then the days of a month from these. The whole month is moved by the load's `level_error`.
+    With one block nothing is known of how days differ.
     """
     rng = np.random.default_rng(seed)
     blocks = np.unique(load.block)
@@ -87,18 +95,25 @@ def levels(load: Load, *, seed: int = 0, draws: int = DRAWS) -> Levels:
     calls = np.array([load.calls_rps[load.block == block].sum() for block in blocks])
     month_blocks = MONTH_S / (load.seconds / count)
     days = max(1, round(month_blocks)) if month_blocks <= BLOCKS_DRAWN else BLOCKS_DRAWN
-    roots = np.sqrt(calls / calls.mean())
+    seen = calls / calls.mean()
+    into, back = (np.log, np.exp) if seen.min() > NEXT_TO_NONE else (np.sqrt, _squared)
+    scaled = into(seen)
     if count > 1:
-        sigma = roots.std(ddof=1) * np.sqrt((count - 1) / rng.chisquare(count - 1, (draws, 1)))
-        centre = roots.mean() + sigma / math.sqrt(count) * rng.standard_normal((draws, 1))
+        sigma = scaled.std(ddof=1) * np.sqrt((count - 1) / rng.chisquare(count - 1, (draws, 1)))
+        centre = scaled.mean() + sigma / math.sqrt(count) * rng.standard_normal((draws, 1))
         normal = rng.standard_normal((draws, days))
         if month_blocks > BLOCKS_DRAWN:
             normal = special.ndtri((np.arange(days)[None] + 0.5) / days)
-        drawn = np.maximum(centre + sigma * normal, 0.0) ** 2
+        drawn = back(centre + sigma * normal)
     else:
         drawn = np.ones((draws, 1))
+    other = rng.standard_t(count - 1, draws) if count > 1 else np.zeros(draws)
     whole = 1 + load.level_error / 1.959964 * rng.standard_normal((draws, 1))
-    return Levels(seen=roots**2, drawn=drawn * np.maximum(whole, 0.0), month_blocks=month_blocks)
+    return Levels(seen=seen, drawn=drawn * np.maximum(whole, 0.0), month_blocks=month_blocks, other=other)
+
+
+def _squared(root: Floats) -> Floats:
+    return np.asarray(np.maximum(root, 0.0) ** 2)
 
 
 def typical(load: Load) -> Load:

@@ -12,10 +12,10 @@ import numpy as np
 
 from monitor.stats.plan.breakeven import SCALES, BreakEven, break_even
 from monitor.stats.plan.engine import Objectives
-from monitor.stats.plan.fleet import Fleet, Recipe, Search, recipes
-from monitor.stats.plan.outlook import Outlook
+from monitor.stats.plan.fleet import Fleet, Recipe, Search, rank, recipes
 from monitor.stats.plan.load import DAY_S, Floats, Ints, Load
 from monitor.stats.plan.offers import Catalogue, Offer, unit_of
+from monitor.stats.plan.outlook import Outlook
 from monitor.stats.plan.report import HourOfDay, Part, Plan, PlanReport
 from monitor.stats.plan.situation import REPLICAS_MAX, unloaded
 
@@ -86,13 +86,9 @@ def _best_of_families(search: Search, some: Iterable[Recipe]) -> list[Fleet]:
         if fleet is None or (recipe.top is not None and not fleet.uses_top):
             continue  # an addition that is never used: the base alone is that plan
         held = found.get(recipe.kinds)
-        if held is None or _order(fleet) < _order(held):
+        if held is None or rank(fleet) < rank(held):
             found[recipe.kinds] = fleet
-    return sorted(found.values(), key=_order)
-
-
-def _order(fleet: Fleet) -> tuple[bool, float, float]:
-    return (not fleet.meets, 0.0 if fleet.meets else -float(fleet.top.in_time.min()), fleet.usd_per_month)
+    return sorted(found.values(), key=rank)
 
 
 def _plan(fleet: Fleet, outlook: Outlook, chosen: Fleet | None, objectives: Objectives) -> Plan:

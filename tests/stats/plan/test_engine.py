@@ -147,5 +147,5 @@ def test_engines_that_cannot_be(change: dict[str, float], said: str) -> None:
 
 @pytest.mark.parametrize("wrong", [{"ttft_s": 0}, {"tpot_s": -1}, {"attainment": 1.0}, {"routing": "best"}])
 def test_objectives_that_cannot_be(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="objective|attainment|routing"):
+    with pytest.raises(ValueError, match=r"objective|attainment|routing"):
         Objectives(**wrong)  # type: ignore[arg-type]

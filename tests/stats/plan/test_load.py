@@ -43,7 +43,7 @@ def test_stated() -> None:
     ],
 )  # fmt: skip
 def test_stated_wrongly(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="must|be from"):
+    with pytest.raises(ValueError, match=r"must|be from"):
         stated_load(**{"requests_per_day": 10, "input_tokens": 1, "output_tokens": 1, **wrong})  # type: ignore[arg-type]
 
 

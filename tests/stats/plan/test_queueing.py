@@ -70,7 +70,11 @@ def test_sum_of_two_waits(a: float, rate_a: float, b: float, rate_b: float) -> N
     for t in (0.0, 0.3, 1.0, 3.0):
         # P(A + B > t) = P(A > t) + P(A = 0) P(B > t) + integral over A's density up to t.
         tail = a * math.exp(-rate_a * t) + (1 - a) * b * math.exp(-rate_b * t)
-        inner, _ = integrate.quad(lambda x: a * rate_a * math.exp(-rate_a * x) * b * math.exp(-rate_b * (t - x)), 0, t)
+
+        def density(x: float, t: float = t) -> float:
+            return a * rate_a * math.exp(-rate_a * x) * b * math.exp(-rate_b * (t - x))
+
+        inner, _ = integrate.quad(density, 0, t)
         assert float(both_waits_exceed(t, a, rate_a, b, rate_b)) == pytest.approx(tail + inner, abs=1e-9)
     assert float(both_waits_exceed(-0.1, a, rate_a, b, rate_b)) == 1.0
 
