@@ -244,7 +244,7 @@ def _notes(load: Load, catalogue: Catalogue, objectives: Objectives, search: Sea
 def _break_evens(now: Search, best: list[Fleet]) -> tuple[BreakEven, ...]:
     """Between all ways of a single kind, and between the chosen one and these."""
     load, objectives = now.load, now.objectives
-    replicas_max = max(REPLICAS_SCANNED, *(2 * fleet.replicas + 2 * int(fleet.added_replicas.max()) for fleet in best))
+    replicas_max = max(REPLICAS_SCANNED, *(int(1.5 * (fleet.replicas + fleet.added_replicas.max())) for fleet in best))
     searches: dict[float, Search] = {}
 
     def cost(recipe: Recipe) -> Callable[[float], float]:
