@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -112,7 +113,7 @@ def plan(
                 requests_per_day=requests_per_day,
                 input_tokens=input_tokens or 0.0,
                 output_tokens=output_tokens or 0.0,
-                peak=min(2.0, 1.0 if hours in (1, 2) else 2.0) if peak is None else peak,
+                peak=_usual_peak(hours) if peak is None else peak,
                 hours=24 if hours is None else hours,
                 level_error=0.2 if uncertainty is None else uncertainty,
             )
@@ -130,6 +131,10 @@ def plan(
     console.print(to_view(report, all_plans=all))
     advice = " (examples: pass your own with --catalogue)" if offers.source == PACKAGED else ""
     console.print(f"prices as of {offers.as_of}, from {offers.source}{advice}", style="dim")
+
+
+def _usual_peak(hours: int | None) -> float:
+    return 1.0 if hours in (1, 2) else 2.0  # two hours cannot have a busiest one of twice their mean
 
 
 def _check_usage(
@@ -178,6 +183,10 @@ def _measured(
         same = tuple(name for name in seen if plain(name) == plain(model))
         if same and not condition:
             condition = {"model": same}
-        return load_from_store(client, window, where=condition, level_error=uncertainty), model
+        load = load_from_store(client, window, where=condition, level_error=uncertainty)
+        if not same and not condition:
+            others = f"no call of {model} was seen: the calls of {', '.join(seen)} are planned for, all together"
+            load = replace(load, note="; ".join(note for note in (load.note, others) if note))
+        return load, model
     finally:
         client.close()

@@ -161,7 +161,7 @@ def attainment(
     some = count > 0
     n = np.where(some, count, 1.0)
     prefill_s = engine.overhead_s + prompt_nodes / engine.prefill_tokens_per_s
-    mean_s = float(prefill_s.mean())
+    mean_s = max(float(prefill_s.mean()), 1e-9)  # also without overhead and tokens
     scv = float(prefill_s.var()) / mean_s**2
     free = 1 - rate * mean_s / n
     tokens = rate * output_tokens / n
