@@ -10,13 +10,14 @@ from monitor.errors import BadInput
 from monitor.kpis import Window, check_where
 from monitor.kpis.dimensions import Where, where_sql
 from monitor.stats.plan import Load, measured_load
-from monitor.stats.plan.load import NODES
+from monitor.stats.plan.load import DAY_S, NODES
 from monitor.store import Client
 from monitor.store.calls import calls_source
 
 STEPS_MAX: Final = 60_000  # minutes of some forty days; longer windows have longer steps
 STEPS_S: Final = (60, 300, 900, 3600)
 QUIET_S: Final = 3600.0  # no call for so long at an end of the window: nothing was recorded there
+BEGUN_MIN: Final = 10  # steps; of fewer, none is left out
 CENTI: Final = 100  # weights enter quantiles as whole hundredths
 
 
@@ -106,10 +107,19 @@ def _per_step(
 
 
 def _recorded(steps: np.ndarray[tuple[int, ...], np.dtype[np.int64]], total: int, step_s: int) -> tuple[int, int]:
-    """First and last step of what was recorded: the window, without long silence at its ends."""
-    first = int(steps[0]) if steps[0] * step_s > QUIET_S else 0
-    last = int(steps[-1]) + 1 if (total - steps[-1] - 1) * step_s > QUIET_S else total
-    return first, last
+    """First and last step of what was recorded: the window, without silence at its ends.
+
+    Silence is an hour without a call. Of a stretch of less than two days, a minute counts already, and so does the
+    begun minute at such an end, since it would lower the rates.
+    """
+    first, last = int(steps[0]), int(steps[-1]) + 1
+    short = (last - first) * step_s < 2 * DAY_S
+    quiet_s = 0.0 if short else QUIET_S
+    begun = 1 if short and last - first > BEGUN_MIN else 0
+    return (
+        first + begun if first * step_s > quiet_s else 0,
+        last - begun if (total - last) * step_s > quiet_s else total,
+    )
 
 
 def _completed(

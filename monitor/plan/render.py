@@ -85,9 +85,8 @@ def _plans_table(plans: tuple[Plan, ...]) -> Table:
     table.add_column("plan")
     table.add_column("replica")
     table.add_column("where")
-    for header in ("$ a month", "95 % interval", "$/M tokens", "in time", "worst"):
+    for header in ("$ a month", "95 % interval", "$/M tokens", "in time", "worst", "busy", "dearer by"):
         table.add_column(header, justify="right", no_wrap=True)
-    table.add_column("why", ratio=1)
     for plan in plans:
         table.add_row(
             plan.name,
@@ -98,9 +97,18 @@ def _plans_table(plans: tuple[Plan, ...]) -> Table:
             f"{plan.usd_per_million_tokens:.2f}",
             f"{plan.attainment:.1%}",
             f"{plan.attainment_worst:.1%}",
-            plan.why,
+            "–" if math.isnan(plan.utilisation) else f"{plan.utilisation:.0%}",
+            _dearer_text(plan),
         )
     return table
+
+
+def _dearer_text(plan: Plan) -> str:
+    if not plan.meets:
+        return "misses the objective"
+    if plan.dearer is None:
+        return "cheapest"
+    return f"{plan.dearer.value:,.0f} ({plan.dearer.low:,.0f} to {plan.dearer.high:,.0f})"
 
 
 def _hours_table(plan: Plan) -> Table:

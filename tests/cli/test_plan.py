@@ -157,7 +157,8 @@ def test_measured_usage_filtered_and_grown(service: Service, tmp_path: Path) -> 
     whole = inside("plan", *data)
     part = inside("plan", "--where", "node=gpu-1", "--growth", "3", "--uncertainty", "0.3", *data)
     other = inside("plan", "--model", "llama-3.1-8b-instruct", *data)
-    assert other["load"]["calls"] == whole["load"]["calls"]
+    # The window moves on between two runs, so that its minutes are cut elsewhere.
+    assert other["load"]["calls"] == pytest.approx(whole["load"]["calls"], rel=0.02)
     assert any("no call of llama-3.1-8b-instruct was seen" in note for note in other["notes"])
     assert part["load"]["calls"] < 0.5 * whole["load"]["calls"]
     assert part["load"]["requests_per_day"] == pytest.approx(whole["load"]["requests_per_day"], rel=0.1)

@@ -50,6 +50,19 @@ def test_days(store_client: Client) -> None:
     assert load.level_error == 0.1
 
 
+@pytest.mark.parametrize(("lead_s", "tail_s"), [(0, 0), (200, 30), (7200, 130), (90, 5000)])
+def test_silence_around_a_short_stretch_does_not_lower_the_rates(
+    store_client: Client, lead_s: int, tail_s: int
+) -> None:
+    calls = random_calls(3600, seed=8)
+    calls["timestamp"] = [START + timedelta(seconds=i + 0.5) for i in range(3600)]
+    store(store_client, calls)
+    window = Window(START - timedelta(seconds=lead_s), START + timedelta(seconds=3600 + tail_s))
+    load = load_from_store(store_client, window)
+    assert load.calls_rps == pytest.approx(1.0, abs=0.1)
+    assert load.requests_per_day == pytest.approx(86_400, rel=0.01)
+
+
 def test_models_seen(store_client: Client) -> None:
     calls = random_calls(500, seed=6)
     store(store_client, calls)
