@@ -143,14 +143,14 @@ def questions(*, each: bool) -> Iterator[Asked]:
 
 def _roll(client: Client, size: int) -> None:
     context = Context(client=client, settings=Settings(), now=END + timedelta(minutes=10))
-    for job in (rollup, objectives):
+    for job in (rollup.ROLLUP, objectives.OBJECTIVES):
         before, began, rows = _cpu_s(), time.perf_counter(), 0
         # History of objectives is added up over several runs.
-        for _ in range(1 if job is rollup else 1 + DAYS // objectives.BACK_DAYS):
+        for _ in range(1 if job is rollup.ROLLUP else 1 + DAYS // objectives.BACK_DAYS):
             rows += job.run(context).rows
         cpu = (_cpu_s() - before) / size * 1e6
         print(
-            f"{size:,} calls, {job.JOB.name}: {time.perf_counter() - began:.1f} s, {cpu:.2f} CPU s a million, {rows:,} rows",
+            f"{size:,} calls, {job.name}: {time.perf_counter() - began:.1f} s, {cpu:.2f} CPU s a million, {rows:,} rows",
             flush=True,
         )
 

@@ -7,12 +7,12 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 from pydantic import SecretStr
 
 from monitor.errors import ConfigError
 from monitor.kpis import DIMENSIONS
 from monitor.settings import ObjectiveSettings, Section, Settings, load_settings
+from monitor.settings.load import read_yaml
 from monitor.settings.objectives import WHERE_KEYS
 
 EXAMPLE = Path(__file__).parents[1] / "monitor.example.yaml"
@@ -33,7 +33,7 @@ def write(tmp_path: Path, text: str) -> Path:
 
 def test_the_example_holds_every_key_with_its_default() -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
-    values = yaml.safe_load(text)
+    values = read_yaml(text)
     comments = " ".join(re.sub(r"^\s*#", "", text, flags=re.MULTILINE).split())
     assert load_settings(EXAMPLE) == Settings()
     assert list(values) == list(Settings.model_fields)
@@ -130,7 +130,7 @@ def test_objectives_filter_on_the_dimensions_of_calls() -> None:
         ),
         ("objectives: [{name: a, kind: cost, target: 0.9, ceiling_usd: .inf}]", "which no call can keep"),
         ("objectives: [{name: a, kind: accuracy, target: 0.9, evaluation: correct}]", "needs `labels` or `score_from`"),
-        ("objectives: [{name: a, kind: accuracy, target: 0.9, evaluation: c, labels: [yes]}]", "put labels in quotes"),
+        ("objectives: [{name: a, kind: accuracy, target: 0.9, evaluation: c, labels: [true]}]", "put labels in quotes"),
         (
             "objectives: [{name: a, kind: error, target: 0.9}, {name: a, kind: safety, target: 0.9}]",
             "two objectives have the name `a`",
@@ -229,3 +229,14 @@ def test_secrets_are_expanded_and_never_shown(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(ConfigError) as caught:
         load_settings(write(tmp_path, text + "\nretention: {raw_days: none}"))
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_key_may_be_called_off_and_a_switch_may_be_off(tmp_path: Path) -> None:
+    (tmp_path / "monitor.yaml").write_text(
+        "jobs: {off: [retention]}\nprivacy: {capture_content: on}\ngpu: {enabled: off}\nmodels: {by_service: {a: no}}\n"
+    )
+    settings = load_settings(tmp_path / "monitor.yaml")
+    assert settings.jobs.off == ["retention"]
+    assert settings.privacy.capture_content
+    assert not settings.gpu.enabled
+    assert settings.models.by_service == {"a": "no"}

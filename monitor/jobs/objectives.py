@@ -29,7 +29,7 @@ from monitor.kpis.objective_counts import (
 )
 from monitor.kpis.rollup import KEYS, merged_columns, nothing
 from monitor.kpis.sources import Question
-from monitor.kpis.sources.judged import judged_rows
+from monitor.kpis.sources.outcomes import outcome_rows
 from monitor.store import Client
 from monitor.store.flatten import literal, literals
 
@@ -56,7 +56,7 @@ def run(context: Context) -> Outcome:
     return Outcome(rows=rows)
 
 
-JOB: Final = Job(name="objectives", meaning="Adds up by hour how well objectives are kept.", every_s=60, run=run)
+OBJECTIVES: Final = Job(name="objectives", meaning="Adds up by hour how well objectives are kept.", every_s=60, run=run)
 
 
 def _together(
@@ -150,7 +150,7 @@ def _from_calls(client: Client, known: Mapping[str, Judgement], start: int, end:
     for judgement in known.values():
         wide |= {name: sql for name, (sql, _) in ingredients_of(judgement).items()}
     question = Question(start_ns=start * _S, end_ns=end * _S, where={}, groups_max=1)
-    rows = judged_rows(client, question, wide)
+    rows = outcome_rows(client, question, wide)
     keys = ", ".join(KEYS)
     period = f"toDateTime(intDiv(toUnixTimestamp(timestamp), {HOUR_S}) * {HOUR_S}, 'UTC') AS period"
     sums = ", ".join(f"{sql} AS {name}" for name, sql in wide.items())

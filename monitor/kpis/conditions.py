@@ -1,6 +1,6 @@
 """Objectives as SQL conditions over calls: about which calls, is it known, was it good.
 
-Columns are those of `inferences`, and those that `monitor.kpis.sources.judged` adds: `moderated`, `flagged`, `blocked`
+Columns are those of `inferences`, and those that `monitor.kpis.sources.outcomes` adds: `moderated`, `flagged`, `blocked`
 and one verdict for each thing that accuracy is judged by (`verdict_column`).
 """
 
@@ -96,7 +96,7 @@ def verdict_condition(objective: Objective) -> str:
     """SQL over evaluations: does it judge by this objective's rule?"""
     said = "label != ''" if objective.labels else "isNotNull(score)"
     sources = f" AND source IN ({literals(sorted(objective.sources))})" if objective.sources else ""
-    return f"(name = {literal(objective.evaluation)} AND {said}{sources})"
+    return f"(name = {literal(objective.evaluation)} AND error_type = '' AND {said}{sources})"
 
 
 def verdict_aggregate(objective: Objective) -> str:

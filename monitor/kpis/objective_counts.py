@@ -67,7 +67,7 @@ def read_states(client: Client) -> dict[str, State]:
 
 def counted_select(client: Client, source: Source, question: Question, wanted: Mapping[str, str]) -> str | None:
     """One row per key with the ingredients `wanted`; None where the calls must answer."""
-    if source.name != "judged" or not {*question.by, *question.where} <= set(KEYS):
+    if source.name != "outcomes" or not {*question.by, *question.where} <= set(KEYS):
         return None
     if not all(name in POPULATION or name.startswith(("o_", GOODPUT)) for name in wanted):
         return None

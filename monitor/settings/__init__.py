@@ -5,6 +5,7 @@ right one. Secrets are given as `${ENV_NAME}` or as a `…_file`, are kept in `S
 """
 
 from monitor.settings.collectors import CollectorSettings, GpuSettings, ModelSettings, PrivacySettings
+from monitor.settings.jobs import JobSettings
 from monitor.settings.load import load_settings
 from monitor.settings.objectives import ObjectiveSettings
 from monitor.settings.section import Section
@@ -14,6 +15,7 @@ from monitor.settings.tree import Settings
 __all__ = [
     "CollectorSettings",
     "GpuSettings",
+    "JobSettings",
     "ModelSettings",
     "ObjectiveSettings",
     "PrivacySettings",

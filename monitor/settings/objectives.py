@@ -101,7 +101,7 @@ class ObjectiveSettings(Section):
     @classmethod
     def _quoted(cls, value: Any) -> Any:
         if isinstance(value, list) and any(isinstance(one, bool) for one in value):
-            raise ValueError("YAML reads yes, no, true and false as truth values; put labels in quotes")
+            raise ValueError("YAML reads true and false as truth values; put labels in quotes")
         return value
 
     @field_validator("where", mode="before")

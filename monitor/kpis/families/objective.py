@@ -49,7 +49,7 @@ def _of_objective(versions: Sequence[Version]) -> list[Kpi]:
             meaning=f"Share of calls that are good: {words}; {target:.6g} is promised.{note}",
             formula="Σ sample_weight of good calls / Σ sample_weight of good and bad calls",
             better="higher",
-            source="judged",
+            source="outcomes",
             estimator=Attainment(of=judgement),
         ),
         Kpi(
@@ -61,7 +61,7 @@ def _of_objective(versions: Sequence[Version]) -> list[Kpi]:
             ),
             formula=f"1 − (1 − attainment over {period}) / (1 − {target:.6g})",
             better="higher",
-            source="judged",
+            source="outcomes",
             estimator=ErrorBudget(of=judgement, target=target),
             window=period,
             period_s=parse_duration(period).total_seconds(),
@@ -74,7 +74,7 @@ def _of_objective(versions: Sequence[Version]) -> list[Kpi]:
             ),
             formula=f"(1 − attainment) / (1 − {target:.6g})",
             better="lower",
-            source="judged",
+            source="outcomes",
             estimator=BurnRate(of=judgement, target=target),
         ),
     ]
@@ -91,7 +91,7 @@ def _goodput(judgement: Judgement | None) -> list[Kpi]:
             meaning=f"Share of calls that {good}, all by the same call.",
             formula="Σ sample_weight of such calls / Σ sample_weight of calls that can be told",
             better="higher",
-            source="judged" if asked else "calls",
+            source="outcomes" if asked else "calls",
             estimator=nothing if judgement is None else Attainment(of=judgement, bounds=True),
         ),
         Kpi(

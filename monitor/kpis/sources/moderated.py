@@ -8,7 +8,7 @@ from typing import Final
 
 from monitor.kpis.dimensions import DIMENSIONS, WHERE_KEYS, where_sql
 from monitor.kpis.estimators import POPULATION
-from monitor.kpis.sources.judged import IS_BLOCKED, IS_FLAGGED, IS_MODERATION
+from monitor.kpis.sources.outcomes import IS_BLOCKED, IS_FLAGGED, IS_MODERATION
 from monitor.kpis.sources.question import Question, Source, group_by, select_list
 from monitor.store import Client
 from monitor.store.judged import judged_source
@@ -93,7 +93,7 @@ def _build_refusals(client: Client, question: Question, ingredients: Mapping[str
         client,
         question.start_ns,
         question.end_ns,
-        condition=f"{said} AND isNotNull({_SAID_REFUSAL})",
+        condition=f"{said} AND error_type = '' AND isNotNull({_SAID_REFUSAL})",
         columns={"refused": f"argMax(ifNull({_SAID_REFUSAL}, 0), timestamp) > 0"},
         every_call=False,
     )
