@@ -9,6 +9,8 @@ from pydantic import Field
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from monitor.settings.collectors import CollectorSettings, GpuSettings, ModelSettings, PrivacySettings
+from monitor.settings.fleet import Budget, NodeRate
+from monitor.settings.prices import PriceSettings
 from monitor.settings.store import RetentionSettings, StoreSettings
 
 DEFAULT_DATA = Path("monitor-data")
@@ -28,6 +30,11 @@ class Settings(BaseSettings):
     models: ModelSettings = Field(default_factory=lambda: ModelSettings())
     privacy: PrivacySettings = Field(default_factory=lambda: PrivacySettings())
     retention: RetentionSettings = Field(default_factory=lambda: RetentionSettings())
+    prices: PriceSettings = Field(default_factory=lambda: PriceSettings())
+    fleet: list[NodeRate] = Field(
+        [], description="What nodes cost by the hour; of the entries that fit a node, the first counts."
+    )
+    budgets: list[Budget] = Field([], description="What may be spent by the calendar month.")
 
     @classmethod
     def settings_customise_sources(
