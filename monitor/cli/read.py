@@ -58,17 +58,18 @@ def kpi(
     config: Config = None,
 ) -> None:
     """Print KPI values with unit, 95 % interval and sample size."""
-    from monitor.kpis import Window, evaluate, parse_where, resolve
+    from monitor.kpis import Window, evaluate, parse_where
+    from monitor.kpis.registry import refuse_impossible
     from monitor.kpis.render import to_json, to_table
     from monitor.settings import load_settings
     from monitor.store.reader import open_existing
 
-    chosen = [each.name for each in resolve(names or ())]
+    refuse_impossible(names or ())
     window = Window.last(since)
     client = open_existing(load_settings(config, data))
     try:
         values = evaluate(
-            client, chosen, window=window, by=tuple(by or ()), where=parse_where(where or ()), intervals=intervals
+            client, names or (), window=window, by=tuple(by or ()), where=parse_where(where or ()), intervals=intervals
         )
     finally:
         client.close()

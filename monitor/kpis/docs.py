@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from itertools import groupby
 from pathlib import Path
 
 from monitor.kpis.dimensions import BY_MAX, DIMENSIONS, IDS
+from monitor.kpis.families import DECLARED, DYNAMIC
 from monitor.kpis.kpi import Kpi
-from monitor.kpis.registry import REGISTRY
 from monitor.kpis.sources import SOURCES
 
 _HEAD = f"""# KPIs
@@ -42,8 +41,9 @@ Every KPI can be split (`--by`) by up to {BY_MAX} of, and filtered (`--where key
 def render() -> str:
     """The whole page."""
     parts = [_HEAD]
-    for family, kpis in groupby(REGISTRY.values(), key=lambda kpi: kpi.family):
-        parts.append(_family(family, list(kpis)))
+    everything = [*DECLARED, *(kpi for dynamic in DYNAMIC for kpi in dynamic.examples)]
+    families = list(dict.fromkeys(kpi.family for kpi in everything))
+    parts += [_family(family, [kpi for kpi in everything if kpi.family == family]) for family in families]
     return "\n".join(parts)
 
 

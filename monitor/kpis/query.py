@@ -12,7 +12,7 @@ from monitor.kpis import quantiles
 from monitor.kpis.dimensions import Where, check_by, check_where, where_sql
 from monitor.kpis.estimators import Estimate, Measure, Quantile
 from monitor.kpis.kpi import Kpi, KpiValue
-from monitor.kpis.registry import resolve
+from monitor.kpis.registry import known, resolve
 from monitor.kpis.sources import SOURCES, Question, Source
 from monitor.kpis.window import Window
 from monitor.store import Client
@@ -67,7 +67,8 @@ def evaluate(
     BadInput
         If a name, dimension, filter key or filter value is unknown.
     """
-    kpis = resolve(names)
+    wanted = list(names)
+    kpis = resolve(wanted, known(client, wanted))
     question = _question(window, by, where, groups_max=groups_max, step_ns=None)
     answers = {
         source.name: _answer(client, source, [kpi for kpi in kpis if kpi.source == source.name], question, intervals)
@@ -124,7 +125,8 @@ def series(
     """
     import pandas as pd  # heavy, and not needed for values
 
-    kpis = resolve([names] if isinstance(names, str) else names)
+    wanted = [names] if isinstance(names, str) else list(names)
+    kpis = resolve(wanted, known(client, wanted))
     step_ns = round(step_s * 1e9)
     length_ns = window.end_ns - window.start_ns
     if step_ns <= 0 or -(-length_ns // step_ns) > STEPS_MAX:
