@@ -8,6 +8,7 @@ version names all that an answer depends on; the same version gives the same cen
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,7 +20,12 @@ from typing import Final
 from genai_prices import data
 from genai_prices.data_snapshot import DataSnapshot
 from genai_prices.types import (
-    ModelInfo, ModelPrice, Provider, StartDateConstraint, TieredPrices, TimeOfDateConstraint,
+    ModelInfo,
+    ModelPrice,
+    Provider,
+    StartDateConstraint,
+    TieredPrices,
+    TimeOfDateConstraint,
 )  # fmt: skip
 
 from monitor.errors import ConfigError
@@ -101,7 +107,7 @@ class PriceBook:
         found = []
         for batch in (False, True):
             moments = self._moments(provider, model, start, end)
-            for valid_from, valid_until in zip(moments, moments[1:], strict=False):
+            for valid_from, valid_until in itertools.pairwise(moments):
                 price = self._price(provider, model, valid_from if valid_from > ALWAYS else valid_until - _DAY, batch)
                 if price is None or valid_until <= start or valid_from >= end:
                     continue

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from monitor.jobs.cost import COST
 from monitor.jobs.job import Job
 
-JOBS: Final[Mapping[str, Job]] = MappingProxyType({})
+JOBS: Final[Mapping[str, Job]] = MappingProxyType({job.name: job for job in (COST,)})

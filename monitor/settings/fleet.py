@@ -37,7 +37,9 @@ class NodeRate(Section):
         " sample or had a call. Empty: `always` for owned and reserved nodes that are named in full, else `up`.",
     )
     valid_from: date | None = Field(None, description="First day (UTC) of this rate; empty: always was.")
-    valid_until: date | None = Field(None, description="First day (UTC) on which it no longer holds; empty: still does.")
+    valid_until: date | None = Field(
+        None, description="First day (UTC) on which it no longer holds; empty: still does."
+    )
     currency: str = Field("", pattern=r"^([A-Z]{3})?$", description="Currency of the amounts; empty: that of `prices`.")
 
     @model_validator(mode="after")

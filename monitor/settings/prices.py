@@ -19,7 +19,9 @@ class TokenPrices(Section):
     input: Amount | None = Field(None, description="Price of a million input tokens.")
     output: Amount | None = Field(None, description="Price of a million output tokens.")
     cached: Amount | None = Field(None, description="Price of a million input tokens that were read from a cache.")
-    cache_write: Amount | None = Field(None, description="Price of a million input tokens that were written to a cache.")
+    cache_write: Amount | None = Field(
+        None, description="Price of a million input tokens that were written to a cache."
+    )
     reasoning: Amount | None = Field(None, description="Price of a million output tokens of reasoning.")
 
 
@@ -31,14 +33,19 @@ class OwnPrice(TokenPrices):
     provider: str = Field("*", description="Pattern of the provider's name (`*` stands for anything); no case.")
     model: str = Field(description="Pattern of the model's name; no case.")
     valid_from: date | None = Field(None, description="First day (UTC) of this price; empty: always was.")
-    valid_until: date | None = Field(None, description="First day (UTC) on which it no longer holds; empty: still does.")
+    valid_until: date | None = Field(
+        None, description="First day (UTC) on which it no longer holds; empty: still does."
+    )
     request: Amount = Field(Decimal(0), description="Price of one request, beside that of its tokens.")
     tiers: list[PriceTier] = Field([], description="Other prices of requests with more input tokens, ascending.")
     tier_mode: Literal["cliff", "marginal"] = Field(
-        "cliff", description="`cliff`: the tier that is reached prices the whole request; `marginal`: its share above only."
+        "cliff",
+        description="`cliff`: the tier that is reached prices the whole request; `marginal`: its share above only.",
     )
     batch_discount: Amount = Field(Decimal(0), le=1, description="Share that is taken off calls of a batch.")
-    currency: str = Field("", pattern=r"^([A-Z]{3})?$", description="Currency of these prices; empty: that of `prices`.")
+    currency: str = Field(
+        "", pattern=r"^([A-Z]{3})?$", description="Currency of these prices; empty: that of `prices`."
+    )
 
     @model_validator(mode="after")
     def _complete(self) -> OwnPrice:
@@ -58,9 +65,12 @@ class PriceSettings(Section):
         description="Fixed rates of conversion: units of `currency` for one of another; prices of the bundled book are in USD.",
     )
     bundled: bool = Field(
-        True, description="Whether the price book of genai-prices, as it was installed, is asked where `own` says nothing."
+        True,
+        description="Whether the price book of genai-prices, as it was installed, is asked where `own` says nothing.",
     )
-    own: list[OwnPrice] = Field([], description="Own dated prices; the first that fits a call counts, before any other price.")
+    own: list[OwnPrice] = Field(
+        [], description="Own dated prices; the first that fits a call counts, before any other price."
+    )
 
     @field_validator("rates")
     @classmethod

@@ -20,6 +20,7 @@ Hyndman & Athanasopoulos, Forecasting: Principles and Practice (3rd ed.), 5.2 se
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -27,6 +28,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy import stats
 
+HOUR_S: Final = 3600
 DAY: Final = 24
 WEEK: Final = 168
 WEEKS_MIN: Final = 3
@@ -100,6 +102,33 @@ def month_end(spent: float, hourly: Floats, hours_left: int, *, level: float = L
     return Forecast(value=found.value, low=found.low, high=found.high, n=found.n, method=found.method, note=note)
 
 
+def month_end_of(
+    costs: Iterable[tuple[int, float]], *, month_start_s: int, month_end_s: int, known_until_s: int
+) -> tuple[float, Forecast]:
+    """What a month has cost so far, and its forecast, from hourly costs.
+
+    Parameters
+    ----------
+    costs : iterable of (int, float)
+        Begin of an hour in seconds since 1970, and its cost. Hours that are not there cost nothing, from the first one on.
+    month_start_s, month_end_s : int
+        The month, half-open.
+    known_until_s : int
+        End of the last hour whose cost is known in full; later ones are left out.
+
+    Returns
+    -------
+    (float, Forecast)
+    """
+    known = {hour: cost for hour, cost in costs if hour < known_until_s}
+    spent = math.fsum(cost for hour, cost in known.items() if month_start_s <= hour < month_end_s)
+    first = min(known, default=known_until_s)
+    until = min(known_until_s, month_end_s)
+    hourly = np.array([known.get(hour, 0.0) for hour in range(first, until, HOUR_S)], dtype=np.float64)
+    left = max(0, month_end_s - max(until, month_start_s)) // HOUR_S
+    return spent, month_end(spent, hourly, left)
+
+
 def _seasonal(history: Floats, hours_left: int) -> tuple[float, float, float, int]:
     """Sum of the hours left, its variance, degrees of freedom, and hours used."""
     weeks = len(history) // WEEK
@@ -123,7 +152,9 @@ def _rate(blocks: Floats, left: float, hours: int) -> tuple[float, float, float,
     return float(blocks.mean()) * left, float(blocks.var(ddof=1)) * (left + left**2 / n), n - 1, n * hours
 
 
-def _answer(spent: float, ahead: float, variance: float, freedom: float, n: int, *, method: str, level: float) -> Forecast:
+def _answer(
+    spent: float, ahead: float, variance: float, freedom: float, n: int, *, method: str, level: float
+) -> Forecast:
     value = spent + ahead
     reach = float(stats.t.ppf((1 + level) / 2, freedom)) * math.sqrt(variance)
     return Forecast(value=value, low=max(spent, value - reach), high=value + reach, n=n, method=method)

@@ -213,6 +213,7 @@ def apply_retention(
         "evaluations": ("timestamp", facts_days),
         "engagement_events": ("timestamp", facts_days),
         "gpu_samples": ("timestamp", facts_days),
+        "call_costs": ("timestamp", facts_days),
     }
     for name, (column, days) in wanted.items():
         if name in leave:

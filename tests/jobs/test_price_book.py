@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import random
 from datetime import UTC, date, datetime
 from decimal import Decimal
@@ -18,7 +19,9 @@ NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 BUNDLED = PriceBook(PriceSettings())
 
 
-def price(book: PriceBook, provider: str, model: str, moment: datetime = NOW, *, batch: bool = False) -> PriceRow | None:
+def price(
+    book: PriceBook, provider: str, model: str, moment: datetime = NOW, *, batch: bool = False
+) -> PriceRow | None:
     rows = [
         row for row in book.rows(provider, model, moment, moment.replace(minute=59)) if row.batch == batch
         and row.valid_from <= moment < row.valid_until
@@ -44,7 +47,9 @@ def test_every_bundled_model_costs_what_genai_prices_says(batch: bool) -> None:
     compared = 0
     for provider in data.providers:
         for model in provider.models:
-            moment = datetime(2026, g.randint(1, 11), g.randint(1, 28), g.randint(0, 23), g.choice([0, 29, 31]), tzinfo=UTC)
+            moment = datetime(
+                2026, g.randint(1, 11), g.randint(1, 28), g.randint(0, 23), g.choice([0, 29, 31]), tzinfo=UTC
+            )
             row = price(BUNDLED, provider.id, model.id, moment, batch=batch)
             if row is None:
                 continue
@@ -67,7 +72,13 @@ def test_every_bundled_model_costs_what_genai_prices_says(batch: bool) -> None:
             found = cost(row, tokens)
             assert found is not None
             # Half a nano-unit, and half a femto-unit for each token where a price has more than nine decimals.
-            assert abs(found - wanted * NANO) <= Decimal("0.5") + Decimal("0.0000005") * (read + out), (provider.id, model.id, row, usage, moment)
+            assert abs(found - wanted * NANO) <= Decimal("0.5") + Decimal("0.0000005") * (read + out), (
+                provider.id,
+                model.id,
+                row,
+                usage,
+                moment,
+            )
             compared += 1
     assert compared > 1500
 
@@ -88,7 +99,9 @@ def test_hours_of_the_day_and_start_dates_change_prices() -> None:
     assert day.tiers[0].input == 2 * night.tiers[0].input == 270_000_000
     assert (day.valid_from.hour, day.valid_from.minute, day.valid_until.hour) == (0, 30, 16)
     # The same row, whatever stretch was asked for.
-    again = BUNDLED.rows("deepseek", "deepseek-chat", datetime(2026, 11, 18, tzinfo=UTC), datetime(2026, 11, 22, tzinfo=UTC))
+    again = BUNDLED.rows(
+        "deepseek", "deepseek-chat", datetime(2026, 11, 18, tzinfo=UTC), datetime(2026, 11, 22, tzinfo=UTC)
+    )
     assert day in again
     assert night in again
 
@@ -107,12 +120,15 @@ def test_own_prices_win_and_have_their_days() -> None:
             ]
         )
     )  # fmt: skip
-    at = {day: price(book, "openai", "gpt-4o", datetime(2026, *day, tzinfo=UTC)) for day in [(2, 28), (3, 1), (3, 31), (4, 1)]}
+    at = {
+        day: price(book, "openai", "gpt-4o", datetime(2026, *day, tzinfo=UTC))
+        for day in [(2, 28), (3, 1), (3, 31), (4, 1)]
+    }
     assert [row and (row.source, row.tiers[0].input // NANO) for row in at.values()] == [
         ("own", 1), ("own", 9), ("own", 9), ("genai-prices", 2),
     ]  # fmt: skip
     rows = [row for row in book.rows("openai", "gpt-4o", ALWAYS, FOREVER) if not row.batch]
-    assert all(a.valid_until == b.valid_from for a, b in zip(rows, rows[1:], strict=False))
+    assert all(a.valid_until == b.valid_from for a, b in itertools.pairwise(rows))
     assert (rows[0].valid_from, rows[-1].valid_until) == (ALWAYS, FOREVER)
 
 
@@ -150,7 +166,10 @@ def test_batches_are_cheaper() -> None:
 
 
 def test_the_version_names_all_that_counts() -> None:
-    one, other = PriceSettings(), PriceSettings(own=[OwnPrice(model="x", input=Decimal(1), tiers=[PriceTier(above=5, input=Decimal(2))])])
+    one, other = (
+        PriceSettings(),
+        PriceSettings(own=[OwnPrice(model="x", input=Decimal(1), tiers=[PriceTier(above=5, input=Decimal(2))])]),
+    )
     assert PriceBook(one).version == PriceBook(PriceSettings()).version
     assert PriceBook(one).version != PriceBook(other).version
     assert "genai-prices 0." in PriceBook(one).version

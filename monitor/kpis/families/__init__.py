@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from monitor.kpis.families import latency, traffic
+from monitor.kpis.families import cost, latency, traffic
 from monitor.kpis.families.dynamic import Dynamic
 from monitor.kpis.kpi import Kpi
 
-DECLARED: Final[tuple[Kpi, ...]] = (*traffic.KPIS, *latency.KPIS)
+DECLARED: Final[tuple[Kpi, ...]] = (*traffic.KPIS, *latency.KPIS, *cost.KPIS)
 DYNAMIC: Final[tuple[Dynamic, ...]] = ()
 
 __all__ = ["DECLARED", "DYNAMIC", "Dynamic"]

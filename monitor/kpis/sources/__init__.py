@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from monitor.kpis.sources import cost
 from monitor.kpis.sources.calls import CALLS
 from monitor.kpis.sources.numbered import NUMBERED
 from monitor.kpis.sources.question import Question, Source
 
-SOURCES: Final[Mapping[str, Source]] = MappingProxyType({source.name: source for source in (CALLS, NUMBERED)})
+SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
+    {source.name: source for source in (CALLS, NUMBERED, *cost.SOURCES)}
+)
 
 __all__ = ["SOURCES", "Question", "Source"]
