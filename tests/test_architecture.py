@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "alerts": (*BASE, "monitor.store", "monitor.kpis", "monitor.stats"),
     "dashboards": (*BASE, "monitor.store", "monitor.kpis", "monitor.stats"),
     "monitor.serve": (*BASE, "monitor.store", "monitor.kpis", "collectors", "alerts", "dashboards"),
-    "monitor.cli": (*BASE, "monitor.store", "monitor.kpis", "monitor.serve", "collectors"),
+    "monitor.cli": (*BASE, "monitor.store", "monitor.kpis", "monitor.jobs", "monitor.serve", "collectors"),
     # `import monitor` is the SDK.
     "monitor": ("monitor.sdk",),
 }
@@ -43,6 +43,7 @@ ONLY_IN = {
     "typer": ("monitor.cli",),
     "pandas": ("monitor.kpis", "monitor.jobs", "monitor.stats", "dashboards"),
     "sklearn": ("monitor.stats", "monitor.jobs"),
+    "genai_prices": ("monitor.jobs",),
 }
 SDK_MAY_IMPORT = {"opentelemetry", "monitor", *sys.stdlib_module_names}
 STATS_MAY_IMPORT = {"numpy", "scipy", "sklearn", "pandas", "monitor", *sys.stdlib_module_names} - {

@@ -13,6 +13,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
 from fnmatch import fnmatchcase
 from importlib.metadata import version
 from typing import Final
@@ -204,11 +205,11 @@ def _tier(above: int, femto: dict[str, int | None], request: int) -> Tier:
     )
 
 
-def _base(price):  # type: ignore[no-untyped-def]
+def _base(price: Decimal | TieredPrices) -> Decimal:
     return price.base if isinstance(price, TieredPrices) else price
 
 
-def _at(price, above: int):  # type: ignore[no-untyped-def]
+def _at(price: Decimal | TieredPrices | None, above: int) -> Decimal | None:
     """Price of a request with one input token more than `above`."""
     if not isinstance(price, TieredPrices):
         return price

@@ -96,7 +96,8 @@ def busy_share(occupied_s: float, billed_s: float, *, weight: float = 1.0) -> in
     if billed_s <= 0:
         return 0
     idle = 1 - min(1.0, max(0.0, occupied_s / billed_s))
-    return SHARE - round(idle ** max(weight, 1.0) * SHARE)
+    left: float = idle ** max(weight, 1.0)
+    return SHARE - round(left * SHARE)
 
 
 @dataclass(frozen=True, kw_only=True)

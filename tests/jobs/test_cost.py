@@ -58,7 +58,9 @@ def test_each_call_costs_what_its_row_says(store_client: Client, weights: tuple[
             assert stored["reason"] == ("price" if row.kind == "nowhere" else "tokens")
         else:
             # Half a nano-unit of a call, for each call that the row stands for, and half of one for all.
-            assert abs(stored["cost"] - wanted * NANO * int(row.sample_weight * 2) / 2) <= 0.5 + 0.51 * row.sample_weight
+            assert (
+                abs(stored["cost"] - wanted * NANO * int(row.sample_weight * 2) / 2) <= 0.5 + 0.51 * row.sample_weight
+            )
             assert stored["source"] == {"told": "reported", "house": "own", "claude": "genai-prices"}[row.kind]
     assert found.loc[calls[calls["kind"] == "strange"]["trace_id"], "cost"].isna().all()
     assert set(found.loc[calls[calls["kind"] == "strange"]["trace_id"], "reason"]) == {"rate"}
@@ -88,7 +90,11 @@ def test_the_ledger_balances_to_the_last_unit(store_client: Client, weights: tup
             min(start + round(seconds * 1e9), (hour + timedelta(hours=1)).value)
             for start, seconds in zip(starts, rows["duration_s"], strict=True)
         ]
-        minutes = {m for s, e in zip(starts, ends, strict=True) for m in range(s // 60_000_000_000, (e - 1) // 60_000_000_000 + 1)}
+        minutes = {
+            m
+            for s, e in zip(starts, ends, strict=True)
+            for m in range(s // 60_000_000_000, (e - 1) // 60_000_000_000 + 1)
+        }
         billed = 60 if node == "counted" else len(minutes)
         hourly = workload.RATES["counted" if node == "counted" else "timed"] * NANO
         assert entry["minutes"] == billed
@@ -115,7 +121,10 @@ def test_hours_add_up_to_calls_and_idle_time(store_client: Client) -> None:
     calls = workload.calls(weights=(1.0, 3.0))
     workload.store(store_client, calls)
     run(store_client)
-    by_kind = table(store_client, "SELECT kind, sum(cost) AS cost, sum(requests) AS n, sum(calls) AS w, sum(unpriced) AS u FROM cost_results FINAL GROUP BY kind").set_index("kind")
+    by_kind = table(
+        store_client,
+        "SELECT kind, sum(cost) AS cost, sum(requests) AS n, sum(calls) AS w, sum(unpriced) AS u FROM cost_results FINAL GROUP BY kind",
+    ).set_index("kind")
     found = costs(store_client)
     idle = table(store_client, "SELECT sum(idle) AS idle FROM node_hours FINAL")["idle"][0]
     for kind in ("token", "gpu"):
@@ -154,13 +163,23 @@ def test_what_is_no_call_any_more_costs_nothing(store_client: Client) -> None:
     run(store_client, Settings())
     assert len(costs(store_client)) == 1
     # The gateway's span of the same call comes later: it is the outermost, and stands for the call from now on.
-    gateway = api.assign(span_id="f" * 16, role="client", provider="", model="gateway-name", timestamp=api["timestamp"] - timedelta(seconds=1))
-    store_client.command("ALTER TABLE inferences UPDATE parent_span_id = 'ffffffffffffffff', role = 'engine' WHERE 1 SETTINGS mutations_sync = 1")
+    gateway = api.assign(
+        span_id="f" * 16,
+        role="client",
+        provider="",
+        model="gateway-name",
+        timestamp=api["timestamp"] - timedelta(seconds=1),
+    )
+    store_client.command(
+        "ALTER TABLE inferences UPDATE parent_span_id = 'ffffffffffffffff', role = 'engine' WHERE 1 SETTINGS mutations_sync = 1"
+    )
     workload.store(store_client, gateway)
     run(store_client, Settings())
     rows = store_client.query("SELECT span_id, model FROM call_costs FINAL").result_rows
     assert rows == [("f" * 16, "gateway-name")]
-    assert store_client.query("SELECT sum(requests), groupArray(model) FROM cost_results FINAL").result_rows == [(1, ["gateway-name"])]
+    assert store_client.query("SELECT sum(requests), groupArray(model) FROM cost_results FINAL").result_rows == [
+        (1, ["gateway-name"])
+    ]
 
 
 def test_repricing_a_past_period_is_reproducible(store_client: Client) -> None:
@@ -172,7 +191,12 @@ def test_repricing_a_past_period_is_reproducible(store_client: Client) -> None:
     )
     version, before, after = cost.reprice(store_client, double, since=START, until=END, now=NOW)
     assert before == total != after
-    assert set(table(store_client, f"SELECT DISTINCT book FROM cost_results FINAL WHERE hour >= toDateTime({int(START.timestamp())}) AND hour < toDateTime({int(END.timestamp())})")["book"]) == {version}
+    assert set(
+        table(
+            store_client,
+            f"SELECT DISTINCT book FROM cost_results FINAL WHERE hour >= toDateTime({int(START.timestamp())}) AND hour < toDateTime({int(END.timestamp())})",
+        )["book"]
+    ) == {version}
     assert costs(store_client).query("kind == 'token'")["reason"].isin(["", "tokens"]).all()
     again = cost.reprice(store_client, double, since=START, until=END, now=NOW)
     assert again == (version, after, after)
@@ -206,13 +230,14 @@ def test_budgets_say_what_is_spent_and_to_come(store_client: Client) -> None:
 
 def test_a_stopped_run_goes_on_later(store_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cost, "CHUNK_HOURS", 1)
-    workload.store(store_client, workload.calls())
+    calls = workload.calls(50)
+    workload.store(store_client, calls)
     stop = threading.Event()
     stop.set()
-    assert run(store_client, stop=stop).rows == 0
+    assert run(store_client, Settings(), stop=stop).rows == 0
     assert store_client.query("SELECT count() FROM cost_state").result_rows == [(0,)]
-    assert run(store_client).rows > 0
-    assert len(costs(store_client)) == 900
+    assert run(store_client, Settings()).rows > 0
+    assert len(costs(store_client)) == 50
 
 
 @pytest.mark.parametrize(
@@ -220,7 +245,10 @@ def test_a_stopped_run_goes_on_later(store_client: Client, monkeypatch: pytest.M
     [
         (Settings(budgets=[Budget(name="x", where={"user": "u"}, amount=Decimal(1))]), "budget `x` has `user`"),
         (Settings(budgets=[Budget(name="x", amount=Decimal(1))] * 2), "two budgets `x`"),
-        (Settings(fleet=[NodeRate(nodes=["a"], rate=Decimal(1), currency="EUR")]), r"`fleet\[0\]` has no rate from EUR"),
+        (
+            Settings(fleet=[NodeRate(nodes=["a"], rate=Decimal(1), currency="EUR")]),
+            r"`fleet\[0\]` has no rate from EUR",
+        ),
     ],
 )
 def test_what_does_not_fit_is_refused(store_client: Client, settings: Settings, said: str) -> None:

@@ -76,7 +76,7 @@ KPIS: Final = (
         formula="Σ cost of node-hours / Σ minutes billed · GPUs of the node / 60",
         better="lower",
         source="node_hours",
-        estimator=OfLedger(name="gpu_hour", top="node_hours.cost / 1e9", bottom="gpus * minutes / 60"),
+        estimator=OfLedger(name="gpu_hour", top="cost / 1e9", bottom="gpus * minutes / 60"),
         window="24h",
     ),
     Kpi(
@@ -86,7 +86,7 @@ KPIS: Final = (
         formula="Σ idle / Σ cost, over node-hours",
         better="lower",
         source="node_hours",
-        estimator=OfLedger(name="idle", top="idle / 1e9", bottom="node_hours.cost / 1e9", share=True),
+        estimator=OfLedger(name="idle", top="idle / 1e9", bottom="cost / 1e9", share=True),
         window="24h",
     ),
     Kpi(
