@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
-from monitor.errors import ConfigError
+from monitor.errors import BadInput, ConfigError
 from monitor.jobs import cost_nodes
 from monitor.jobs.cost_nodes import HOUR, NODE_COLUMNS
 from monitor.jobs.cost_sql import (
+    EXACT,
     HOURLY,
     forget_sql,
     hours_between,
@@ -121,15 +122,35 @@ def reprice(
     (str, int, int)
         Version of the prices, and the cost of the period in nano-units before and after. With the same version and the
         same facts it is the same, however often it is done.
+
+    Raises
+    ------
+    BadInput
+        If calls of the period are no longer kept, or it ends before it begins.
     """
+    if until <= since:
+        raise BadInput(f"the period must end after its begin {since:%Y-%m-%d %H:%M}, not at {until:%Y-%m-%d %H:%M}")
     costing = Costing.of(settings)
     start, end = _floor(since), -(-(until - _EPOCH) // HOUR) * HOUR + _EPOCH
     before = period_cost(client, start, end)
     counted = _rows_by_hour(client, hours_condition=stamps_between(_seconds(start), _seconds(end)))
+    _refuse_forgotten(client, start, end, counted)
     hours = {start + i * HOUR: 0 for i in range((end - start) // HOUR)} | counted
     for first, last in chunks(hours):
         cost_hours(client, costing, first, last, now=now)
     return costing.version, before, period_cost(client, start, end)
+
+
+def _refuse_forgotten(client: Client, start: datetime, end: datetime, counted: Mapping[datetime, int]) -> None:
+    """What retention has taken cannot be costed again: its costs would be lost, not changed."""
+    inside = hours_between(_seconds(start), _seconds(end))
+    query = f"SELECT DISTINCT hour FROM cost_results FINAL WHERE requests > 0 AND {inside}"
+    gone = [hour for (found,) in client.query(query).result_rows if (hour := _utc(found)) not in counted]
+    if gone:
+        raise BadInput(
+            f"calls of {max(gone):%Y-%m-%d %H:%M} and before are no longer kept (`retention.facts_days`), so that they cannot be"
+            f" costed again; begin after that"
+        )
 
 
 def period_cost(client: Client, start: datetime, end: datetime) -> int:
@@ -156,7 +177,7 @@ def cost_hours(client: Client, costing: Costing, start: datetime, end: datetime,
         rows = cost_nodes.values(entries, currency=currency, book=book, version=version)
         client.insert("node_hours", rows, column_names=list(NODE_COLUMNS))
     _forget(client, "node_hours", hours, version)
-    client.command(insert_calls_sql(calls, hours), parameters=parameters)
+    client.command(insert_calls_sql(calls, hours), parameters=parameters, settings=EXACT)
     _forget(client, "call_costs", stamps, version)
     client.command(insert_hours_sql(hours, stamps), parameters={"version": version})
     _forget(client, "cost_results", hours, version)
@@ -178,13 +199,13 @@ def dirty_hours(client: Client, costing: Costing, watermark_ns: int | None, now:
     for hour, _ in client.query(changed).result_rows:
         # The outermost span of a call that came late may have begun in the hour before.
         found |= {_utc(hour), _utc(hour) - HOUR}
-    if costing.settings.fleet:
-        found |= set(_open_hours(client, costing.settings, watermark_ns, now))
-    if not found:
+    opened = set(_open_hours(client, costing.settings, watermark_ns, now)) if costing.settings.fleet else set()
+    if not found | opened:
         return {}
-    inside = stamps_between(_seconds(min(found)), _seconds(max(found) + HOUR))
+    inside = stamps_between(_seconds(min(found | opened)), _seconds(max(found | opened) + HOUR))
     counted = _rows_by_hour(client, hours_condition=inside)
-    return {hour: counted.get(hour, 0) for hour in found}
+    # An hour without a fact has nothing new; if it has costs, its facts were too old to be kept.
+    return {hour: counted.get(hour, 0) for hour in found | opened if hour in counted or hour in opened}
 
 
 def chunks(hours: Mapping[datetime, int]) -> Iterator[tuple[datetime, datetime]]:

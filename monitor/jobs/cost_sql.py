@@ -35,6 +35,10 @@ _TOKENS: Final = (  # `greatest` passes over NULL, so unknown tokens are asked f
 )
 
 
+# Whole numbers of 128 bits are wrong in some compiled expressions of ClickHouse 26.7; those of a batch gain little by it.
+EXACT: Final = {"compile_expressions": 0}
+
+
 def models_sql(calls: str) -> str:
     """Which models were called, and when first and last."""
     return f"SELECT provider, model, min(timestamp), max(timestamp) FROM {calls} GROUP BY provider, model"
@@ -88,8 +92,8 @@ FROM
         row_number() OVER (PARTITION BY hour, node, kind ORDER BY remainder DESC, trace_id, span_id) AS place
     FROM
     (
-        SELECT *, if(whole > 0, intDiv(toInt128(used) * work, greatest(whole, 1)), 0) AS share,
-            if(whole > 0, (toInt128(used) * work) % greatest(whole, 1), 0) AS remainder
+        SELECT *, if(whole > 0, intDiv(toInt128(used) * work, if(whole > 0, whole, 1)), 0) AS share,
+            if(whole > 0, (toInt128(used) * work) % if(whole > 0, whole, 1), 0) AS remainder
         FROM
         (
             SELECT *, sum(work) OVER (PARTITION BY hour, node, kind) AS whole FROM ({_priced(calls, hours)})
@@ -123,11 +127,12 @@ def _priced(calls: str, hours: str) -> str:
 
 def _femto(t: str) -> str:
     """Cost of the call at one tier; a failed call is charged for the tokens that it reports, if any."""
-    cached, written = "toInt128(ifNull(cached_tokens, 0))", "toInt128(ifNull(cache_write_tokens, 0))"
-    reasoned, out = "toInt128(ifNull(reasoning_tokens, 0))", "toInt128(ifNull(output_tokens, 0))"
+    cached, written = "toInt64(ifNull(cached_tokens, 0))", "toInt64(ifNull(cache_write_tokens, 0))"
+    reasoned, out = "toInt64(ifNull(reasoning_tokens, 0))", "toInt64(ifNull(output_tokens, 0))"
+    # `greatest` of Int128 is wrong in compiled expressions (ClickHouse 26.7: negative numbers win), of Int64 it is right.
     return (
-        f"(greatest(toInt128(held) - {cached} - {written}, toInt128(0)) * {t}.2 + {cached} * {t}.3 + {written} * {t}.4"
-        f" + greatest({out} - {reasoned}, toInt128(0)) * {t}.5 + {reasoned} * {t}.6"
+        f"(toInt128(greatest(toInt64(held) - {cached} - {written}, 0)) * {t}.2 + toInt128({cached}) * {t}.3"
+        f" + toInt128({written}) * {t}.4 + toInt128(greatest({out} - {reasoned}, 0)) * {t}.5 + toInt128({reasoned}) * {t}.6"
         f" + if(error_type != '' AND isNull(input_tokens) AND isNull(output_tokens), 0, {t}.7))"
     )
 
