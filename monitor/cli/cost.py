@@ -47,9 +47,9 @@ def reprice(
     """
     from datetime import UTC, datetime
 
+    from monitor.jobs.cost import NANO
     from monitor.jobs.cost import reprice as run
     from monitor.settings import load_settings
-    from monitor.stats.pricing import NANO
     from monitor.store.client import connect, explained, server_address
     from monitor.store.owner import Claim
     from monitor.store.reader import refuse_missing
