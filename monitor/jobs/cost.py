@@ -197,8 +197,8 @@ def dirty_hours(client: Client, costing: Costing, watermark_ns: int | None, now:
         LEFT JOIN (SELECT hour, max(version) AS version FROM cost_results GROUP BY hour) AS results ON results.hour = facts.hour
         WHERE toUnixTimestamp64Milli(facts.came) * 1000 >= toInt64(results.version) - {overlap_ns // 1000}"""
     for hour, _ in client.query(changed).result_rows:
-        # The outermost span of a call that came late may have begun in the hour before.
-        found |= {_utc(hour), _utc(hour) - HOUR}
+        # What came late may belong to a call that began in the hour before, or be the call that rows of the next are part of.
+        found |= {_utc(hour) - HOUR, _utc(hour), _utc(hour) + HOUR}
     opened = set(_open_hours(client, costing.settings, watermark_ns, now)) if costing.settings.fleet else set()
     if not found | opened:
         return {}
@@ -343,7 +343,7 @@ def _utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-COST: Final = Job(
+JOB: Final = Job(
     name="cost",
     meaning="Prices calls by their tokens, shares out what machines cost, and forecasts the month.",
     every_s=float(HOUR_S),

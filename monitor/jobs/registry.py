@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from monitor.jobs.cost import COST
+from monitor.jobs import cost, rollup
 from monitor.jobs.job import Job
 
-JOBS: Final[Mapping[str, Job]] = MappingProxyType({job.name: job for job in (COST,)})
+JOBS: Final[Mapping[str, Job]] = MappingProxyType({job.name: job for job in (rollup.JOB, cost.JOB)})

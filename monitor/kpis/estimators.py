@@ -31,12 +31,16 @@ Row = Mapping[str, Any]
 
 
 class QuantileFound(NamedTuple):
-    """A quantile as read from the store; `interval` says whether its ends were looked for."""
+    """A quantile as read from the store; `interval` says whether its ends were looked for.
+
+    `error` is how far the point may be from the exact one, relatively: 0 from calls, more from histograms.
+    """
 
     point: float
     low: float | None
     high: float | None
     interval: bool
+    error: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,9 +206,10 @@ class Share:
 
 @dataclass(frozen=True, kw_only=True)
 class Mean:
-    """Weighted mean of a measure."""
+    """Weighted mean of a measure; `bounded` where it cannot be below 0."""
 
     of: Measure
+    bounded: bool = True
 
     @property
     def method(self) -> str:
@@ -212,7 +217,8 @@ class Mean:
 
     @property
     def interval(self) -> str:
-        return "Student's t (not below 0); for sampled calls with the linearised variance and Kish's effective n"
+        bound = " (not below 0)" if self.bounded else ""
+        return f"Student's t{bound}; for sampled calls with the linearised variance and Kish's effective n"
 
     @property
     def ingredients(self) -> Mapping[str, str]:
@@ -222,7 +228,7 @@ class Mean:
         name = self.of.name
         n, weight = row[f"{name}__n"], row[f"{name}__w"]
         if n == 0:
-            return Estimate(value=None, method=self.method, note=_none_of(row, self.of))
+            return Estimate(value=None, method=self.method, note=none_of(row, self.of))
         mean = row[f"{name}__wx"] / weight
         deviations = row[f"{name}__wwxx"] - 2 * mean * row[f"{name}__wwx"] + mean**2 * row[f"{name}__ww"]
         error = intervals.weighted_mean_standard_error(weight, deviations, n)
@@ -231,7 +237,7 @@ class Mean:
         if interval is None or interval.low is None:
             note = "an interval needs 2 calls"
             return Estimate(value=mean, n=n, method=self.method, note=note)
-        low = max(0.0, interval.low)
+        low = max(0.0, interval.low) if self.bounded else interval.low
         return Estimate(value=mean, low=low, high=interval.high, n=n, method=self.method, note=_sampled(row, effective))
 
 
@@ -250,7 +256,8 @@ class Quantile:
     def interval(self) -> str:
         return (
             "between two order statistics with exact binomial ranks, whatever the distribution; an end that would need"
-            " more calls is left open; for sampled calls Woodruff's"
+            " more calls is left open; for sampled calls Woodruff's; over many calls from histograms with buckets of 1 %"
+            " (method `histogram`), each end moved out to the edge of its bucket"
         )
 
     @property
@@ -266,19 +273,21 @@ class Quantile:
         name = self.of.name
         n = row[f"{name}__n"]
         if n == 0:
-            return Estimate(value=None, method=self.method, note=_none_of(row, self.of))
+            return Estimate(value=None, method=self.method, note=none_of(row, self.of))
         found: QuantileFound = row[self.key]
         point, low, high = found.point, found.low, found.high
         weighted = row["calls__w_min"] != row["calls__w_max"]
         notes = [self._open_end(low, high)] if found.interval else []
         if weighted:
             notes.append(_sampled(row, intervals.kish_effective_n(row[f"{name}__w"], row[f"{name}__ww"])))
+        if found.error:
+            notes.append(f"from rollups: within {found.error:.0%}")
         return Estimate(
             value=point,
             low=low,
             high=high,
             n=n,
-            method="woodruff" if weighted else self.method,
+            method="histogram" if found.error else "woodruff" if weighted else self.method,
             note="; ".join(note for note in notes if note),
         )
 
@@ -322,12 +331,12 @@ def _total(row: Row, of: Measure) -> tuple[float | None, int, str]:
         # A count of calls: each of them was looked at.
         return total, calls, ""
     if not known:
-        return None, 0, _none_of(row, of)
+        return None, 0, none_of(row, of)
     unknown = calls - known
     return total, known, f"{unknown} of {calls} calls did not say; they are not in it" if unknown else ""
 
 
-def _none_of(row: Row, of: Measure) -> str:
+def none_of(row: Row, of: Measure) -> str:
     return f"none of {row['calls__n']} calls {of.missing}"
 
 

@@ -8,11 +8,12 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from monitor.errors import BadInput
-from monitor.kpis import quantiles
+from monitor.kpis import histogram, quantiles
 from monitor.kpis.dimensions import Where, check_by, check_where, where_sql
 from monitor.kpis.estimators import Estimate, Measure, Quantile
 from monitor.kpis.kpi import Kpi, KpiValue
 from monitor.kpis.registry import known, resolve
+from monitor.kpis.rolled import rolled_parts, rolled_select
 from monitor.kpis.sources import SOURCES, Question, Source
 from monitor.kpis.window import Window
 from monitor.store import Client
@@ -178,6 +179,11 @@ def _answer(client: Client, source: Source, kpis: list[Kpi], question: Question,
     ingredients = dict(source.population)
     for kpi in kpis:
         ingredients |= kpi.estimator.ingredients
+    parts = rolled_parts(client, source, question, ingredients, asked)
+    if parts is not None:
+        rolled = rolled_select(client, source, question, ingredients, asked, parts)
+        rows = _rows(client, rolled, question)
+        return [row | histogram.read(row, asked, intervals=intervals) for row in rows]
     columns = [*ingredients, *_aliased(quantiles.array_columns(asked, intervals=intervals))]
     inner = source.build(client, question, ingredients | quantiles.array_ingredients(asked))
     rows = _rows(client, f"SELECT {_list(question.keys, columns)} FROM ({inner})", question)

@@ -64,3 +64,6 @@ class StoreSettings(Section):
 class RetentionSettings(Section):
     raw_days: int = Field(30, ge=1, description="Days that raw spans are kept.")
     facts_days: int = Field(400, ge=1, description="Days that one-row-per-call facts are kept.")
+    minutes_days: int = Field(30, ge=2, description="Days that rollups by minute are kept.")
+    hours_days: int = Field(400, ge=2, description="Days that rollups by hour are kept.")
+    days_days: int = Field(3650, ge=2, description="Days that rollups by day are kept.")

@@ -199,7 +199,15 @@ def refuse_other_layout(client: Client, layout: Layout | None) -> None:
 
 
 def apply_retention(
-    client: Client, *, raw_days: int, facts_days: int, layout: Layout | None = None, leave: Collection[str] = ()
+    client: Client,
+    *,
+    raw_days: int,
+    facts_days: int,
+    minutes_days: int = 30,
+    hours_days: int = 400,
+    days_days: int = 3650,
+    layout: Layout | None = None,
+    leave: Collection[str] = (),
 ) -> None:
     """Set how long each table keeps its rows, but for those to `leave`; a no-op where that is what the table has."""
     wanted = {
@@ -214,6 +222,11 @@ def apply_retention(
         "engagement_events": ("timestamp", facts_days),
         "gpu_samples": ("timestamp", facts_days),
         "call_costs": ("timestamp", facts_days),
+        "node_hours": ("hour", days_days),
+        "cost_results": ("hour", days_days),
+        "inferences_1m": ("period", minutes_days),
+        "inferences_1h": ("period", hours_days),
+        "inferences_1d": ("period", days_days),
     }
     for name, (column, days) in wanted.items():
         if name in leave:

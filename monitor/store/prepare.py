@@ -42,6 +42,9 @@ def _prepare(url: str, settings: Settings, layout: Layout | None) -> list[Migrat
                 client,
                 raw_days=keep.raw_days,
                 facts_days=keep.facts_days,
+                minutes_days=keep.minutes_days,
+                hours_days=keep.hours_days,
+                days_days=keep.days_days,
                 layout=layout,
                 leave=adopt.foreign_tables(client),
             )

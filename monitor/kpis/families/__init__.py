@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from monitor.kpis.families import cost, latency, traffic
+from monitor.kpis.families import accuracy, cost, latency, traffic
 from monitor.kpis.families.dynamic import Dynamic
 from monitor.kpis.kpi import Kpi
 
-DECLARED: Final[tuple[Kpi, ...]] = (*traffic.KPIS, *latency.KPIS, *cost.KPIS)
-DYNAMIC: Final[tuple[Dynamic, ...]] = ()
+DECLARED: Final[tuple[Kpi, ...]] = (*traffic.KPIS, *latency.KPIS, *accuracy.KPIS, *cost.KPIS)
+DYNAMIC: Final[tuple[Dynamic, ...]] = (accuracy.SCORES,)
 
 __all__ = ["DECLARED", "DYNAMIC", "Dynamic"]

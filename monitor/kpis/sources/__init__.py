@@ -8,11 +8,12 @@ from typing import Final
 
 from monitor.kpis.sources import cost
 from monitor.kpis.sources.calls import CALLS
+from monitor.kpis.sources.judged import JUDGED, SCORES
 from monitor.kpis.sources.numbered import NUMBERED
 from monitor.kpis.sources.question import Question, Source
 
 SOURCES: Final[Mapping[str, Source]] = MappingProxyType(
-    {source.name: source for source in (CALLS, NUMBERED, *cost.SOURCES)}
+    {source.name: source for source in (CALLS, NUMBERED, JUDGED, SCORES, *cost.SOURCES)}
 )
 
 __all__ = ["SOURCES", "Question", "Source"]

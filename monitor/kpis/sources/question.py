@@ -19,11 +19,16 @@ class Question:
     where: Mapping[str, tuple[str, ...]]
     step_ns: int | None = None
     groups_max: int
+    steps_from_ns: int | None = None  # where step 0 begins, if not at the window's start
 
     @property
     def keys(self) -> list[str]:
         """Names of the columns that tell groups (and time steps) apart."""
         return [*self.group_keys, *(["step"] if self.step_ns else [])]
+
+    @property
+    def origin_ns(self) -> int:
+        return self.start_ns if self.steps_from_ns is None else self.steps_from_ns
 
     @property
     def group_keys(self) -> list[str]:
@@ -34,7 +39,7 @@ class Question:
         """SQL of the keys over the source's rows."""
         columns = [f"{dimension_sql(name)} AS {key}" for name, key in zip(self.by, self.group_keys, strict=True)]
         if self.step_ns:
-            columns.append(f"intDiv(toUnixTimestamp64Nano(timestamp) - {self.start_ns}, {self.step_ns}) AS step")
+            columns.append(f"intDiv(toUnixTimestamp64Nano(timestamp) - {self.origin_ns}, {self.step_ns}) AS step")
         return columns
 
 

@@ -1,0 +1,122 @@
+"""Which table answers which part of a window: the one place that chooses between calls and rollups.
+
+A window with few calls is read from the calls, whatever its length, and its numbers are exact. Else each part of it is
+read from the coarsest rollup whose periods lie in it whole, and what is not rolled up yet, from the calls.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from monitor.kpis.dimensions import where_sql
+from monitor.kpis.rollup import DAY, GRAINS, HOUR, MINUTE, Grain
+from monitor.kpis.sources.question import Question
+from monitor.store import Client
+
+# So many calls are read exactly in less time than a page may take.
+EXACT_CALLS: Final = 200_000
+_S: Final = 10**9
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reach:
+    """From when to when a rollup table has rows of every period, in Unix seconds; `since` is when its first row is."""
+
+    grain: Grain
+    since: int
+    until: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """A stretch of a window, in Unix nanoseconds, and the rollup that answers it; None means the calls."""
+
+    start_ns: int
+    end_ns: int
+    grain: Grain | None
+
+
+def parts_of(client: Client, question: Question) -> list[Part] | None:
+    """Parts of the question's window in order; None where the calls are to answer all of it."""
+    grains = [grain for grain in GRAINS if _steps_fit(grain, question)]
+    if not grains or question.end_ns - question.start_ns < 2 * MINUTE.seconds * _S:
+        return None
+    reaches = [reach for reach in reach_of(client) if reach.grain in grains]
+    parts = cover(question.start_ns, question.end_ns, reaches)
+    if all(part.grain is None for part in parts) or _calls(client, question, parts) <= EXACT_CALLS:
+        return None
+    return parts
+
+
+def reach_of(client: Client) -> list[Reach]:
+    """How far each rollup reaches; empty before the first was made."""
+    until = client.query(
+        "SELECT toUnixTimestamp(until_1m), toUnixTimestamp(until_1h), toUnixTimestamp(until_1d)"
+        " FROM rollup_state FINAL WHERE name = 'inferences'"
+    ).result_rows
+    if not until:
+        return []
+    # The oldest row of a table; read from the parts' own minima.
+    since = client.query(
+        "SELECT " + ", ".join(f"(SELECT toUnixTimestamp(min(period)) FROM {grain.table})" for grain in GRAINS)
+    ).result_rows[0]
+    return [
+        Reach(grain=grain, since=int(first), until=int(last))
+        for grain, first, last in zip(GRAINS, since, until[0], strict=True)
+        if first and last > first
+    ]
+
+
+def cover(start_ns: int, end_ns: int, reaches: Sequence[Reach]) -> list[Part]:
+    """The window cut into parts, each answered by the coarsest rollup that can; neighbours of one kind are one part."""
+    if start_ns >= end_ns:
+        return []
+    coarsest = max(reaches, key=lambda reach: reach.grain.seconds, default=None)
+    if coarsest is None:
+        return [Part(start_ns=start_ns, end_ns=end_ns, grain=None)]
+    finer = [reach for reach in reaches if reach is not coarsest]
+    grain = coarsest.grain
+    first = max(grain.ceil(-(-start_ns // _S)), grain.ceil(coarsest.since)) * _S
+    last = min(grain.floor(end_ns // _S), grain.floor(coarsest.until)) * _S
+    if first >= last:
+        return cover(start_ns, end_ns, finer)
+    middle = Part(start_ns=first, end_ns=last, grain=grain)
+    return _joined([*cover(start_ns, first, finer), middle, *cover(last, end_ns, finer)])
+
+
+def period_between(part: Part) -> str:
+    """Condition on `period` for a part that a rollup answers."""
+    return f"period >= toDateTime({part.start_ns // _S}) AND period < toDateTime({part.end_ns // _S})"
+
+
+def _joined(parts: Sequence[Part]) -> list[Part]:
+    joined: list[Part] = []
+    for part in parts:
+        if joined and joined[-1].grain is part.grain and joined[-1].end_ns == part.start_ns:
+            joined[-1] = replace(joined[-1], end_ns=part.end_ns)
+        else:
+            joined.append(part)
+    return joined
+
+
+def _steps_fit(grain: Grain, question: Question) -> bool:
+    """Whether no period of this grain lies in two steps."""
+    if question.step_ns is None:
+        return True
+    return question.start_ns % (grain.seconds * _S) == 0 and question.step_ns % (grain.seconds * _S) == 0
+
+
+def _calls(client: Client, question: Question, parts: Sequence[Part]) -> int:
+    """Stored calls of the parts that rollups answer."""
+    condition, parameters = where_sql(question.where)
+    counts = [
+        f"(SELECT sum(calls__n) FROM {part.grain.table} FINAL WHERE {period_between(part)} AND {condition})"
+        for part in parts
+        if part.grain is not None
+    ]
+    return int(client.query(f"SELECT {' + '.join(counts)}", parameters=parameters).result_rows[0][0])
+
+
+__all__ = ["DAY", "EXACT_CALLS", "HOUR", "MINUTE", "Part", "Reach", "cover", "parts_of", "period_between", "reach_of"]
