@@ -47,8 +47,8 @@ def reprice(
     """
     from datetime import UTC, datetime
 
-    from monitor.jobs.cost import NANO
     from monitor.jobs.cost import reprice as run
+    from monitor.kpis.sources.cost import NANO
     from monitor.settings import load_settings
     from monitor.store.client import connect, explained, server_address
     from monitor.store.owner import Claim
