@@ -14,6 +14,7 @@ from monitor.errors import BadInput, ConfigError
 from monitor.jobs import cost
 from monitor.jobs.job import Context
 from monitor.settings import Budget, NodeRate, OwnPrice, PriceSettings, Settings
+from monitor.stats.ledger import split_exactly
 from monitor.store import Client
 from tests.jobs import workload
 from tests.jobs.workload import END, HOURS, NOW, SETTINGS, START
@@ -272,3 +273,49 @@ def test_what_is_no_longer_kept_is_not_costed_again(store_client: Client) -> Non
     assert everything(store_client) == before
     with pytest.raises(BadInput, match="must end after"):
         cost.reprice(store_client, Settings(), since=END, until=START, now=NOW)
+
+
+def test_shares_are_those_of_the_ledgers_arithmetic(store_client: Client) -> None:
+    calls = workload.calls(weights=(1.0, 2.5))
+    # Equal calls, so that ties of remainders are told apart by trace ids alone.
+    same = calls["kind"] == "timed-1"
+    calls.loc[same, ["prefill_s", "decode_s", "error_type", "sample_weight"]] = [0.1, 1.2, "", 1.0]
+    workload.store(store_client, calls)
+    run(store_client)
+    found = costs(store_client)["cost"]
+    used = table(store_client, "SELECT hour, node, used FROM node_hours FINAL").set_index(["hour", "node"])["used"]
+    calls["hour"] = calls["timestamp"].dt.floor("h")
+    for (hour, node), rows in calls[calls["node"].isin(["timed-1", "counted"])].groupby(["hour", "node"]):
+        work = [round(each) for each in (workload.work(rows) * 10**6)]
+        parts = split_exactly(int(used[hour.replace(tzinfo=None), node]), work, list(rows["trace_id"]))
+        assert found.loc[rows["trace_id"]].astype("int64").tolist() == parts
+
+
+def test_samples_say_how_long_a_node_was_up_and_what_it_has(store_client: Client) -> None:
+    rows = [
+        [START + timedelta(minutes=minute, seconds=5), "quiet", f"GPU-{gpu}", "NVIDIA H100", ""]
+        for minute in range(12, 20) for gpu in range(4)
+    ]  # fmt: skip
+    rows += [[START + timedelta(minutes=15), "other", "GPU-9", "NVIDIA A10", ""]]
+    store_client.insert("gpu_samples", rows, column_names=["timestamp", "node", "gpu", "gpu_model", "parent"])
+    rate = NodeRate(nodes=["*"], gpu="*h100*", rate_per_gpu=Decimal("1.5"), kind="spot")
+    run(store_client, Settings(fleet=[rate]))
+    found = table(store_client, "SELECT node, gpus, minutes, cost, idle, gpu, pricing FROM node_hours FINAL")
+    # Four GPUs at 1.50 for eight minutes; the node with another GPU has no rate.
+    assert found.to_numpy().tolist() == [["quiet", 4, 8, 800_000_000, 800_000_000, "NVIDIA H100", "spot"]]
+    assert store_client.query("SELECT kind, cost FROM cost_results FINAL").result_rows == [("idle", 800_000_000)]
+
+
+def test_a_call_that_says_how_it_is_paid_for_is_not_paid_twice(store_client: Client) -> None:
+    calls = workload.calls(1).iloc[[0] * 4].assign(
+        trace_id=[f"{i:032x}" for i in range(4)], node="timed-1", model="house-7b", provider="vllm", sample_weight=1.0,
+        input_tokens=1000, cached_tokens=None, output_tokens=10, error_type="", cost_usd=None, prefill_s=0.1, decode_s=1.0,
+        pricing=["per_token", "on_demand", "", "owned"], deployment=["", "", "api", ""],
+    )  # fmt: skip
+    workload.store(store_client, calls)
+    run(store_client)
+    found = table(store_client, "SELECT pricing, deployment, kind, source FROM call_costs FINAL ORDER BY trace_id")
+    assert found.to_numpy().tolist() == [
+        ["per_token", "", "token", "own"], ["on_demand", "", "gpu", "ledger"], ["", "api", "token", "own"],
+        ["owned", "", "gpu", "ledger"],
+    ]  # fmt: skip
