@@ -20,7 +20,6 @@ from monitor.jobs import cost_nodes
 from monitor.jobs.cost_nodes import HOUR, NODE_COLUMNS
 from monitor.jobs.cost_sql import (
     EXACT,
-    HOURLY,
     forget_sql,
     hours_between,
     insert_calls_sql,
@@ -30,7 +29,7 @@ from monitor.jobs.cost_sql import (
 )  # fmt: skip
 from monitor.jobs.job import Context, Job, Outcome
 from monitor.jobs.price_book import PRICE_COLUMNS, PriceBook, row_values
-from monitor.kpis.sources.cost import HISTORY, month_of
+from monitor.kpis.sources.cost import HISTORY, HOURLY, month_of
 from monitor.settings import Budget, Settings
 from monitor.stats.forecast import HOUR_S, month_end_of
 from monitor.stats.pricing import NANO
@@ -42,7 +41,6 @@ CHUNK_ROWS: Final = 250_000  # the shares of half a million calls took 1.6 GiB w
 # An insert takes its time before its rows can be seen; what came within this before a run is looked at again.
 OVERLAP: Final = timedelta(minutes=15)
 _STATE: Final = "watermark"
-_NANO_HOUR: Final = 3600 * NANO
 _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "node_hours": ("hour", "node"),
     "call_costs": ("timestamp", "model", "trace_id", "span_id"),

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from typing import Final
 
+from monitor.kpis.sources.cost import HOURLY
 from monitor.stats.pricing import FEMTO_PER_NANO, NANO
 
 # A token that is written takes about four times as much of a GPU as one that is read: what providers' prices say as well.
 OUTPUT_WEIGHT: Final = 4
 RENTED: Final = ("on_demand", "reserved", "spot", "serverless", "owned")
-HOURLY: Final = (
-    "service", "environment", "deployment", "pricing", "region", "node", "provider", "model", "variant", "release",
-)  # fmt: skip
 COPIED: Final = (
     "timestamp", "trace_id", "span_id", "role", "service", "environment", "node", "region", "deployment", "pricing", "gpu",
     "provider", "model", "variant", "release", "experiment", "arm", "operation", "stream", "finish_reason", "error_type",

@@ -99,7 +99,7 @@ class CostPer:
         effective = intervals.kish_effective_n(float(row["cost__weight"]), float(row["cost__ww"]))
         found = intervals.mean_interval(value, error, effective)
         low, high = (None, None) if found is None or found.low is None else (max(found.low, idle / count), found.high)
-        said = f"{idle / total:.0%} of it is idle time of machines" if idle and total else ""
+        said = f"{idle / total:.0%} of it is idle time of machines" if idle > 0.005 * total else ""
         return Estimate(value=value, low=low, high=high, n=n, method=self.method, note=_join(said, note))
 
 
