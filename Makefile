@@ -27,6 +27,8 @@ bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.receivers
 	$(BIN)/python -m benchmarks.sdk
+	$(BIN)/python -m benchmarks.sdk_memory
+	$(BIN)/python -m benchmarks.sdk_others
 
 screenshots: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.tools.browser

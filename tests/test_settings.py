@@ -7,11 +7,11 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 from pydantic import SecretStr
 
 from monitor.errors import ConfigError
 from monitor.settings import Budget, NodeRate, OwnPrice, PriceTier, Section, Settings, load_settings
+from monitor.settings.load import read_yaml
 
 EXAMPLE = Path(__file__).parents[1] / "monitor.example.yaml"
 
@@ -31,7 +31,7 @@ def write(tmp_path: Path, text: str) -> Path:
 
 def test_the_example_holds_every_key_with_its_default() -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
-    values = yaml.safe_load(text)
+    values = read_yaml(text)
     comments = " ".join(re.sub(r"^\s*#", "", text, flags=re.MULTILINE).split())
     assert load_settings(EXAMPLE) == Settings()
     assert list(values) == list(Settings.model_fields)
@@ -176,6 +176,17 @@ def test_secrets_are_expanded_and_never_shown(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(ConfigError) as caught:
         load_settings(write(tmp_path, text + "\nretention: {raw_days: none}"))
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_key_may_be_called_off_and_a_switch_may_be_off(tmp_path: Path) -> None:
+    (tmp_path / "monitor.yaml").write_text(
+        "jobs: {off: [retention]}\nprivacy: {capture_content: on}\ngpu: {enabled: off}\nmodels: {by_service: {a: no}}\n"
+    )
+    settings = load_settings(tmp_path / "monitor.yaml")
+    assert settings.jobs.off == ["retention"]
+    assert settings.privacy.capture_content
+    assert not settings.gpu.enabled
+    assert settings.models.by_service == {"a": "no"}
 
 
 def test_the_example_documents_every_key_of_prices_fleet_and_budgets() -> None:

@@ -341,7 +341,7 @@ def _utc(moment: datetime) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-JOB: Final = Job(
+COST: Final = Job(
     name="cost",
     meaning="Prices calls by their tokens, shares out what machines cost, and forecasts the month.",
     every_s=float(HOUR_S),

@@ -6,6 +6,7 @@ right one. Secrets are given as `${ENV_NAME}` or as a `…_file`, are kept in `S
 
 from monitor.settings.collectors import CollectorSettings, GpuSettings, ModelSettings, PrivacySettings
 from monitor.settings.fleet import Budget, NodeRate
+from monitor.settings.jobs import JobSettings
 from monitor.settings.load import load_settings
 from monitor.settings.prices import OwnPrice, PriceSettings, PriceTier, TokenPrices
 from monitor.settings.section import Section
@@ -16,6 +17,7 @@ __all__ = [
     "Budget",
     "CollectorSettings",
     "GpuSettings",
+    "JobSettings",
     "ModelSettings",
     "NodeRate",
     "OwnPrice",

@@ -70,7 +70,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise ConfigError(f"the configuration file {path} is not UTF-8 text; check --config") from None
     try:
-        values = yaml.safe_load(text)
+        values = read_yaml(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         at = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -83,6 +83,24 @@ def _read_file(path: Path) -> dict[str, Any]:
             f"{path}: the top level must be sections such as `collectors:`, not a {type(values).__name__}"
         )
     return values
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as in version 1.2, where `on`, `off`, `yes` and `no` are words: a key may be called `off`."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+
+
+def read_yaml(text: str) -> Any:
+    """What a configuration file holds; a setting that is true or false takes `on` and `off` as well."""
+    return yaml.load(text, _Loader)
 
 
 def _nearest(name: str, known: list[str]) -> str:

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from monitor.settings.collectors import CollectorSettings, GpuSettings, ModelSettings, PrivacySettings
 from monitor.settings.fleet import Budget, NodeRate
+from monitor.settings.jobs import JobSettings
 from monitor.settings.prices import PriceSettings
 from monitor.settings.store import RetentionSettings, StoreSettings
 
@@ -29,6 +30,7 @@ class Settings(BaseSettings):
     gpu: GpuSettings = Field(default_factory=lambda: GpuSettings())
     models: ModelSettings = Field(default_factory=lambda: ModelSettings())
     privacy: PrivacySettings = Field(default_factory=lambda: PrivacySettings())
+    jobs: JobSettings = Field(default_factory=lambda: JobSettings())
     retention: RetentionSettings = Field(default_factory=lambda: RetentionSettings())
     prices: PriceSettings = Field(default_factory=lambda: PriceSettings())
     fleet: list[NodeRate] = Field(

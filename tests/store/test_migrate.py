@@ -45,9 +45,12 @@ TABLES = {
     "inferences_1h",
     "inferences_1d",
     "rollup_state",
+    "kpi_results",
     "gpu_samples",
     "gpu_samples_from_gauge_mv",
     "gpu_samples_from_sum_mv",
+    "job_runs",
+    "job_claims",
     "schema_migrations",
 }
 
