@@ -54,6 +54,7 @@ ONLY_IN = {
     "apscheduler": ("monitor.jobs",),
     "pandas": ("monitor.kpis", "monitor.jobs", "monitor.stats", "dashboards"),
     "sklearn": ("monitor.stats", "monitor.jobs"),
+    "genai_prices": ("monitor.jobs",),
 }
 SDK_MAY_IMPORT = {"opentelemetry", "monitor", *sys.stdlib_module_names}
 STATS_MAY_IMPORT = {"numpy", "scipy", "sklearn", "pandas", "monitor", *sys.stdlib_module_names} - {

@@ -11,7 +11,16 @@ from pydantic import SecretStr
 
 from monitor.errors import ConfigError
 from monitor.kpis import DIMENSIONS
-from monitor.settings import ObjectiveSettings, Section, Settings, load_settings
+from monitor.settings import (
+    Budget,
+    NodeRate,
+    ObjectiveSettings,
+    OwnPrice,
+    PriceTier,
+    Section,
+    Settings,
+    load_settings,
+)
 from monitor.settings.load import read_yaml
 from monitor.settings.objectives import WHERE_KEYS
 
@@ -240,3 +249,45 @@ def test_a_key_may_be_called_off_and_a_switch_may_be_off(tmp_path: Path) -> None
     assert settings.privacy.capture_content
     assert not settings.gpu.enabled
     assert settings.models.by_service == {"a": "no"}
+
+
+def test_the_example_documents_every_key_of_prices_fleet_and_budgets() -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    comments = " ".join(re.sub(r"^\s*#", "", text, flags=re.MULTILINE).split())
+    for kind in (OwnPrice, PriceTier, NodeRate, Budget):
+        for key, field in kind.model_fields.items():
+            assert re.search(rf"^ *# *(- )?{key}:", text, flags=re.MULTILINE), f"{kind.__name__}.{key} is not shown"
+            words = " ".join((field.description or "").split())
+            assert words in comments, f"the example says something else of {kind.__name__}.{key}"
+
+
+def test_the_examples_of_prices_fleet_and_budgets_work(tmp_path: Path) -> None:
+    lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
+    lines = lines[lines.index("prices:") :]
+    shown = [re.sub(r"^( *)# ", r"\1", line) for line in lines if re.match(r" *# (- \w+:|  +(- )?\w+:)", line)]
+    starts = [i for i, line in enumerate(shown) if line.lstrip().startswith(("- provider", "- nodes", "- name"))]
+    own, fleet, budgets = ("\n".join(shown[a:b]) for a, b in zip(starts, [*starts[1:], None], strict=True))
+    text = f"prices:\n  rates: {{EUR: 1.08}}\n  own:\n{own}\nfleet:\n{fleet.replace('rate_per_gpu:', '#')}\nbudgets:\n{budgets}"
+    settings = load_settings(write(tmp_path, text))
+    assert settings.prices.own[0].tiers[0].above == 200000
+    assert settings.fleet[0].always
+    assert settings.budgets[0].where == {"service": "chat-api"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("prices: {own: [{model: x}]}", "gives no price"),
+        ("prices: {own: [{model: x, input: 1, currency: EUR}]}", "has no rate from EUR to USD"),
+        ("prices: {own: [{model: x, input: -1}]}", "greater than or equal to 0"),
+        ("prices: {own: [{model: x, inptu: 1}]}", r"unknown key `prices\.own\[0\]\.inptu`; did you mean `input`\?"),
+        ("prices: {own: [{model: x, input: 1, tiers: [{above: 9}, {above: 5}]}]}", "do not ascend"),
+        ("fleet: [{nodes: ['gpu-*'], rate: 1, billed: always}]", "must name each node"),
+        ("fleet: [{nodes: [a]}]", "gives no price"),
+        ("fleet: [{nodes: [a], rate: 1, rate_per_gpu: 1}]", "give one of the two"),
+        ("budgets: [{name: x, amount: 0}]", "greater than 0"),
+    ],
+)
+def test_wrong_prices_are_refused(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_settings(write(tmp_path, text))

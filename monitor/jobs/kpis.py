@@ -1,7 +1,8 @@
 """The jobs `kpis` and `accuracy`: what each KPI was, minute by minute, kept for charts, reports and alerts.
 
 Each value is over the KPI's own window (an hour, or a day for accuracy), which ends at a closed minute: two minutes ago
-or more, so that the last calls have arrived. Ends that were missed are made up, oldest first, so many in a run; of a
+or more, so that the last calls have arrived. KPIs of windows longer than an hour move slowly: they are kept every ten
+minutes. Ends that were missed are made up, oldest first, so many in a run; of a
 pause of more than a day only the last day is.
 """
 
@@ -21,6 +22,7 @@ from monitor.store import Client
 SPLIT: Final = ("service", "model")
 GROUPS_MAX: Final = 50
 MADE_UP_MAX: Final = 30
+SLOW_S: Final = 600
 REACH: Final = timedelta(days=1)
 _COLUMNS: Final = (
     "window_end",
@@ -39,18 +41,21 @@ _COLUMNS: Final = (
 
 
 def run_kpis(context: Context) -> Outcome:
-    """All KPIs but those of accuracy, each minute."""
+    """All KPIs but those of accuracy, each minute, and every ten minutes where their windows are long."""
     return _run(context, [kpi for kpi in REGISTRY.values() if kpi.family != "accuracy"], every_s=60)
 
 
 def run_accuracy(context: Context) -> Outcome:
     """Those of accuracy, every ten minutes: a label makes no hurry."""
-    return _run(context, [kpi for kpi in REGISTRY.values() if kpi.family == "accuracy"], every_s=600)
+    return _run(context, [kpi for kpi in REGISTRY.values() if kpi.family == "accuracy"], every_s=SLOW_S)
 
 
 KPIS: Final = Job(name="kpis", meaning="Keeps what each KPI was, minute by minute.", every_s=60, run=run_kpis)
 ACCURACY: Final = Job(
-    name="accuracy", meaning="Keeps what the KPIs of accuracy were, every ten minutes.", every_s=600, run=run_accuracy
+    name="accuracy",
+    meaning="Keeps what the KPIs of accuracy were, every ten minutes.",
+    every_s=SLOW_S,
+    run=run_accuracy,
 )
 
 
@@ -80,6 +85,7 @@ def _missing_ends(context: Context, kpis: Sequence[Kpi], every_s: int) -> list[d
 def _keep(client: Client, kpis: Sequence[Kpi], end: datetime) -> int:
     """Compute and write all values of the windows that end here."""
     values: list[tuple[int, KpiValue]] = []
+    kpis = [kpi for kpi in kpis if int(end.timestamp()) % (SLOW_S if _slow(kpi) else 1) == 0]
     for length in dict.fromkeys(kpi.window for kpi in kpis):
         names = [kpi.name for kpi in kpis if kpi.window == length]
         window = Window(end - parse_duration(length), end)
@@ -94,6 +100,10 @@ def _keep(client: Client, kpis: Sequence[Kpi], end: datetime) -> int:
         "kpi_results", [_row(end, window_s, value, version) for window_s, value in values], column_names=_COLUMNS
     )
     return len(values)
+
+
+def _slow(kpi: Kpi) -> bool:
+    return parse_duration(kpi.window) > timedelta(hours=1)
 
 
 def _known(values: Iterable[KpiValue]) -> Iterable[KpiValue]:

@@ -9,8 +9,10 @@ from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from monitor.settings.collectors import CollectorSettings, GpuSettings, ModelSettings, PrivacySettings
+from monitor.settings.fleet import Budget, NodeRate
 from monitor.settings.jobs import JobSettings
 from monitor.settings.objectives import ObjectiveSettings, refuse_twins
+from monitor.settings.prices import PriceSettings
 from monitor.settings.store import RetentionSettings, StoreSettings
 
 DEFAULT_DATA = Path("monitor-data")
@@ -35,6 +37,11 @@ class Settings(BaseSettings):
     privacy: PrivacySettings = Field(default_factory=lambda: PrivacySettings())
     jobs: JobSettings = Field(default_factory=lambda: JobSettings())
     retention: RetentionSettings = Field(default_factory=lambda: RetentionSettings())
+    prices: PriceSettings = Field(default_factory=lambda: PriceSettings())
+    fleet: list[NodeRate] = Field(
+        [], description="What nodes cost by the hour; of the entries that fit a node, the first counts."
+    )
+    budgets: list[Budget] = Field([], description="What may be spent by the calendar month.")
 
     @field_validator("objectives")
     @classmethod

@@ -90,6 +90,10 @@ def test_each_kpi_is_declared_whole() -> None:
         for stage in ("ttft", "tpot", "e2e", "queue", "prefill", "decode")
         for statistic in ("p50", "p90", "p95", "p99", "mean")
     ]
+    names += [f"cost.{n}" for n in (
+        "total", "per_request", "per_million_tokens", "per_session", "per_goodput_request", "gpu_hour", "idle_share", "unpriced",
+        "forecast_month", "budget_used",
+    )]  # fmt: skip
     names += [f"safety.{n}" for n in ("flagged_rate", "blocked_rate", "pii_rate", "refusal_rate", "user_reports")]
     assert [name for name in REGISTRY if not name.startswith("accuracy.")] == names
     for name, kpi in REGISTRY.items():

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from monitor.kpis.families import accuracy, latency, safety, traffic
+from monitor.kpis.families import accuracy, cost, latency, safety, traffic
 from monitor.kpis.families.dynamic import Dynamic
 from monitor.kpis.families.objective import OBJECTIVES
 from monitor.kpis.kpi import Kpi
 
-DECLARED: Final[tuple[Kpi, ...]] = (*traffic.KPIS, *latency.KPIS, *accuracy.KPIS, *safety.KPIS)
+DECLARED: Final[tuple[Kpi, ...]] = (*traffic.KPIS, *latency.KPIS, *accuracy.KPIS, *cost.KPIS, *safety.KPIS)
 DYNAMIC: Final[tuple[Dynamic, ...]] = (OBJECTIVES, accuracy.SCORES)
 
 __all__ = ["DECLARED", "DYNAMIC", "Dynamic"]

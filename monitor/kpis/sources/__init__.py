@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from monitor.kpis.sources import cost
 from monitor.kpis.sources.calls import CALLS
 from monitor.kpis.sources.judged import JUDGED, SCORES
 from monitor.kpis.sources.moderated import MODERATED, REFUSAL_CHECKED, REPORTED
@@ -13,7 +14,19 @@ from monitor.kpis.sources.numbered import NUMBERED
 from monitor.kpis.sources.outcomes import GPU_HOURS, OUTCOMES, PRICED
 from monitor.kpis.sources.question import Question, Source
 
-_ALL: Final = (CALLS, NUMBERED, JUDGED, SCORES, OUTCOMES, PRICED, GPU_HOURS, MODERATED, REFUSAL_CHECKED, REPORTED)
+_ALL: Final = (
+    CALLS,
+    NUMBERED,
+    JUDGED,
+    SCORES,
+    *cost.SOURCES,
+    OUTCOMES,
+    PRICED,
+    GPU_HOURS,
+    MODERATED,
+    REFUSAL_CHECKED,
+    REPORTED,
+)
 SOURCES: Final[Mapping[str, Source]] = MappingProxyType({source.name: source for source in _ALL})
 
 __all__ = ["SOURCES", "Question", "Source"]
