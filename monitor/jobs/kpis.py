@@ -14,8 +14,9 @@ from typing import Final
 
 from monitor.jobs.job import Context, Job, Outcome
 from monitor.jobs.rollup import GRACE_S
-from monitor.kpis import REGISTRY, KpiValue, Window, evaluate, parse_duration
+from monitor.kpis import KpiValue, Window, evaluate, parse_duration
 from monitor.kpis.kpi import Kpi
+from monitor.kpis.registry import known
 from monitor.store import Client
 
 # Beside the whole.
@@ -42,12 +43,14 @@ _COLUMNS: Final = (
 
 def run_kpis(context: Context) -> Outcome:
     """All KPIs but those of accuracy, each minute, and every ten minutes where their windows are long."""
-    return _run(context, [kpi for kpi in REGISTRY.values() if kpi.family != "accuracy"], every_s=60)
+    kpis = [kpi for kpi in known(context.client, ()).values() if kpi.family != "accuracy"]
+    return _run(context, kpis, every_s=60)
 
 
 def run_accuracy(context: Context) -> Outcome:
     """Those of accuracy, every ten minutes: a label makes no hurry."""
-    return _run(context, [kpi for kpi in REGISTRY.values() if kpi.family == "accuracy"], every_s=SLOW_S)
+    kpis = [kpi for kpi in known(context.client, ()).values() if kpi.family == "accuracy"]
+    return _run(context, kpis, every_s=SLOW_S)
 
 
 KPIS: Final = Job(name="kpis", meaning="Keeps what each KPI was, minute by minute.", every_s=60, run=run_kpis)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pandas as pd
@@ -13,8 +13,9 @@ from scipy import stats
 from monitor.jobs import cost
 from monitor.jobs.job import Context
 from monitor.kpis import KpiValue, Window, evaluate, series
-from monitor.settings import Settings
+from monitor.settings import ObjectiveSettings, Settings
 from monitor.store import Client
+from monitor.store.objectives import write_objectives
 from tests.jobs import workload
 from tests.jobs.workload import END, NOW, SETTINGS, START
 
@@ -199,3 +200,16 @@ def test_two_currencies_are_not_added(store_client: Client) -> None:
     assert "EUR and USD" in one(store_client, "cost.total").note
     cost.reprice(store_client, euros, since=START, until=END, now=NOW)
     assert one(store_client, "cost.total").value == pytest.approx(0.9 * dollars, rel=1e-6)
+
+
+def test_good_is_what_the_objectives_say(store_client: Client, calls: pd.DataFrame) -> None:
+    """With an objective on latency, a slow call is paid for and not good."""
+    long_ago = datetime(2020, 1, 1, tzinfo=UTC)
+    threshold = float(calls["duration_s"].median())
+    objective = ObjectiveSettings(name="whole", kind="latency", latency="e2e", threshold_s=threshold, target=0.9)
+    write_objectives(store_client, [objective], now=long_ago)
+    value = one(store_client, "cost.per_goodput_request")
+    fast = calls[(calls["error_type"] == "") & (calls["duration_s"] <= threshold)]
+    assert 0 < len(fast) < len(calls)
+    assert value.n == len(fast)
+    assert value.value == pytest.approx(one(store_client, "cost.total").value / fast["sample_weight"].sum(), rel=1e-6)

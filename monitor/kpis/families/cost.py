@@ -62,8 +62,11 @@ KPIS: Final = (
     Kpi(
         name="cost.per_goodput_request",
         unit="currency/call",
-        meaning="What is paid for one request that was good, the others and idle machines included.",
-        formula="cost.total / Σ sample_weight of calls without an error that were not broken off",
+        meaning=(
+            "What is paid for one request that was good, the others and idle machines included. Good is what `objective.goodput`"
+            " counts; without an objective on latency, a call without an error that was not broken off."
+        ),
+        formula="cost.total / Σ sample_weight of good calls",
         better="lower",
         source="good_costs",
         estimator=CostPerGood(),

@@ -12,9 +12,9 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from monitor.kpis.dimensions import DIMENSIONS, WHERE_KEYS, where_sql
+from monitor.kpis.sources.outcomes import good_rows
 from monitor.kpis.sources.question import Question, Source, between, group_by, select_list
 from monitor.store import Client
-from monitor.store.calls import calls_source
 
 NANO: Final = 10**9
 HOUR_NS: Final = 3600 * NANO
@@ -27,9 +27,6 @@ _TRUTH: Final = ("stream", "cancelled", "simulated")
 _SUMS: Final = (
     "requests", "calls", "unpriced", "unpriced_calls", "weight", "tokens", "ww", "wwcc", "wwc", "wwct", "wwtt", "sampled",
 )  # fmt: skip
-
-# A call without an error that its user did not break off. The objectives put more into it: SQL over the columns of calls.
-GOOD: Final = "error_type = '' AND NOT cancelled"
 
 
 def costs_sql(question: Question) -> str:
@@ -121,10 +118,9 @@ def _good(client: Client, question: Question, ingredients: Mapping[str, str]) ->
     """Costs, and beside them the requests that were good."""
     condition, _ = where_sql(question.where)
     keys, columns = question.keys, question.key_columns
-    calls = calls_source(client, question.start_ns, question.end_ns)
     counted = {"requests": "count()", "good": "sumIf(sample_weight, hit)", "good_n": "countIf(hit)"}
     nothing = {"cost": "0", "unpriced": "0", "currency": "''"}
-    good = f"""SELECT {select_list(columns, {**counted, **nothing})} FROM (SELECT *, ({GOOD}) AS hit FROM {calls})
+    good = f"""SELECT {select_list(columns, {**counted, **nothing})} FROM {good_rows(client, question)}
         WHERE {condition}{group_by(question)}"""
     sums = {
         "requests": "0",

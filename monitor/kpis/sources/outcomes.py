@@ -10,6 +10,7 @@ from typing import Final
 from monitor.kpis.conditions import (
     BLOCKED,
     FLAGGED,
+    GOODPUT,
     MODERATED,
     judgements,
     verdict_aggregate,
@@ -41,6 +42,18 @@ def outcome_rows(client: Client, question: Question, ingredients: Mapping[str, s
         return calls_source(client, question.start_ns, question.end_ns)
     rows = _said_of(client, question, set(re.findall(r"\w+", " ".join(outcomes.values()))))
     return f"(SELECT *, {', '.join(f'{sql} AS {name}' for name, sql in outcomes.items())} FROM {rows})"
+
+
+def good_rows(client: Client, question: Question) -> str:
+    """The question's calls with `hit`: whether a call was good.
+
+    By goodput where there is an objective on latency (one that cannot be told is not good here); else without an error and
+    not broken off.
+    """
+    if any(one.key == GOODPUT for one in judgements(client).values()):
+        return f"(SELECT *, {GOODPUT} = 3 AS hit FROM {outcome_rows(client, question, {'hit': GOODPUT})})"
+    calls = calls_source(client, question.start_ns, question.end_ns)
+    return f"(SELECT *, error_type = '' AND NOT cancelled AS hit FROM {calls})"
 
 
 def _said_of(client: Client, question: Question, words: set[str]) -> str:
