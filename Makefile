@@ -2,6 +2,8 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# Of the tests; more than there are cores, as many wait for a service or a time limit.
+WORKERS ?= 3
 PIP := $(BIN)/python -m pip --disable-pip-version-check -qq
 
 .PHONY: demo test lint bench screenshots lock clean
@@ -14,7 +16,7 @@ test: $(VENV)/dev.stamp lint
 	$(BIN)/python -m tests.tools.clickhouse_library
 	$(BIN)/python -m tests.tools.system
 	$(BIN)/python -m tests.tools.javascript
-	$(BIN)/pytest -n 2 --dist loadfile $(PYTEST)
+	$(BIN)/pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(PYTEST)
 
 lint: $(VENV)/dev.stamp
 	$(BIN)/ruff check .
@@ -25,6 +27,8 @@ bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.ingest
 	$(BIN)/python -m benchmarks.receivers
 	$(BIN)/python -m benchmarks.sdk
+	$(BIN)/python -m benchmarks.sdk_memory
+	$(BIN)/python -m benchmarks.sdk_others
 
 screenshots: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.tools.browser

@@ -16,17 +16,26 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from monitor.jobs import rollup
+from monitor.jobs import objectives, rollup
 from monitor.jobs.job import Context
 from monitor.kpis import REGISTRY, Window, evaluate, series
-from monitor.settings import Settings
+from monitor.settings import ObjectiveSettings, Settings
 from monitor.store import Client, connect
 from monitor.store.migrate import migrate
+from monitor.store.objectives import write_objectives
 
 DAYS = 30
 ROUNDS = 3
 END = datetime(2026, 3, 31, tzinfo=UTC)
 START = END - timedelta(days=DAYS)
+OBJECTIVES = (
+    ObjectiveSettings(name="first-token", kind="latency", latency="ttft", threshold_s=0.5, target=0.9),
+    ObjectiveSettings(
+        name="speed", kind="latency", latency="tpot", threshold_s=0.03, target=0.9, where={"model": ["llama"]}
+    ),
+    ObjectiveSettings(name="up", kind="error", target=0.985, period="28d"),
+    ObjectiveSettings(name="right", kind="accuracy", evaluation="correct", labels=["yes"], target=0.8),
+)
 DIMENSIONS = ("service", "model", "node", "region", "variant", "release")
 
 
@@ -49,6 +58,7 @@ def main() -> None:
             client = connect(f"chdb://{Path(folder) / 'store'}")
             migrate(client)
             fill(client, size)
+            write_objectives(client, OBJECTIVES, now=START)
             _roll(client, size)
             for asked in questions(each=options.each):
                 found.setdefault(asked.name, []).append(_fastest(client, asked))
@@ -112,6 +122,15 @@ def questions(*, each: bool) -> Iterator[Asked]:
             client, "latency.ttft.p95", window=Window(END - timedelta(days=3), END), step_s=3600, by=("node",)
         ),
     )
+    ragged = Window(START + timedelta(minutes=1234), END - timedelta(minutes=17))
+    for words, window in (("30 days", whole), ("29 days with ragged ends", ragged)):
+        for name in ("objective.first-token.attainment", "objective.right.attainment", "objective.goodput"):
+            yield Asked(name=f"`{name}`, {words}", ask=lambda client, n=name, w=window: evaluate(client, [n], window=w))  # type: ignore[misc]
+    four = [f"objective.{objective.name}" for objective in OBJECTIVES]
+    yield Asked(
+        name="attainment, budget and burn rate of four objectives, 30 days",
+        ask=lambda client: evaluate(client, four, window=whole),
+    )
     calls = [name for name, kpi in REGISTRY.items() if kpi.source == "calls"]
     yield Asked(name="all KPIs over calls, 30 days", ask=lambda client: evaluate(client, calls, window=whole))
     yield Asked(
@@ -123,13 +142,17 @@ def questions(*, each: bool) -> Iterator[Asked]:
 
 
 def _roll(client: Client, size: int) -> None:
-    before, began = _cpu_s(), time.perf_counter()
-    outcome = rollup.run(Context(client=client, settings=Settings(), now=END + timedelta(minutes=10)))
-    cpu = (_cpu_s() - before) / size * 1e6
-    print(
-        f"{size:,} calls: rolled up in {time.perf_counter() - began:.1f} s, {cpu:.2f} CPU s a million, {outcome.rows:,} rows",
-        flush=True,
-    )
+    context = Context(client=client, settings=Settings(), now=END + timedelta(minutes=10))
+    for job in (rollup.ROLLUP, objectives.OBJECTIVES):
+        before, began, rows = _cpu_s(), time.perf_counter(), 0
+        # History of objectives is added up over several runs.
+        for _ in range(1 if job is rollup.ROLLUP else 1 + DAYS // objectives.BACK_DAYS):
+            rows += job.run(context).rows
+        cpu = (_cpu_s() - before) / size * 1e6
+        print(
+            f"{size:,} calls, {job.name}: {time.perf_counter() - began:.1f} s, {cpu:.2f} CPU s a million, {rows:,} rows",
+            flush=True,
+        )
 
 
 def _fastest(client: Client, asked: Asked) -> float:

@@ -310,7 +310,9 @@ class WriteAheadLog:
 
     def _next_group(self) -> tuple[list[_Append], bool]:
         """All that waits, or nothing if the open segment is due before anything comes."""
-        timeout = None if self._file is None else max(0.0, self._file.opened + self._age_s - time.monotonic())
+        # In short waits: `pace` may say meanwhile that the segment is due sooner.
+        due = None if self._file is None else max(0.0, self._file.opened + self._age_s - time.monotonic())
+        timeout = None if due is None else min(due, self._segment_age_s / 4)
         group: list[_Append] = []
         size = 0
         try:

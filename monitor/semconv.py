@@ -16,6 +16,10 @@ DEPLOYMENT_ENVIRONMENT: Final = "deployment.environment.name"
 DEPLOYMENT_ENVIRONMENT_OLD: Final = "deployment.environment"
 HOST_NAME: Final = "host.name"
 K8S_NODE_NAME: Final = "k8s.node.name"
+K8S_POD_NAME: Final = "k8s.pod.name"
+K8S_POD_UID: Final = "k8s.pod.uid"
+K8S_NAMESPACE_NAME: Final = "k8s.namespace.name"
+CONTAINER_ID: Final = "container.id"
 CLOUD_REGION: Final = "cloud.region"
 
 # --- OpenTelemetry: GenAI ---------------------------------------------------------------------------------------

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 import contextlib
 import os
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
 import pytest
+from hypothesis import settings
 
 from monitor.errors import MonitorError
 from monitor.store.client import Client, connect
@@ -21,6 +23,37 @@ from monitor.store.migrate import ensure_database, migrate
 from tests.tools import clickhouse_server
 
 BACKENDS = ("chdb", "clickhouse")
+# What takes longest, and what waits most, in the order in which it begins: else one worker ends with it alone.
+FIRST = (
+    "acceptance/test_faults.py",
+    "store/test_adopt.py",
+    "acceptance/test_kill.py",
+    "dashboards/",
+    "store/test_cluster.py",
+    "cli/",
+    "dialects/",
+    "acceptance/",
+    "clients/",
+    "store/",
+    "kpis/",
+    "collectors/",
+)
+
+# Hundreds of processes are started; without their bytecode, each of them would compile all of our modules again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+# How long an example takes says more of what else runs than of us; `timeout` bounds each test.
+settings.register_profile("suite", deadline=None)
+settings.load_profile("suite")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=_turn)  # keeps the order within a file
+
+
+def _turn(item: pytest.Item) -> int:
+    path = item.path.relative_to(Path(__file__).parent).as_posix()
+    return next((turn for turn, prefix in enumerate(FIRST) if path.startswith(prefix)), len(FIRST))
 
 
 @pytest.fixture(scope="session")

@@ -25,12 +25,22 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "monitor.stats": (),
     "monitor.store": BASE,
     "monitor.kpis": ("monitor.errors", "monitor.semconv", "monitor.store", "monitor.stats"),
+    "monitor.plan": ("monitor.errors", "monitor.store", "monitor.kpis", "monitor.stats"),
     "monitor.jobs": (*BASE, "monitor.store", "monitor.stats", "monitor.kpis"),
     "collectors": (*BASE, "monitor.store"),
     "alerts": (*BASE, "monitor.store", "monitor.kpis", "monitor.stats"),
-    "dashboards": (*BASE, "monitor.store", "monitor.kpis", "monitor.stats"),
-    "monitor.serve": (*BASE, "monitor.store", "monitor.kpis", "collectors", "alerts", "dashboards"),
-    "monitor.cli": (*BASE, "monitor.store", "monitor.kpis", "monitor.serve", "collectors"),
+    "dashboards": (*BASE, "monitor.store", "monitor.kpis", "monitor.plan", "monitor.stats"),
+    "monitor.serve": (*BASE, "monitor.store", "monitor.kpis", "monitor.jobs", "collectors", "alerts", "dashboards"),
+    "monitor.cli": (
+        *BASE,
+        "monitor.store",
+        "monitor.kpis",
+        "monitor.plan",
+        "monitor.stats",
+        "monitor.jobs",
+        "monitor.serve",
+        "collectors",
+    ),
     # `import monitor` is the SDK.
     "monitor": ("monitor.sdk",),
 }
@@ -41,8 +51,10 @@ ONLY_IN = {
     "streamlit": ("dashboards", "monitor.serve"),
     "grpc": ("collectors", "monitor.serve"),
     "typer": ("monitor.cli",),
+    "apscheduler": ("monitor.jobs",),
     "pandas": ("monitor.kpis", "monitor.jobs", "monitor.stats", "dashboards"),
     "sklearn": ("monitor.stats", "monitor.jobs"),
+    "genai_prices": ("monitor.jobs",),
 }
 SDK_MAY_IMPORT = {"opentelemetry", "monitor", *sys.stdlib_module_names}
 STATS_MAY_IMPORT = {"numpy", "scipy", "sklearn", "pandas", "monitor", *sys.stdlib_module_names} - {

@@ -164,6 +164,7 @@ def test_compose_is_of_one_piece() -> None:
     services = compose["services"]
     collector = services["collector"]
     check_arguments(collector["command"])
+    check_arguments(services["worker"]["command"])
     section = DEFAULTS.collectors
     assert collector["ports"] == [f"{port}:{port}" for port in (section.grpc_port, section.http_port)]
     assert f":{section.http_port}/healthz" in collector["healthcheck"]["test"][-1]

@@ -7,11 +7,22 @@ import re
 from pathlib import Path
 
 import pytest
-import yaml
 from pydantic import SecretStr
 
 from monitor.errors import ConfigError
-from monitor.settings import Section, Settings, load_settings
+from monitor.kpis import DIMENSIONS
+from monitor.settings import (
+    Budget,
+    NodeRate,
+    ObjectiveSettings,
+    OwnPrice,
+    PriceTier,
+    Section,
+    Settings,
+    load_settings,
+)
+from monitor.settings.load import read_yaml
+from monitor.settings.objectives import WHERE_KEYS
 
 EXAMPLE = Path(__file__).parents[1] / "monitor.example.yaml"
 
@@ -31,7 +42,7 @@ def write(tmp_path: Path, text: str) -> Path:
 
 def test_the_example_holds_every_key_with_its_default() -> None:
     text = EXAMPLE.read_text(encoding="utf-8")
-    values = yaml.safe_load(text)
+    values = read_yaml(text)
     comments = " ".join(re.sub(r"^\s*#", "", text, flags=re.MULTILINE).split())
     assert load_settings(EXAMPLE) == Settings()
     assert list(values) == list(Settings.model_fields)
@@ -64,6 +75,27 @@ def test_the_examples_of_secrets_work(tmp_path: Path, monkeypatch: pytest.Monkey
     assert settings.privacy.salt.get_secret_value() == "secret of USER_ID_SALT"
 
 
+def test_the_examples_of_objectives_work(tmp_path: Path) -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    shown = text[text.index("# objectives:\n#   - ") : text.index("\nobjectives: []")]
+    objectives = load_settings(write(tmp_path, re.sub("^# ", "", shown, flags=re.MULTILINE))).objectives
+    assert {objective.kind for objective in objectives} == {"latency", "error", "accuracy", "safety", "cost"}
+    comments = " ".join(re.sub(r"^\s*#", "", text, flags=re.MULTILINE).split())
+    for key, field in ObjectiveSettings.model_fields.items():
+        assert f"{key}: {field.description} " in comments, f"the example says something else of {key}"
+
+
+def test_the_page_on_objectives_shows_what_works(tmp_path: Path) -> None:
+    page = (EXAMPLE.parent / "docs" / "objectives.md").read_text(encoding="utf-8")
+    found = re.search(r"```yaml\n(.*?)```", page, flags=re.DOTALL)
+    assert found is not None
+    assert len(load_settings(write(tmp_path, found[1])).objectives) == 6
+
+
+def test_objectives_filter_on_the_dimensions_of_calls() -> None:
+    assert WHERE_KEYS == DIMENSIONS
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
@@ -82,6 +114,36 @@ def test_the_examples_of_secrets_work(tmp_path: Path, monkeypatch: pytest.Monkey
         ("collectors: {host: 0.0.0.0}", r"anybody; set `collectors\.tokens`"),
         ("collectors: {host: 0.0.0.0, tokens: [t]}", r"let anybody read the store; set `store\.clickhouse_user`"),
         ("collectors: {tokens: ['']}", "holds an empty token"),
+        ("objectives: [{nam: a}]", r"unknown key `objectives\[0\]\.nam`; did you mean `name`\?"),
+        ("objectives: [{name: a, kind: error}]", r"`objectives\.0\.target`: field required"),
+        ("objectives: [{name: A b, kind: error, target: 0.9}]", "'A b' must be small letters"),
+        ("objectives: [{name: goodput-2, kind: error, target: 0.9}]", "would be taken for the KPI `objective.goodput`"),
+        ("objectives: [{name: a, kind: speed, target: 0.9}]", "input should be 'latency', 'error'"),
+        ("objectives: [{name: a, kind: error, target: 99.9}]", r"99\.9 is no share; write 0\.999 for 99\.9 %"),
+        ("objectives: [{name: a, kind: error, target: 1}]", "no budget for a single error"),
+        ("objectives: [{name: a, kind: error, target: 0}]", "between 0 and 1"),
+        ("objectives: [{name: a, kind: error, target: .nan}]", "between 0 and 1"),
+        ("objectives: [{name: a, kind: error, target: 0.9, period: 12h}]", "whole days or weeks, such as 7d"),
+        (
+            "objectives: [{name: a, kind: error, target: 0.9, period: 60d}]\nretention: {facts_days: 30}",
+            "kept for 30 days",
+        ),
+        ("objectives: [{name: a, kind: error, target: 0.9, where: {modle: x}}]", r"`modle`; did you mean `model`\?"),
+        ("objectives: [{name: a, kind: error, target: 0.9, where: {model: []}}]", "at least 1 item"),
+        ("objectives: [{name: a, kind: error, target: 0.9, where: {stream: maybe}}]", "stream is true, false or empty"),
+        ("objectives: [{name: a, kind: error, target: 0.9, threshold_s: 1}]", "has no use for `threshold_s`"),
+        ("objectives: [{name: a, kind: latency, target: 0.9, latency: ttft}]", "latency needs `threshold_s`"),
+        (
+            "objectives: [{name: a, kind: latency, target: 0.9, latency: ttft, threshold_s: 0}]",
+            "which no call can keep",
+        ),
+        ("objectives: [{name: a, kind: cost, target: 0.9, ceiling_usd: .inf}]", "which no call can keep"),
+        ("objectives: [{name: a, kind: accuracy, target: 0.9, evaluation: correct}]", "needs `labels` or `score_from`"),
+        ("objectives: [{name: a, kind: accuracy, target: 0.9, evaluation: c, labels: [true]}]", "put labels in quotes"),
+        (
+            "objectives: [{name: a, kind: error, target: 0.9}, {name: a, kind: safety, target: 0.9}]",
+            "two objectives have the name `a`",
+        ),
     ],
 )
 def test_mistakes_are_named(tmp_path: Path, text: str, said: str) -> None:
@@ -176,3 +238,56 @@ def test_secrets_are_expanded_and_never_shown(tmp_path: Path, monkeypatch: pytes
     with pytest.raises(ConfigError) as caught:
         load_settings(write(tmp_path, text + "\nretention: {raw_days: none}"))
     assert "hunter2" not in str(caught.value)
+
+
+def test_a_key_may_be_called_off_and_a_switch_may_be_off(tmp_path: Path) -> None:
+    (tmp_path / "monitor.yaml").write_text(
+        "jobs: {off: [retention]}\nprivacy: {capture_content: on}\ngpu: {enabled: off}\nmodels: {by_service: {a: no}}\n"
+    )
+    settings = load_settings(tmp_path / "monitor.yaml")
+    assert settings.jobs.off == ["retention"]
+    assert settings.privacy.capture_content
+    assert not settings.gpu.enabled
+    assert settings.models.by_service == {"a": "no"}
+
+
+def test_the_example_documents_every_key_of_prices_fleet_and_budgets() -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    comments = " ".join(re.sub(r"^\s*#", "", text, flags=re.MULTILINE).split())
+    for kind in (OwnPrice, PriceTier, NodeRate, Budget):
+        for key, field in kind.model_fields.items():
+            assert re.search(rf"^ *# *(- )?{key}:", text, flags=re.MULTILINE), f"{kind.__name__}.{key} is not shown"
+            words = " ".join((field.description or "").split())
+            assert words in comments, f"the example says something else of {kind.__name__}.{key}"
+
+
+def test_the_examples_of_prices_fleet_and_budgets_work(tmp_path: Path) -> None:
+    lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
+    lines = lines[lines.index("prices:") :]
+    shown = [re.sub(r"^( *)# ", r"\1", line) for line in lines if re.match(r" *# (- \w+:|  +(- )?\w+:)", line)]
+    starts = [i for i, line in enumerate(shown) if line.lstrip().startswith(("- provider", "- nodes", "- name"))]
+    own, fleet, budgets = ("\n".join(shown[a:b]) for a, b in zip(starts, [*starts[1:], None], strict=True))
+    text = f"prices:\n  rates: {{EUR: 1.08}}\n  own:\n{own}\nfleet:\n{fleet.replace('rate_per_gpu:', '#')}\nbudgets:\n{budgets}"
+    settings = load_settings(write(tmp_path, text))
+    assert settings.prices.own[0].tiers[0].above == 200000
+    assert settings.fleet[0].always
+    assert settings.budgets[0].where == {"service": "chat-api"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("prices: {own: [{model: x}]}", "gives no price"),
+        ("prices: {own: [{model: x, input: 1, currency: EUR}]}", "has no rate from EUR to USD"),
+        ("prices: {own: [{model: x, input: -1}]}", "greater than or equal to 0"),
+        ("prices: {own: [{model: x, inptu: 1}]}", r"unknown key `prices\.own\[0\]\.inptu`; did you mean `input`\?"),
+        ("prices: {own: [{model: x, input: 1, tiers: [{above: 9}, {above: 5}]}]}", "do not ascend"),
+        ("fleet: [{nodes: ['gpu-*'], rate: 1, billed: always}]", "must name each node"),
+        ("fleet: [{nodes: [a]}]", "gives no price"),
+        ("fleet: [{nodes: [a], rate: 1, rate_per_gpu: 1}]", "give one of the two"),
+        ("budgets: [{name: x, amount: 0}]", "greater than 0"),
+    ],
+)
+def test_wrong_prices_are_refused(tmp_path: Path, text: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        load_settings(write(tmp_path, text))

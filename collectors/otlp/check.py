@@ -1,7 +1,7 @@
 """The check that every request passes before it is logged: bytes in, the same bytes out.
 
-The C protobuf parser tells whether the message is whole and its text UTF-8; a short loop looks at the ids and times
-of each item; two passes over the raw bytes (`collectors.otlp.scan`) tell whether anything in it may need repair. Only then
+The C protobuf parser tells whether the message is whole, its text UTF-8, and whether any value in it may need repair
+(`collectors.otlp.scan`, by `collectors.otlp.shapes`); a short loop looks at the ids and times of each item. Only then
 are objects built (`collectors.otlp.repair`), so a well-formed request is never decoded into Python values and never encoded
 again.
 
@@ -12,20 +12,23 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import ExportMetricsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from collectors.otlp.checked import Checked, Limits, parse
+from collectors.otlp import shapes
+from collectors.otlp.checked import Checked, Limits, TimeWindow, parse
 from collectors.otlp.repair import Repaired, data_points, repair_logs, repair_metrics, repair_traces
-from collectors.otlp.scan import Bytes, needs_repair
+from collectors.otlp.scan import Outline, needs_repair
 
 _NO_TRACE: Final = bytes(16)
 _NO_SPAN: Final = bytes(8)
-_EVENT_ATTRIBUTE: Final = 0x1A  # tag of Event.attributes
-_LINK_ATTRIBUTE: Final = 0x22  # tag of Link.attributes
+_SPAN_ATTRIBUTE: Final = b"\x4a"  # tag of Span.attributes
+_EVENT_ATTRIBUTE: Final = b"\x1a"  # tag of Event.attributes
+_LINK_ATTRIBUTE: Final = b"\x22"  # tag of Link.attributes
+_Heads: Final = shapes.heads()
 
 
 def check_traces(body: bytes, limits: Limits, now_ns: int, arrival_ns: int | None = None) -> Checked:
@@ -36,15 +39,30 @@ def check_traces(body: bytes, limits: Limits, now_ns: int, arrival_ns: int | Non
     Malformed
         If it is not one.
     """
-    request = parse(ExportTraceServiceRequest, body)
     window = limits.window(now_ns, arrival_ns)
+    spans = _sound_spans(body, limits, window)
+    if spans is not None:
+        return Checked(body=body, items=spans)
+    request = parse(ExportTraceServiceRequest, body)
+    spans = sum(len(scope_spans.spans) for group in request.resource_spans for scope_spans in group.scope_spans)
+    return _checked(request, body, spans, repair_traces(request, limits, window))
+
+
+def _sound_spans(body: bytes, limits: Limits, window: TimeWindow) -> int | None:
+    """How many spans there are; None if the request is none, or any of it may need repair."""
+    try:
+        outline = Outline(body)
+        if needs_repair(ExportTraceServiceRequest, body, outline, limits.max_attribute_bytes):
+            return None
+        heads = _Heads.FromString(body)
+    except DecodeError:
+        return None
     earliest, latest = window.earliest_ns, window.latest_ns
-    spans, suspect = 0, False
-    for resource_spans in request.resource_spans:
-        suspect = suspect or len(resource_spans.resource.attributes) > limits.max_attributes
-        for scope_spans in resource_spans.scope_spans:
+    for group in heads.resource_spans:
+        if len(group.resource.attributes) > limits.max_attributes:
+            return None
+        for scope_spans in group.scope_spans:
             for span in scope_spans.spans:
-                spans += 1
                 trace_id, span_id = span.trace_id, span.span_id
                 if (
                     len(trace_id) != 16
@@ -52,13 +70,26 @@ def check_traces(body: bytes, limits: Limits, now_ns: int, arrival_ns: int | Non
                     or trace_id == _NO_TRACE
                     or span_id == _NO_SPAN
                     or not earliest <= span.start_time_unix_nano <= span.end_time_unix_nano <= latest
-                    or len(span.attributes) > limits.max_attributes
                 ):
-                    suspect = True
-    suspect = suspect or _crowded(request, body, limits.max_attributes)
-    if not suspect and not needs_repair(body, limits.max_attribute_bytes):
-        return Checked(body=body, items=spans)
-    return _checked(request, body, spans, repair_traces(request, limits, window))
+                    return None
+    # An attribute takes two bytes at least.
+    most = limits.max_attributes
+    crowded = any(_crowded(item, most) for item in outline.items if len(item) > 2 * most)
+    return None if crowded else len(outline.items)
+
+
+def _crowded(item: bytes, most: int) -> bool:
+    """Whether a span, or an event or a link of it, has more attributes than it may."""
+    # As many tags, which also stand for other things.
+    if (
+        item.count(_SPAN_ATTRIBUTE) <= most
+        and item.count(_EVENT_ATTRIBUTE) <= most
+        and item.count(_LINK_ATTRIBUTE) <= most
+    ):
+        return False
+    span = Span.FromString(item)
+    holders: tuple[Span | Span.Event | Span.Link, ...] = (span, *span.events, *span.links)
+    return any(len(holder.attributes) > most for holder in holders)
 
 
 def check_logs(body: bytes, limits: Limits, now_ns: int, arrival_ns: int | None = None) -> Checked:
@@ -88,7 +119,7 @@ def check_logs(body: bytes, limits: Limits, now_ns: int, arrival_ns: int | None 
                     or (body_kind and record.body.ByteSize() > limits.max_attribute_bytes)
                 ):
                     suspect = True
-    if not suspect and not needs_repair(body, limits.max_attribute_bytes):
+    if not suspect and not needs_repair(ExportLogsServiceRequest, body, Outline(body), limits.max_attribute_bytes):
         return Checked(body=body, items=records)
     return _checked(request, body, records, repair_logs(request, limits, window))
 
@@ -113,7 +144,7 @@ def check_metrics(body: bytes, limits: Limits, now_ns: int, arrival_ns: int | No
                     points += 1
                     if not window.holds_point(point) or len(point.attributes) > limits.max_attributes:
                         suspect = True
-    if not suspect and not needs_repair(body, limits.max_attribute_bytes):
+    if not suspect and not needs_repair(ExportMetricsServiceRequest, body, Outline(body), limits.max_attribute_bytes):
         return Checked(body=body, items=points)
     return _checked(request, body, points, repair_metrics(request, limits, window))
 
@@ -125,31 +156,3 @@ def _checked(request: Message, body: bytes, items: int, repaired: Repaired) -> C
         rejected=repaired.rejected,
         repaired=repaired.repaired,
     )
-
-
-def _crowded(request: ExportTraceServiceRequest, body: bytes, max_attributes: int) -> bool:
-    """Whether an event or a link has more attributes than it may."""
-    # Asking each span for its events takes as long as reading it; a request with few such tags has no such event.
-    data = np.frombuffer(body, dtype=np.uint8)
-    if not any(_may_exceed(data, tag, max_attributes) for tag in (_EVENT_ATTRIBUTE, _LINK_ATTRIBUTE)):
-        return False
-    return any(
-        len(item.attributes) > max_attributes
-        for resource_spans in request.resource_spans
-        for scope_spans in resource_spans.scope_spans
-        for span in scope_spans.spans
-        for items in (span.events, span.links)
-        for item in items
-    )
-
-
-def _may_exceed(data: Bytes, tag: int, most: int) -> bool:
-    """Whether more than so many attributes with this tag of one byte may be there; it also stands for other things."""
-    found = data == tag
-    if np.count_nonzero(found) <= most:
-        return False
-    tags = np.flatnonzero(found[:-2])
-    length, first = data[tags + 1], data[tags + 2]
-    # Behind an attribute's tag: nothing in it, or a length of several bytes, or a key (0x0A), or a value alone (0x12).
-    likely = (length == 0) | (length >= 0x80) | (first == 0x0A) | (first == 0x12)
-    return 2 + int(np.count_nonzero(likely)) > most

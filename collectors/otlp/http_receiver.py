@@ -15,7 +15,7 @@ from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
-from starlette.routing import Route
+from starlette.routing import BaseRoute, Route
 
 from collectors.lane import Lane
 from collectors.metrics import render_metrics
@@ -46,8 +46,13 @@ def make_app(
     body_timeout_s: float = 60.0,
     cors_origins: Sequence[str] = (),
     api: ApiSettings | None = None,
+    more_routes: Sequence[BaseRoute] = (),
+    more_metrics: Callable[[], str] = str,
 ) -> Starlette:
-    """The ASGI application; `ready` says in words why the service is not ready, or None."""
+    """The ASGI application; `ready` says in words why the service is not ready, or None.
+
+    What else the process serves comes as `more_routes`, and as text for the end of the page `/metrics`.
+    """
 
     def export(lane: Lane) -> Callable[[Request], Awaitable[Response]]:
         async def take(request: Request) -> Response:
@@ -88,14 +93,20 @@ def make_app(
 
     async def metrics(request: Request) -> Response:
         snapshots = {name: (lane.signal.items, lane.stats.snapshot()) for name, lane in pipeline.lanes.items()}
-        text = render_metrics(snapshots, pipeline.waiting_bytes, pipeline.closed_connections.snapshot())
+        text = (
+            render_metrics(snapshots, pipeline.waiting_bytes, pipeline.closed_connections.snapshot()) + more_metrics()
+        )
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
     async def plain_error(request: Request, error: Exception) -> Response:
         # Unserved signals and wrong methods: in words, and to an exporter in its own.
         status = error.status_code if isinstance(error, HTTPException) else 500
         path = request.url.path
-        allowed = {"Allow": "POST" if path in _OTLP_PATHS | PATHS else "GET, HEAD"} if status == 405 else {}
+        allowed = (
+            {"Allow": "POST" if path in _OTLP_PATHS or path.startswith("/api/") else "GET, HEAD"}
+            if status == 405
+            else {}
+        )
         message = f"{status}: {request.method} {path} is not served here"
         if path in PATHS:
             return JSONResponse({"error": message}, status, headers=allowed)
@@ -116,6 +127,7 @@ def make_app(
             Route("/healthz", healthz),
             Route("/readyz", readyz),
             Route("/metrics", metrics),
+            *more_routes,
         ],
         # Browsers ask before they send; without origins they are told no.
         middleware=[

@@ -9,7 +9,7 @@ import difflib
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -69,14 +69,25 @@ def _request(body: bytes, now_ns: int, read: Callable[[Item, str], LogRecord]) -
     except (ValueError, RecursionError) as error:
         said = str(error).encode("utf-8", "replace").decode()
         raise BadJudgement(f"the body is not JSON: {said[:200]}") from None
-    many = isinstance(values, list)
+    if not isinstance(values, list):
+        return _message([values], [""], now_ns, read)
+    return _message(values, [f"[{number}]" for number in range(len(values))], now_ns, read)
+
+
+def evaluations_message(items: Sequence[object], places: Sequence[str], now_ns: int) -> ExportLogsServiceRequest:
+    """Evaluations that were read from elsewhere as a log request; `places` say where each stands, for messages."""
+    return _message(items, places, now_ns, lambda item, where: _evaluation(item, where, False))
+
+
+def _message(
+    items: Sequence[object], places: Sequence[str], now_ns: int, read: Callable[[Item, str], LogRecord]
+) -> ExportLogsServiceRequest:
     message = ExportLogsServiceRequest()
     by_service: dict[str, Any] = {}
-    for number, item in enumerate(values if many else [values]):
-        where = f"[{number}]." if many else ""
+    for number, (item, place) in enumerate(zip(items, places, strict=True)):
+        where = f"{place}." if place else ""
         if not isinstance(item, dict):
-            at = f"[{number}]" if many else "the body"
-            raise BadJudgement(f"{at}: must be a JSON object, not {_shown(item)}")
+            raise BadJudgement(f"{place or 'the body'}: must be a JSON object, not {_shown(item)}")
         record = read(item, where)
         _say_about(record, item, where, now_ns + number)
         service = _name(item, "service", where) or ""

@@ -1,4 +1,4 @@
-"""Commands that serve: `up`, `collect`, `demo`."""
+"""Commands that serve: `up`, `collect`, `work`, `demo`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def up(
     dashboard_port: DashboardPort = None,
     no_dashboard: NoDashboard = False,
 ) -> None:
-    """Run everything on this machine: store, OTLP collectors, dashboard.
+    """Run everything on this machine: store, OTLP collectors, scheduled jobs, dashboard.
 
     When all is ready one line `ready` is printed with the addresses. Ctrl-C stops cleanly; nothing is lost.
     """
@@ -59,6 +59,19 @@ def collect(
 
     settings = load_settings(config, data, host=host, grpc_port=grpc_port, http_port=http_port)
     run_collect(settings, on_ready=lambda addresses: print(_ready_line(addresses), flush=True))
+
+
+@app.command()
+def work(data: Data = None, config: Config = None) -> None:
+    """Run the scheduled jobs alone, against a ClickHouse server or cluster (`store.url`).
+
+    Any number may run side by side, and beside `monitor up`: they share the jobs, and when one ends, the others take
+    over. A line `ready` is printed with the name of this worker. Ctrl-C stops it within a few seconds.
+    """
+    from monitor.serve.work import run_work
+    from monitor.settings import load_settings
+
+    run_work(load_settings(config, data), on_ready=lambda addresses: print(_ready_line(addresses), flush=True))
 
 
 @app.command()

@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from monitor.jobs import rollup
+from monitor.jobs.cost import COST
 from monitor.jobs.job import Job
+from monitor.jobs.kpis import ACCURACY, KPIS
+from monitor.jobs.objectives import OBJECTIVES
+from monitor.jobs.retention import RETENTION
+from monitor.jobs.rollup import ROLLUP
 
-JOBS: Final[Mapping[str, Job]] = MappingProxyType({job.name: job for job in (rollup.JOB,)})
+JOBS: Final[Mapping[str, Job]] = MappingProxyType(
+    {job.name: job for job in (ROLLUP, OBJECTIVES, COST, KPIS, ACCURACY, RETENTION)}
+)

@@ -68,7 +68,7 @@ def run(context: Context) -> Outcome:
     return Outcome(rows=rows, note=remark)
 
 
-JOB: Final = Job(name="rollup", meaning="Adds up calls by minute, hour and day.", every_s=30, run=run)
+ROLLUP: Final = Job(name="rollup", meaning="Adds up calls by minute, hour and day.", every_s=30, run=run)
 
 
 def read_state(client: Client) -> State | None:

@@ -15,12 +15,14 @@ from monitor.kpis.sources import Question, Source
 from monitor.kpis.sources.balanced import log_sums
 from monitor.kpis.sources.calls import CALLS
 from monitor.kpis.sources.judged import JUDGED
+from monitor.kpis.sources.question import between, group_by, select_list
 from monitor.kpis.window import Window
 from monitor.stats.compare import MARGIN, Arm, Comparison, ShareSums, ValueSums, compare_arms
 from monitor.stats.hot_nodes import LogSums
 from monitor.store import Client
 
 Judged = Literal["labels", "judge"]
+Priced = Literal["ledger", "reported"]
 _EVERYTHING: Final[Where] = {}
 _COST: Final = Measure(name="cost", value="cost_usd")
 _WORDS: Final = {"labels": "right_", "judge": "verdict"}
@@ -37,6 +39,7 @@ class Compared:
     b: Arm
     latency: str
     judged_by: Judged
+    priced_by: Priced
     start: datetime
     end: datetime
     found: Comparison
@@ -75,8 +78,9 @@ def compare(
     -------
     Compared
         Quality is by people's labels and ground truth if both sides have 30 of them, else by judges' verdicts if those are
-        more. Cost is what emitters reported (`cost_usd`), for each call. All are of calls as they came: where the two do
-        not serve the same mix of questions, so much of a difference may be the mix.
+        more. Cost is that of each call as the job `cost` knows it (machines' idle time is not in it), or, where it knows none
+        of a side, what emitters reported (`cost_usd`). All are of calls as they came: where the two do not serve the same mix of
+        questions, so much of a difference may be the mix.
 
     Raises
     ------
@@ -91,10 +95,13 @@ def compare(
     measure = measure_of(latency)
     filtered = {**check_where(where), **check_where({name: (a, b)})}
     question = Question(start_ns=window.start_ns, end_ns=window.end_ns, by=(name,), where=filtered, groups_max=2)
-    calls = _read(client, question, CALLS, {**log_sums("wait", measure.value, measure.among), **_value_sums()})
+    calls = _read(client, question, CALLS, {**log_sums("wait", measure.value, measure.among), **_reported_sums()})
+    costs = _costs(client, question)
+    priced: Priced = "ledger" if all(costs.get(each, {}).get("cost__n") for each in (a, b)) else "reported"
+    money = costs if priced == "ledger" else calls
     judged = _read(client, question, JUDGED, {**_share_sums("labels"), **_share_sums("judge")})
     by = _by_whom(judged, a, b)
-    first, second = (_arm(each, calls.get(each, {}), judged.get(each, {}), by) for each in (a, b))
+    first, second = (_arm(each, calls.get(each, {}), money.get(each, {}), judged.get(each, {}), by) for each in (a, b))
     found = compare_arms(first, second, margin=margin)
     if by == "judge" and found.quality != "insufficient":
         told = replace(found.quality_difference, note="by judges' verdicts; there are too few labels")
@@ -105,6 +112,7 @@ def compare(
         b=second,
         latency=latency,
         judged_by=by,
+        priced_by=priced,
         start=window.start,
         end=window.end,
         found=found,
@@ -119,7 +127,23 @@ def _read(
     return {str(row["g0"]): dict(row) for row in client.query(sql, parameters=parameters).named_results()}
 
 
-def _value_sums() -> dict[str, str]:
+def _costs(client: Client, question: Question) -> dict[str, dict[str, Any]]:
+    """Sums over `call_costs`, where `cost` is that of all calls that a row stands for."""
+    condition, parameters = where_sql(question.where)
+    known, c = "isNotNull(call_costs.cost)", "toFloat64(assumeNotNull(call_costs.cost)) / 1e9"
+    sums = {
+        "n": "1", "w": W, "ww": f"{W} * {W}", "wx": c, "wwx": f"{c} * {W}", "wwxx": f"{c} * {c}",
+    }  # fmt: skip
+    columns = {f"cost__{name}": f"sumIf({value}, {known})" for name, value in sums.items()}
+    rows = client.query(
+        f"SELECT {select_list(question.key_columns, columns)} FROM call_costs FINAL"
+        f" WHERE {between(question.start_ns, question.end_ns)} AND {condition}{group_by(question)}",
+        parameters=parameters,
+    )
+    return {str(row["g0"]): dict(row) for row in rows.named_results()}
+
+
+def _reported_sums() -> dict[str, str]:
     return {key: sql for key, sql in _COST.sums.items() if key.removeprefix("cost__") in ValueSums.__dataclass_fields__}
 
 
@@ -140,8 +164,8 @@ def _by_whom(judged: Mapping[str, Mapping[str, Any]], a: str, b: str) -> Judged:
     return "judge" if fewest["labels"] < _LABELS_MIN and fewest["judge"] > fewest["labels"] else "labels"
 
 
-def _arm(name: str, calls: Mapping[str, Any], judged: Mapping[str, Any], by: Judged) -> Arm:
+def _arm(name: str, calls: Mapping[str, Any], money: Mapping[str, Any], judged: Mapping[str, Any], by: Judged) -> Arm:
     quality = {key: judged.get(f"{by}_{key}", 0) for key in ShareSums.__dataclass_fields__}
     wait = {key: calls.get(f"wait_{key}", 0) for key in LogSums.__dataclass_fields__}
-    cost = {key: calls.get(f"cost__{key}", 0) for key in ValueSums.__dataclass_fields__}
+    cost = {key: money.get(f"cost__{key}", 0) for key in ValueSums.__dataclass_fields__}
     return Arm(name=name, quality=ShareSums(**quality), latency=LogSums(**wait), cost=ValueSums(**cost))

@@ -29,6 +29,7 @@ def to_record(compared: Compared) -> dict[str, Any]:
         "margin": found.margin,
         "more_labels": found.more,
         "judged_by": compared.judged_by,
+        "priced_by": compared.priced_by,
         "latency": compared.latency,
         "quality_difference": asdict(found.quality_difference),
         "latency_ratio": asdict(found.latency_ratio),

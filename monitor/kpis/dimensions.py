@@ -19,6 +19,8 @@ _TRUTH: Final = ("stream", "cancelled", "simulated")
 DIMENSIONS: Final = (*_TEXT[:15], "stream", *_TEXT[15:17], "cancelled", *_TEXT[17:], "simulated")
 IDS: Final = ("session_id", "user_id", "trace_id")
 WHERE_KEYS: Final = (*DIMENSIONS, *IDS)
+# What only some sources know of their rows; each of them names it among its own dimensions.
+OF_SOURCES: Final = ("category",)
 
 Where = Mapping[str, str | Sequence[str]]
 
@@ -40,8 +42,8 @@ def check_by(by: Iterable[str]) -> tuple[str, ...]:
     """
     names = tuple(by)
     for name in names:
-        if name not in DIMENSIONS:
-            refuse("dimension", name, DIMENSIONS)
+        if name not in DIMENSIONS + OF_SOURCES:
+            refuse("dimension", name, DIMENSIONS + OF_SOURCES)
     if len(set(names)) != len(names):
         raise BadInput(f"a dimension is given twice: {', '.join(names)}; give each once")
     if len(names) > BY_MAX:
@@ -76,8 +78,8 @@ def check_where(where: Where) -> dict[str, tuple[str, ...]]:
     """
     checked: dict[str, tuple[str, ...]] = {}
     for key, given in where.items():
-        if key not in WHERE_KEYS:
-            refuse("filter key", key, WHERE_KEYS)
+        if key not in WHERE_KEYS + OF_SOURCES:
+            refuse("filter key", key, WHERE_KEYS + OF_SOURCES)
         values = (given,) if isinstance(given, str) else tuple(given)
         if not values:
             raise BadInput(f"the filter on {key} has no value; give one, or leave the filter out")

@@ -64,12 +64,12 @@ def _family(family: str, kpis: list[Kpi]) -> str:
 def _split(source: str) -> str:
     """By what it can be split, where that is not everything."""
     dimensions = SOURCES[source].dimensions
-    if dimensions == DIMENSIONS:
-        return ""
     left_out = [f"`{name}`" for name in DIMENSIONS if name not in dimensions]
-    if len(left_out) < len(dimensions):
-        return f" Not by {', '.join(left_out)}."
-    return f" By {', '.join(f'`{name}`' for name in dimensions)} alone."
+    more = [f"`{name}`" for name in dimensions if name not in DIMENSIONS]
+    if len(left_out) > len(dimensions):
+        return f" By {', '.join(f'`{name}`' for name in dimensions)} alone." if dimensions else " Not to be split."
+    without = f" Not by {', '.join(left_out)}." if left_out else ""
+    return f"{without} Also by {', '.join(more)}." if more else without
 
 
 def _intervals(kpis: Iterable[Kpi]) -> list[tuple[str, str]]:

@@ -34,6 +34,8 @@ class Kpi:
         Stretch of time to look at when none is said.
     empty : float, optional
         Value of a window without a single row: 0 for counts, else None.
+    period_s : float, optional
+        It looks at the time of this length before the window's end, in seconds, wherever the window starts.
     rollup : mapping, optional
         The estimator's ingredients over rollup rows, by the same names; None if only facts can answer.
     """
@@ -47,6 +49,7 @@ class Kpi:
     estimator: Estimator
     window: str = "1h"
     empty: float | None = None
+    period_s: float | None = None
     rollup: Mapping[str, str] | None = None
 
     @property

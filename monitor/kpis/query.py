@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import partial
 from typing import TYPE_CHECKING, Any, Final
 
 from monitor.errors import BadInput
-from monitor.kpis import histogram, quantiles
+from monitor.kpis import histogram, quantiles, rolling
 from monitor.kpis.dimensions import Where, check_by, check_where, where_sql
 from monitor.kpis.estimators import Estimate, Measure, Quantile
 from monitor.kpis.kpi import Kpi, KpiValue
+from monitor.kpis.objective_counts import counted_select
 from monitor.kpis.registry import known, resolve
 from monitor.kpis.rolled import rolled_parts, rolled_select
 from monitor.kpis.sources import SOURCES, Question, Source
@@ -72,18 +74,18 @@ def evaluate(
     kpis = resolve(wanted, known(client, wanted))
     question = _question(window, by, where, groups_max=groups_max, step_ns=None)
     answers = {
-        source.name: _answer(client, source, [kpi for kpi in kpis if kpi.source == source.name], question, intervals)
-        for source in _sources(kpis)
+        (source.name, period_s): _answer(client, source, mine, _reaching_back(question, period_s), intervals)
+        for source, period_s, mine in _together(kpis)
         if _fits(source, question)
     }
     values = []
     for kpi in kpis:
-        source = SOURCES[kpi.source]
-        if source.name not in answers:
-            values.append(_unsplittable(kpi, source, question, window))
+        source, over = SOURCES[kpi.source], _window_of(kpi, window)
+        if not _fits(source, question):
+            values.append(_unsplittable(kpi, source, question, over))
             continue
-        for row in answers[source.name] or [_no_rows(kpi)]:
-            values.append(_value(kpi, row, question, window, intervals=intervals))
+        for row in answers[source.name, kpi.period_s] or [_no_rows(kpi)]:
+            values.append(_value(kpi, row, question, over, intervals=intervals))
     return values
 
 
@@ -136,12 +138,15 @@ def series(
     steps = [_step(window, index, step_ns) for index in range(-(-length_ns // step_ns))]
     notes: dict[str, None] = {}
     records: list[tuple[object, ...]] = []
-    for source in _sources(kpis):
-        mine = [kpi for kpi in kpis if kpi.source == source.name]
+    for source, period_s, mine in _together(kpis):
         if not _fits(source, question):
             notes |= dict.fromkeys(_unsplittable(kpi, source, question, window).note for kpi in mine)
             continue
-        rows = _answer(client, source, mine, question, intervals)
+        if period_s is None:
+            rows = _answer(client, source, mine, question, intervals)
+        else:
+            ask = partial(_answer, client, source, mine, intervals=False)
+            rows = rolling.rows(question, len(steps), period_s, ask)
         notes |= dict.fromkeys(note for note in (_cut(row, question) for row in rows) if note)
         records += _series_records(mine, rows, steps, question, intervals=intervals)
     columns = ["time", "name", *by, "value", "low", "high", "n", "note"]
@@ -165,8 +170,21 @@ def _question(window: Window, by: Sequence[str], where: Where, *, groups_max: in
     )
 
 
-def _sources(kpis: Iterable[Kpi]) -> list[Source]:
-    return [SOURCES[name] for name in dict.fromkeys(kpi.source for kpi in kpis)]
+def _together(kpis: Sequence[Kpi]) -> list[tuple[Source, float | None, list[Kpi]]]:
+    """KPIs that one statement answers: those of one source over one time."""
+    kinds = dict.fromkeys((kpi.source, kpi.period_s) for kpi in kpis)
+    return [
+        (SOURCES[name], period_s, [kpi for kpi in kpis if (kpi.source, kpi.period_s) == (name, period_s)])
+        for name, period_s in kinds
+    ]
+
+
+def _reaching_back(question: Question, period_s: float | None) -> Question:
+    return question if period_s is None else replace(question, start_ns=question.end_ns - round(period_s * 1e9))
+
+
+def _window_of(kpi: Kpi, window: Window) -> Window:
+    return window if kpi.period_s is None else Window.last(timedelta(seconds=kpi.period_s), now=window.end)
 
 
 def _fits(source: Source, question: Question) -> bool:
@@ -179,6 +197,8 @@ def _answer(client: Client, source: Source, kpis: list[Kpi], question: Question,
     ingredients = dict(source.population)
     for kpi in kpis:
         ingredients |= kpi.estimator.ingredients
+    if not asked and (counted := counted_select(client, source, question, ingredients)) is not None:
+        return _rows(client, counted, question)
     parts = rolled_parts(client, source, question, ingredients, asked)
     if parts is not None:
         rolled = rolled_select(client, source, question, ingredients, asked, parts)

@@ -18,6 +18,7 @@ MAX_TEXT_CHARS: Final = 1 << 20
 # Where a delta of a chat completion holds output. Reasoning is spelled differently by different engines.
 _DELTA_TEXTS: Final = ("content", "refusal", "reasoning_content", "reasoning")
 _DELTA_PARTS: Final = ("tool_calls", "function_call", "audio")
+_NOTHING: Final[dict[str, Any]] = {}
 _ENDS: Final = ("response.completed", "response.incomplete", "response.failed")
 
 
@@ -62,6 +63,7 @@ class Answer:
 
     def chunk(self, chunk: object) -> bool:
         """Take one chunk of a stream; True if there is output in it."""
+        chunk = _fields(chunk)
         self._head(chunk)
         kind = _get(chunk, "type")
         is_event = isinstance(kind, str) and "choices" not in _keys(chunk)
@@ -87,13 +89,14 @@ class Answer:
 
     def _head(self, document: object) -> None:
         """What whole answers and chunks have in common."""
+        document = _fields(document)
         self._text(semconv.RESPONSE_MODEL, _get(document, "model"))
         self._text(semconv.RESPONSE_ID, _get(document, "id"))
         self._usage(_get(document, "usage"))
         self._meta(_get(document, "meta_info"))
-        details = _get(document, "details")
-        self._count(semconv.OUTPUT_TOKENS, _get(details, "generated_tokens"))
-        self._reason(0, _get(details, "finish_reason"))
+        if (details := _get(document, "details")) is not None:
+            self._count(semconv.OUTPUT_TOKENS, _get(details, "generated_tokens"))
+            self._reason(0, _get(details, "finish_reason"))
         if "output" in _keys(document) and (status := _get(document, "status")):
             self._status(status, document)
         error = _get(document, "error")
@@ -155,11 +158,11 @@ class Answer:
 
     def _chunk(self, chunk: object) -> bool:
         found = False
-        for number, choice in enumerate(_list(chunk, "choices")):
+        for number, choice in enumerate(map(_fields, _list(chunk, "choices"))):
             index = _get(choice, "index", number)
             self._reason(index, _get(choice, "finish_reason"))
             found |= self._said(index, _get(choice, "text"))
-            delta = _get(choice, "delta")
+            delta = _fields(_get(choice, "delta"))
             for name in _DELTA_TEXTS:
                 text = _get(delta, name)
                 # Reasoning is output, but not what was answered.
@@ -293,9 +296,27 @@ def _part(part: object) -> Any:
     return part
 
 
-def _get(thing: object, name: str, default: Any = None) -> Any:
-    value = thing.get(name) if isinstance(thing, Mapping) else getattr(thing, name, None)
+def _get(thing: Any, name: str, default: Any = None) -> Any:
+    fields = thing if isinstance(thing, dict) else _fields(thing)
+    # First what is so nearly always: whether something is a Mapping takes ten times as long to find out.
+    is_mapping = isinstance(fields, dict) or isinstance(fields, Mapping)  # noqa: SIM101
+    value = fields.get(name) if is_mapping else getattr(fields, name, None)
     return default if value is None else value
+
+
+def _fields(thing: Any) -> Any:
+    """What can be asked for its fields at the least cost: the dict of a pydantic model, else the thing itself.
+
+    To ask a model for a field that it does not have costs it an exception, and a chunk is asked for twenty.
+    """
+    if thing is None:
+        return _NOTHING
+    if isinstance(thing, dict):
+        return thing
+    extra = getattr(thing, "__pydantic_extra__", _NOTHING)
+    if extra is _NOTHING:
+        return thing
+    return {**thing.__dict__, **extra} if extra else thing.__dict__
 
 
 def _list(thing: object, name: str) -> list[Any]:
@@ -304,4 +325,4 @@ def _list(thing: object, name: str) -> list[Any]:
 
 
 def _keys(thing: object) -> Any:
-    return thing if isinstance(thing, Mapping) else getattr(thing, "__dict__", ())
+    return thing if isinstance(thing, dict | Mapping) else getattr(thing, "__dict__", ())

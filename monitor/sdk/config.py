@@ -5,7 +5,6 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-import socket
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Final
@@ -16,6 +15,7 @@ from opentelemetry.util.types import AnyValue
 
 from monitor import semconv
 from monitor.errors import ConfigError
+from monitor.sdk.detect import detect
 from monitor.sdk.guard import once
 from monitor.sdk.redaction import Privacy, Rules, read_privacy
 from monitor.sdk.sampling import Sampling, read_sampling
@@ -38,6 +38,8 @@ class Config:
     protocol: str
     headers: Mapping[str, str] = field(repr=False)
     resource: Mapping[str, AnyValue]
+    # What the machine said when `init` was called; a program may set CUDA_VISIBLE_DEVICES afterwards.
+    detected: Mapping[str, str] = field(compare=False)
     capture_content: bool
     privacy: Privacy
     sampling: Sampling | None
@@ -59,7 +61,7 @@ class Config:
 
     def differs_in(self, other: Config) -> list[str]:
         """Names of settings that differ; names only, because headers hold secrets."""
-        return [f.name for f in fields(self) if getattr(self, f.name) != getattr(other, f.name)]
+        return [f.name for f in fields(self) if f.compare and getattr(self, f.name) != getattr(other, f.name)]
 
 
 def build_config(
@@ -122,6 +124,7 @@ def build_config(
         protocol=chosen_protocol,
         headers={str(k).lower(): _text("headers", v) for k, v in _mapping("headers", headers).items()},
         resource=resource,
+        detected=detect(),
         capture_content=captured,
         privacy=read_privacy(redact, hash_user_ids, salt, capture_content=captured),
         sampling=read_sampling(sample_rate, keep_slow_s, keep_errors),
@@ -132,11 +135,6 @@ def build_config(
         export=("otlp",) if endpoint or exporter else _exporters_from_env(),
         exporter=exporter,
     )
-
-
-def detected_resource() -> dict[str, AnyValue]:
-    """What the machine says about itself; weaker than anything the user said."""
-    return {semconv.HOST_NAME: socket.gethostname()}
 
 
 def _one_of(name: str, value: str | None, allowed: Sequence[str]) -> None:

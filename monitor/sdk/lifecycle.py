@@ -279,7 +279,8 @@ def _start(config: Config) -> None:
     forget()
     try:
         installed = install(config, _state.installed)
-        installed.processor.open(config, _calls, decides_first=installed.own is not None)
+        decides_first = installed.own is not None
+        installed.processor.open(config, _calls, decides_first=decides_first, sampler=installed.sampler)
         runtime = make_runtime(installed, config)
         _state.judgements.open(config, installed.processor, installed.provider)
     except ConfigError:

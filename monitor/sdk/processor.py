@@ -7,19 +7,21 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Final
 
+from opentelemetry.context import Context
 from opentelemetry.sdk.resources import Resource
-from opentelemetry.sdk.trace import ReadableSpan, SpanProcessor, SynchronousMultiSpanProcessor
+from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, SynchronousMultiSpanProcessor
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 from opentelemetry.trace import SpanContext, TraceFlags
 from opentelemetry.util.types import AnyValue
 
 from monitor import semconv
-from monitor.sdk.config import Config, detected_resource
+from monitor.sdk.config import Config
 from monitor.sdk.exporter import exporter_factory, metric_exporter_factory
 from monitor.sdk.guard import swallow
 from monitor.sdk.pipeline import Counts, Pipeline
+from monitor.sdk.ratio import Chosen, joint_weight, read_sampler
 from monitor.sdk.redaction import Privacy
-from monitor.sdk.sampling import Sampling, as_sent, randomness, sent_threshold, weight
+from monitor.sdk.sampling import Sampling, as_sent, has_own_randomness, randomness, sent_threshold, weight
 from monitor.sdk.span import CallSpan, SentSpan
 
 if TYPE_CHECKING:
@@ -61,23 +63,34 @@ class MonitorProcessor(SpanProcessor):
         self._last_counts = Counts()
         self._config: Config | None = None
         self._said: Mapping[str, AnyValue] = {}
+        self._detected: Mapping[str, str] = {}
         self._exit_timeout_s = 0.0
         self._sampling: Sampling | None = None
         self._decides_first = False
+        self._chosen = Chosen()
         self._privacy = Privacy(capture_content=True)
         self.emitter = _new_emitter()
         self.started_ns = time.time_ns()
         self._resources: dict[int, tuple[Resource, Resource]] = {}
 
-    def open(self, config: Config, calls: Callable[[], Calls] | None = None, *, decides_first: bool = False) -> None:
+    def open(
+        self,
+        config: Config,
+        calls: Callable[[], Calls] | None = None,
+        *,
+        decides_first: bool = False,
+        sampler: object = None,
+    ) -> None:
         """Begin to send; `calls` reads the counts of calls, to be reported with those of spans.
 
-        `decides_first` says that spans were started by our own sampler, and not by one of the user's.
+        `decides_first` says that spans were started by our own sampler, and not by one of the user's. `sampler` is the
+        one in force.
         """
         self._config = config
-        self._said = config.resource
+        self._said, self._detected = config.resource, config.detected
         self._exit_timeout_s = config.exit_timeout_s
         self._sampling, self._decides_first = config.sampling, decides_first and config.sampling is not None
+        self._chosen = read_sampler(sampler)
         self._privacy = config.privacy
         # A new run numbers from 1 again, so it is a new emitter.
         self.emitter = _new_emitter()
@@ -132,6 +145,7 @@ class MonitorProcessor(SpanProcessor):
         self.emitter = _new_emitter()
         self.started_ns = time.time_ns()
         self._resources = {}
+        self._chosen.foreign.after_fork()
         if self._pipeline is not None:
             self._pipeline.after_fork()
 
@@ -150,6 +164,17 @@ class MonitorProcessor(SpanProcessor):
         pipeline = self._pipeline
         if pipeline is not None:
             self._offer(pipeline, span, span.context, numbered=True)
+
+    def came_in(self, trace_id: int) -> None:
+        """Take note of a trace that began elsewhere, if it matters who has sampled it."""
+        if self._chosen.bound is not None and self._chosen.asks_parent:
+            self._chosen.foreign.add(trace_id)
+
+    def on_start(self, span: Span, parent_context: Context | None = None) -> None:
+        """Look where a span of opentelemetry-sdk comes from."""
+        parent = span.parent
+        if parent is not None and parent.is_remote:
+            self.came_in(parent.trace_id)
 
     def on_end(self, span: ReadableSpan) -> None:
         """Take a span from opentelemetry-sdk: one of ours, or any other of this provider."""
@@ -200,31 +225,37 @@ class MonitorProcessor(SpanProcessor):
         context = span.context
         assert context is not None
         added: dict[str, AnyValue] = {semconv.SEQ: seq} if seq else {}
-        threshold = self._threshold(context, sure)
+        threshold, stands_for = self._standing(context, sure)
         if threshold is not None:
             context = as_sent(context, threshold)
-            added[semconv.SAMPLE_WEIGHT] = weight(threshold) * _given_weight(span)
+        if stands_for is not None:
+            added[semconv.SAMPLE_WEIGHT] = stands_for * _given_weight(span)
         if isinstance(span, CallSpan):
             return span.readable(resource, context, added, self._privacy)
         return SentSpan(span, resource, context, added, self._privacy)
 
-    def _threshold(self, context: SpanContext, sure: bool) -> int | None:
-        """The threshold that a span passed before it is sent; None if nobody sampled."""
+    def _standing(self, context: SpanContext, sure: bool) -> tuple[int | None, float | None]:
+        """The threshold that a span passed before it is sent, and how many it stands for; None if nobody sampled."""
         sampling = self._sampling
         if self._decides_first and sampling is not None:
-            return 0 if sure else sampling.threshold
+            threshold = 0 if sure else sampling.threshold
+            return threshold, weight(threshold)
         # Somebody else may have sampled before us, here or where the request came from.
-        before = sent_threshold(context.trace_state)
-        if sampling is None:
-            return before
-        return max(before or 0, 0 if sure else sampling.threshold)
+        bound = self._chosen.bound_for(context.trace_id)
+        before = sent_threshold(context.trace_state) if self._chosen.asks_parent and bound is None else None
+        if sampling is not None:
+            before = max(before or 0, 0 if sure else sampling.threshold)
+        if before is None and bound is None:
+            return None, None
+        same_bits = bound is None or not has_own_randomness(context.trace_state)
+        return before, joint_weight(bound, before or 0, same_bits=same_bits)
 
     def resource_for(self, found: Resource) -> Resource:
         """Merge our attributes over the provider's, once per resource object."""
         known = self._resources.get(id(found))
         # The first of the pair keeps the object alive, so that its id cannot be taken over by another.
         if known is None or known[0] is not found:
-            merged = {**detected_resource(), **(found.attributes or {}), **self._said}
+            merged = {**self._detected, **(found.attributes or {}), **self._said}
             merged = self._privacy.attributes(merged)
             merged[semconv.EMITTER] = self.emitter
             known = (found, SentResource(merged, found.schema_url))

@@ -15,7 +15,7 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, ConsoleSpanExport
 from opentelemetry.sdk.trace.id_generator import IdGenerator
 from opentelemetry.sdk.util.instrumentation import InstrumentationScope
 
-from monitor.sdk.config import Config, detected_resource
+from monitor.sdk.config import Config
 from monitor.sdk.guard import once
 from monitor.sdk.processor import SCHEMA_URL, SCOPE, STEP_SCOPE, MonitorProcessor, Processors
 from monitor.sdk.runtime import Runtime
@@ -40,6 +40,11 @@ class Installed:
     provider: trace.TracerProvider
     processor: MonitorProcessor
     own: Own | None
+
+    @property
+    def sampler(self) -> object:
+        """What chooses spans at their start; None if that cannot be told."""
+        return getattr(self.provider, "sampler", None) if self.own is None else self.own.sampler.current
 
 
 def install(config: Config, before: Installed | None) -> Installed:
@@ -85,7 +90,7 @@ def _make(config: Config, processor: MonitorProcessor) -> Own:
     limits = SpanLimits()
     processors = Processors()
     provider = TracerProvider(
-        resource=Resource.create({**detected_resource(), **_said_by_env(), **config.resource}),
+        resource=Resource.create({**config.detected, **_said_by_env(config), **config.resource}),
         active_span_processor=processors,
         id_generator=_id_generator(),
         span_limits=limits,
@@ -100,10 +105,10 @@ def _make(config: Config, processor: MonitorProcessor) -> Own:
     return Own(provider=provider, processors=processors, sampler=sampler, limits=limits)
 
 
-def _said_by_env() -> dict[str, str]:
+def _said_by_env(config: Config) -> dict[str, str]:
     """A host name the user gave in OTEL_RESOURCE_ATTRIBUTES must win over the one we detect."""
     found = Resource.create().attributes or {}
-    return {key: str(found[key]) for key in detected_resource() if key in found}
+    return {key: str(found[key]) for key in config.detected if key in found}
 
 
 def _needs_sdk_spans() -> bool:

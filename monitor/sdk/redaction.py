@@ -39,9 +39,9 @@ _USER_KEYS: Final = frozenset(semconv.USER_KEYS)
 # Names of machines and software: a node called by its address is still a node. Rules of the user's own hold here too.
 EXEMPT: Final = frozenset((
     semconv.SERVICE_NAME, semconv.SERVICE_VERSION, semconv.DEPLOYMENT_ENVIRONMENT, semconv.DEPLOYMENT_ENVIRONMENT_OLD,
-    semconv.HOST_NAME, semconv.K8S_NODE_NAME, semconv.CLOUD_REGION, semconv.NODE, semconv.DEPLOYMENT, semconv.PRICING,
-    semconv.GPU, semconv.VARIANT, "service.instance.id", "telemetry.sdk.name", "telemetry.sdk.language",
-    "telemetry.sdk.version",
+    semconv.HOST_NAME, semconv.K8S_NODE_NAME, semconv.K8S_POD_NAME, semconv.K8S_POD_UID, semconv.K8S_NAMESPACE_NAME,
+    semconv.CONTAINER_ID, semconv.CLOUD_REGION, semconv.NODE, semconv.DEPLOYMENT, semconv.PRICING, semconv.GPU,
+    semconv.VARIANT, "service.instance.id", "telemetry.sdk.name", "telemetry.sdk.language", "telemetry.sdk.version",
 ))  # fmt: skip
 # Numbers under these names are measurements, whatever their digits look like.
 _MEASURED: Final = ("gen_ai.", "monitor.", "llm.token_count.", "llm.cost.")

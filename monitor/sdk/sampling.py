@@ -135,6 +135,11 @@ def randomness(trace_id: int, state: TraceState | None) -> int:
     return trace_id & _LOW_BITS
 
 
+def has_own_randomness(state: TraceState | None) -> bool:
+    """Whether the tracestate brings random bits of its own."""
+    return state is not None and any(member.startswith("rv:") for member in _members(state))
+
+
 def sent_threshold(state: TraceState | None) -> int | None:
     """The threshold that a sampler wrote into the tracestate; None if none did.
 

@@ -15,7 +15,7 @@ import traceback
 from collections.abc import Mapping
 from time import time_ns
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from opentelemetry.attributes import BoundedAttributes
 from opentelemetry.sdk.resources import Resource
@@ -30,6 +30,8 @@ from monitor.sdk.redaction import Privacy
 
 if TYPE_CHECKING:
     from monitor.sdk.starter import FastStarter
+
+T = TypeVar("T")
 
 _UNSET = Status(StatusCode.UNSET)
 
@@ -193,8 +195,8 @@ class CallSpan(Span):
             parent=self._parent,
             resource=resource,
             attributes=self._bounded({**privacy.attributes(self._attributes), **added}),
-            events=privacy.events(self._events) if self._events else (),
-            links=privacy.links(self._links) if self._links else (),
+            events=_counting(privacy.events(self._events), self._events) if self._events else (),
+            links=_counting(privacy.links(self._links), self._links) if self._links else (),
             kind=self._kind,
             status=privacy.status(self._status),
             start_time=self._start_ns,
@@ -261,6 +263,14 @@ class SentSpan(ReadableSpan):
     def dropped_links(self) -> int:
         """As counted by the original."""
         return self._origin.dropped_links
+
+
+def _counting(items: list[T], found: BoundedList[T]) -> BoundedList[T]:
+    """Items that know how many more there were."""
+    kept: BoundedList[T] = BoundedList(None)
+    kept.extend(items)
+    kept.dropped = found.dropped
+    return kept
 
 
 def class_name(exception: BaseException) -> str:

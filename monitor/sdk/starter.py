@@ -69,6 +69,8 @@ class FastStarter:
         parent: SpanContext | None = trace.get_current_span(context).get_span_context()
         if parent is not None and parent.is_valid:
             trace_id, random = parent.trace_id, parent.trace_flags & _RANDOM_TRACE_ID
+            if parent.is_remote:
+                self._processor.came_in(trace_id)
         else:
             parent, trace_id, random = None, self._ids.generate_trace_id(), self._random
         result = self._sampler.should_sample(context, trace_id, name, kind, attributes, ())

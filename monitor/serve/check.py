@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import json
 import shutil
-import ssl
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, Literal
 
 from monitor.errors import MonitorError
+from monitor.jobs.plan import Planned, plan
+from monitor.jobs.registry import JOBS
+from monitor.jobs.status import job_statuses
 from monitor.serve.ports import bind
+from monitor.serve.trust import trust
 from monitor.settings import Settings, load_settings
 from monitor.store.adopt import unfinished
 from monitor.store.client import Client, connect, explained, server_address
@@ -41,11 +45,18 @@ def run_checks(config: Path | None, data: Path | None) -> Iterator[CheckResult]:
     except MonitorError as error:
         yield CheckResult(name="configuration", state="failed", text=str(error))
         return
+    try:
+        planned = plan(settings, JOBS)
+    except MonitorError as error:
+        yield CheckResult(name="configuration", state="failed", text=str(error))
+        return
     yield CheckResult(name="configuration", state="ok", text="every key is known, every value possible")
     yield _disk(settings)
     owner = find_owner(settings.data)
     yield from _service(settings, owner)
-    yield from _store(settings)
+    # Of the embedded store, the service itself runs the jobs; without one there is nobody who could be late.
+    runs = owner is not None or not settings.embedded
+    yield from _store(settings, lambda client: _jobs(client, planned, someone_runs_them=runs))
 
 
 def _disk(settings: Settings) -> CheckResult:
@@ -92,7 +103,7 @@ def _ports(settings: Settings) -> Iterator[CheckResult]:
 
 def _readiness(url: str, certificate: Path | None) -> str | None:
     try:
-        with urllib.request.urlopen(url, timeout=10, context=_trust(url, certificate)) as answer:
+        with urllib.request.urlopen(url, timeout=10, context=trust(url, certificate)) as answer:
             answer.read()
     except urllib.error.HTTPError as error:
         try:
@@ -104,18 +115,7 @@ def _readiness(url: str, certificate: Path | None) -> str | None:
     return None
 
 
-def _trust(url: str, certificate: Path | None) -> ssl.SSLContext | None:
-    """Trust in the very certificate that the service is set to use, whatever name it is for: it is on this machine."""
-    if not url.startswith("https:") or certificate is None:
-        return None
-    context = ssl.create_default_context()
-    context.check_hostname = False
-    context.verify_flags |= ssl.VERIFY_X509_PARTIAL_CHAIN
-    context.load_verify_locations(certificate)
-    return context
-
-
-def _store(settings: Settings) -> Iterator[CheckResult]:
+def _store(settings: Settings, more: Callable[[Client], Iterator[CheckResult]]) -> Iterator[CheckResult]:
     address = str(settings.data) if settings.embedded else server_address(settings.store_url)
     if settings.embedded and not (settings.data / "store").exists() and not settings.store.url:
         yield CheckResult(name="store", state="warning", text=f"{address} has none yet; `monitor up` makes it")
@@ -128,6 +128,7 @@ def _store(settings: Settings) -> Iterator[CheckResult]:
             yield _schema(client)
             yield from _history(client)
             yield _clock(client)
+            yield from more(client)
     except MonitorError as error:  # also in the middle: it may go away at any moment
         yield CheckResult(name="store", state="failed", text=str(error))
     finally:
@@ -151,6 +152,27 @@ def _history(client: Client) -> Iterator[CheckResult]:
     if missing := unfinished(client):
         text = f"rows from before are not yet in the facts of {', '.join(missing)}; run `monitor migrate`"
         yield CheckResult(name="history", state="warning", text=text)
+
+
+def _jobs(client: Client, planned: Mapping[str, Planned], *, someone_runs_them: bool) -> Iterator[CheckResult]:
+    if not client.command("EXISTS TABLE job_runs"):
+        return  # the schema says more
+    good = 0
+    for status in job_statuses(client, planned, now=datetime.now(UTC)):
+        name, run = status.planned.job.name, status.run
+        if run is not None and run.state == "failed":
+            text = f"{name} failed at {run.started_at:%Y-%m-%d %H:%M:%S} UTC: {run.error}"
+            yield CheckResult(name="job", state="failed", text=text)
+        elif status.overdue and someone_runs_them and run is not None:
+            text = f"{name} is overdue: its last run began at {run.started_at:%Y-%m-%d %H:%M:%S} UTC"
+            yield CheckResult(name="job", state="failed", text=f"{text}; is `monitor up` or `monitor work` running?")
+        elif run is None and not status.planned.off and someone_runs_them:
+            text = f"{name} never ran; `monitor up` and `monitor work` run it"
+            yield CheckResult(name="job", state="warning", text=text)
+        else:
+            good += 1
+    if good:
+        yield CheckResult(name="jobs", state="ok", text=f"{good} of {len(planned)} ran as they should, or are off")
 
 
 def _clock(client: Client) -> CheckResult:

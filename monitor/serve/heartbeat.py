@@ -11,7 +11,7 @@ from typing import Final, TypeVar
 
 from monitor.errors import MonitorError, StoreAway
 from monitor.settings import Settings
-from monitor.store.client import Client, connect, reason
+from monitor.store.client import Client, connect, explained, reason, server_address
 from monitor.store.prepare import prepare_store
 
 logger = logging.getLogger(__name__)
@@ -25,6 +25,12 @@ T = TypeVar("T")
 class Heartbeat:
     """Asks all the while, so that `/readyz` answers at once, however the store hangs.
 
+    Parameters
+    ----------
+    settings : Settings
+    on_open : callable, optional
+        What to do with a store that was just brought up to date.
+
     Attributes
     ----------
     store : Client or None
@@ -34,10 +40,11 @@ class Heartbeat:
         What was wrong at the last look, in words.
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, *, on_open: Callable[[Client], None] | None = None) -> None:
         self.store: Client | None = None
         self.trouble: str | None = None
         self._settings = settings
+        self._on_open = on_open
 
     async def start(self) -> None:
         """Bring the store up to date. A server that is away may come: what is sent meanwhile waits in the log.
@@ -72,6 +79,10 @@ class Heartbeat:
 
     def _open(self) -> Client:
         prepare_store(self._settings)
+        if self._on_open is not None:
+            client = connect(self._settings.store_url)
+            with contextlib.closing(client), explained(server_address(self._settings.store_url)):
+                self._on_open(client)
         return connect(self._settings.store_url, timeout_s=ANSWER_S)
 
     async def _beat(self) -> None:

@@ -1,4 +1,4 @@
-"""`monitor up`: store, collectors and dashboard of one machine, wired together in one process and one child."""
+"""`monitor up`: store, collectors, jobs and dashboard of one machine, wired together in one process and one child."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from functools import partial
 
 import grpc
 from starlette.types import ASGIApp
@@ -19,13 +20,18 @@ from collectors.otlp.grpc_receiver import make_server
 from collectors.otlp.http_receiver import make_app
 from collectors.pipeline import Pipeline
 from monitor.errors import MonitorError
+from monitor.jobs.job import Job
+from monitor.jobs.registry import JOBS
+from monitor.jobs.scheduler import Scheduler
 from monitor.serve.dashboard import start_dashboard, stop_dashboard, wait_until_ready
 from monitor.serve.gpu import start_gpu_collector
 from monitor.serve.heartbeat import Heartbeat
 from monitor.serve.http import Limits, http_server, read_tls
+from monitor.serve.jobs import run_route, start_jobs
+from monitor.serve.objectives import store_objectives
 from monitor.serve.ports import address, bind, free_port, port_of
 from monitor.settings import Settings
-from monitor.store.client import server_address
+from monitor.store.client import Client, server_address
 from monitor.store.endpoint import QueryLimits, build_app
 from monitor.store.owner import Claim
 from monitor.store.prepare import back_fill_store
@@ -39,7 +45,7 @@ OnReady = Callable[[Mapping[str, str]], None]
 Start = Callable[[contextlib.AsyncExitStack], Awaitable[dict[str, str]]]
 
 
-def run(settings: Settings, *, dashboard: bool, on_ready: OnReady) -> None:
+def run(settings: Settings, *, dashboard: bool, on_ready: OnReady, jobs: Mapping[str, Job] = JOBS) -> None:
     """Serve until SIGINT or SIGTERM; `on_ready` is called with the addresses once all of them answer.
 
     Raises
@@ -47,35 +53,40 @@ def run(settings: Settings, *, dashboard: bool, on_ready: OnReady) -> None:
     MonitorError
         If something cannot be started; nothing is left running then.
     """
-    serve(settings, lambda stack: _start(settings, stack, dashboard=dashboard), on_ready)
+    serve(settings, lambda stack: _start(settings, stack, jobs, dashboard=dashboard), on_ready)
 
 
 def serve(settings: Settings, start: Start, on_ready: OnReady) -> None:
     """Claim the data folder, start what `start` starts and stop it at SIGINT or SIGTERM."""
     claim = Claim(settings.data)
     try:
-        asyncio.run(_serve(claim, start, on_ready))
+        asyncio.run(serve_until_stopped(start, on_ready, claim))
     finally:
         claim.release()
 
 
-async def _serve(claim: Claim, start: Start, on_ready: OnReady) -> None:
+async def serve_until_stopped(start: Start, on_ready: OnReady, claim: Claim | None = None) -> None:
+    """Start what `start` starts, leave word of where it is if a folder is claimed, and stop it at SIGINT or SIGTERM."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
         addresses = await start(stack)
-        claim.announce(addresses)
+        if claim is not None:
+            claim.announce(addresses)
         on_ready(addresses)
         await stop.wait()
         logger.info("stopping")
 
 
-async def _start(settings: Settings, stack: contextlib.AsyncExitStack, *, dashboard: bool) -> dict[str, str]:
+async def _start(
+    settings: Settings, stack: contextlib.AsyncExitStack, jobs: Mapping[str, Job], *, dashboard: bool
+) -> dict[str, str]:
     """Start everything in order; the stack stops it in the reverse one."""
     section = settings.collectors
     host = section.host
+    scheduler = Scheduler(settings, jobs=jobs)  # says first what the configuration says wrong of jobs
     http_socket = stack.enter_context(bind(host, section.http_port, "OTLP/HTTP", "--http-port"))
     # gRPC binds its port itself; asking first says at once, and quietly, if it is taken.
     grpc_port = free_port(host, section.grpc_port, "OTLP/gRPC", "--grpc-port")
@@ -100,20 +111,25 @@ async def _start(settings: Settings, stack: contextlib.AsyncExitStack, *, dashbo
         child = start_dashboard(reading, host=host, port=port, log=log)
         stack.callback(stop_dashboard, child)
 
-    heartbeat = await open_store(settings, stack)
+    heartbeat = await open_store(settings, stack, on_open=partial(store_objectives, settings))
     if endpoint_socket is not None:
         await stack.enter_async_context(http_server(embedded_endpoint(settings), endpoint_socket))
 
-    addresses["grpc"] = address(host, await start_collectors(settings, stack, heartbeat, http_socket, grpc_port))
+    addresses["grpc"] = address(
+        host, await start_collectors(settings, stack, heartbeat, http_socket, grpc_port, scheduler)
+    )
     start_back_fill(settings, stack)
+    start_jobs(scheduler, stack)
     if child is not None:
         await asyncio.to_thread(wait_until_ready, child, addresses["dashboard"], log)
     return {name: addresses[name] for name in ("grpc", "http", "clickhouse", "dashboard") if name in addresses}
 
 
-async def open_store(settings: Settings, stack: contextlib.AsyncExitStack) -> Heartbeat:
+async def open_store(
+    settings: Settings, stack: contextlib.AsyncExitStack, *, on_open: Callable[[Client], None] | None = None
+) -> Heartbeat:
     """The store, brought up to date, or looked for until it answers."""
-    heartbeat = Heartbeat(settings)
+    heartbeat = Heartbeat(settings, on_open=on_open)
     # One handle stays open from here to the end, so that the embedded engine is not closed and opened in between.
     stack.callback(heartbeat.close)
     await heartbeat.start()
@@ -126,8 +142,9 @@ async def start_collectors(
     heartbeat: Heartbeat,
     http_socket: socket.socket,
     grpc_port: int,
+    scheduler: Scheduler | None = None,
 ) -> int:
-    """Take OTLP over both transports until the stack is left; returns the gRPC port."""
+    """Take OTLP over both transports until the stack is left; returns the gRPC port. Jobs can be asked for beside it."""
     section = settings.collectors
     pipeline = Pipeline(settings)
     stack.push_async_callback(asyncio.to_thread, _close_pipeline, pipeline)
@@ -148,6 +165,8 @@ async def start_collectors(
         body_timeout_s=section.request_timeout_s,
         cors_origins=section.cors_origins,
         api=ApiSettings.from_settings(section),
+        more_routes=() if scheduler is None else [run_route(scheduler, tokens)],
+        more_metrics=str if scheduler is None else scheduler.counters.render,
     )
     limits = Limits(
         connections=section.max_connections,

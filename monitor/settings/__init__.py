@@ -5,19 +5,31 @@ right one. Secrets are given as `${ENV_NAME}` or as a `…_file`, are kept in `S
 """
 
 from monitor.settings.collectors import CollectorSettings, GpuSettings, ModelSettings, PrivacySettings
+from monitor.settings.fleet import Budget, NodeRate
+from monitor.settings.jobs import JobSettings
 from monitor.settings.load import load_settings
+from monitor.settings.objectives import ObjectiveSettings
+from monitor.settings.prices import OwnPrice, PriceSettings, PriceTier, TokenPrices
 from monitor.settings.section import Section
 from monitor.settings.store import RetentionSettings, StoreSettings
 from monitor.settings.tree import Settings
 
 __all__ = [
+    "Budget",
     "CollectorSettings",
     "GpuSettings",
+    "JobSettings",
     "ModelSettings",
+    "NodeRate",
+    "ObjectiveSettings",
+    "OwnPrice",
+    "PriceSettings",
+    "PriceTier",
     "PrivacySettings",
     "RetentionSettings",
     "Section",
     "Settings",
     "StoreSettings",
+    "TokenPrices",
     "load_settings",
 ]

@@ -15,6 +15,7 @@ from pydantic_settings import SettingsError
 
 from monitor.errors import ConfigError
 from monitor.settings.collectors import CollectorSettings
+from monitor.settings.objectives import period_days
 from monitor.settings.section import Section
 from monitor.settings.tree import Settings
 
@@ -70,7 +71,7 @@ def _read_file(path: Path) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise ConfigError(f"the configuration file {path} is not UTF-8 text; check --config") from None
     try:
-        values = yaml.safe_load(text)
+        values = read_yaml(text)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         at = f", line {mark.line + 1}, column {mark.column + 1}" if mark else ""
@@ -83,6 +84,24 @@ def _read_file(path: Path) -> dict[str, Any]:
             f"{path}: the top level must be sections such as `collectors:`, not a {type(values).__name__}"
         )
     return values
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as in version 1.2, where `on`, `off`, `yes` and `no` are words: a key may be called `off`."""
+
+
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in resolvers if tag != "tag:yaml.org,2002:bool"]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
+
+
+def read_yaml(text: str) -> Any:
+    """What a configuration file holds; a setting that is true or false takes `on` and `off` as well."""
+    return yaml.load(text, _Loader)
 
 
 def _nearest(name: str, known: list[str]) -> str:
@@ -165,7 +184,8 @@ def _explain(error: ValidationError, where: str) -> str:
     variable = "MONITOR_" + "__".join(str(part).upper() for part in first["loc"][:2])
     if variable in os.environ:  # it lies over the file, so it is what was read
         where = f"the environment variable {variable}"
-    return f"{where}: `{key}`: {first['msg'][:1].lower()}{first['msg'][1:]}"
+    said = first["msg"].removeprefix("Value error, ")
+    return f"{where}: `{key}`: {said[:1].lower()}{said[1:]}"
 
 
 def _not_json() -> str | None:
@@ -200,6 +220,12 @@ def _check_together(settings: Settings, where: str) -> None:
             f"{where}: `collectors.page_tokens` is set, but `collectors.tokens` is not, so that nobody needs a token;"
             " set `tokens` too"
         )
+    for index, objective in enumerate(settings.objectives):
+        if period_days(objective.period) > settings.retention.facts_days:
+            raise ConfigError(
+                f"{where}: `objectives[{index}].period` is {objective.period}, and calls are kept for"
+                f" {settings.retention.facts_days} days; shorten it, or raise `retention.facts_days`"
+            )
     _check_cluster(settings, where)
     loopback = settings.collectors.host in ("127.0.0.1", "::1", "localhost")
     if not loopback and not settings.collectors.tokens:

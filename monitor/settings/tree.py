@@ -5,10 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from pydantic import Field
+from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from monitor.settings.collectors import CollectorSettings, GpuSettings, ModelSettings, PrivacySettings
+from monitor.settings.fleet import Budget, NodeRate
+from monitor.settings.jobs import JobSettings
+from monitor.settings.objectives import ObjectiveSettings, refuse_twins
+from monitor.settings.prices import PriceSettings
 from monitor.settings.store import RetentionSettings, StoreSettings
 
 DEFAULT_DATA = Path("monitor-data")
@@ -26,8 +30,23 @@ class Settings(BaseSettings):
     collectors: CollectorSettings = Field(default_factory=lambda: CollectorSettings())
     gpu: GpuSettings = Field(default_factory=lambda: GpuSettings())
     models: ModelSettings = Field(default_factory=lambda: ModelSettings())
+    objectives: list[ObjectiveSettings] = Field(
+        [],
+        description="What the service promises its users, as shares of calls; see docs/objectives.md. Empty: nothing.",
+    )
     privacy: PrivacySettings = Field(default_factory=lambda: PrivacySettings())
+    jobs: JobSettings = Field(default_factory=lambda: JobSettings())
     retention: RetentionSettings = Field(default_factory=lambda: RetentionSettings())
+    prices: PriceSettings = Field(default_factory=lambda: PriceSettings())
+    fleet: list[NodeRate] = Field(
+        [], description="What nodes cost by the hour; of the entries that fit a node, the first counts."
+    )
+    budgets: list[Budget] = Field([], description="What may be spent by the calendar month.")
+
+    @field_validator("objectives")
+    @classmethod
+    def _no_twins(cls, value: list[ObjectiveSettings]) -> list[ObjectiveSettings]:
+        return refuse_twins(value)
 
     @classmethod
     def settings_customise_sources(

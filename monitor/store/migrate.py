@@ -208,8 +208,9 @@ def apply_retention(
     days_days: int = 3650,
     layout: Layout | None = None,
     leave: Collection[str] = (),
-) -> None:
-    """Set how long each table keeps its rows, but for those to `leave`; a no-op where that is what the table has."""
+) -> list[str]:
+    """Set how long each table keeps its rows, but for those to `leave`; names of those that had it otherwise."""
+    changed = []
     wanted = {
         "otel_traces": ("Timestamp", raw_days),
         "otel_traces_trace_id_ts": ("Start", raw_days),
@@ -221,9 +222,16 @@ def apply_retention(
         "evaluations": ("timestamp", facts_days),
         "engagement_events": ("timestamp", facts_days),
         "gpu_samples": ("timestamp", facts_days),
+        "changes": ("timestamp", facts_days),
+        "objective_counts": ("period", facts_days),
+        "call_costs": ("timestamp", facts_days),
+        "node_hours": ("hour", days_days),
+        "cost_results": ("hour", days_days),
         "inferences_1m": ("period", minutes_days),
         "inferences_1h": ("period", hours_days),
         "inferences_1d": ("period", days_days),
+        "job_runs": ("started_at", facts_days),
+        "kpi_results": ("window_end", facts_days),
     }
     for name, (column, days) in wanted.items():
         if name in leave:
@@ -239,3 +247,5 @@ def apply_retention(
             # Parts are dropped whole, so there is nothing to rewrite now.
             settings = {"materialize_ttl_after_modify": 0, **(layout.settings if layout is not None else {})}
             client.command(f"ALTER TABLE {table}{ddl} MODIFY TTL {clause}", settings=settings)
+            changed.append(name)
+    return changed

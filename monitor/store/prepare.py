@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 from monitor.errors import StoreError
 from monitor.settings import Settings
 from monitor.store import adopt
-from monitor.store.client import DEFAULT_DATABASE, connect, explained, is_embedded, server_address
+from monitor.store.client import DEFAULT_DATABASE, Client, connect, explained, is_embedded, server_address
 from monitor.store.cluster import Layout
 from monitor.store.migrate import Migration, apply_retention, ensure_database, migrate, pending
 
@@ -37,20 +37,44 @@ def _prepare(url: str, settings: Settings, layout: Layout | None) -> list[Migrat
             if pending(client) and not (layout is not None and layout.on_cluster):
                 adopt.plan(client, layout)
             applied = migrate(client, layout=layout)
-            keep = settings.retention
-            apply_retention(
-                client,
-                raw_days=keep.raw_days,
-                facts_days=keep.facts_days,
-                minutes_days=keep.minutes_days,
-                hours_days=keep.hours_days,
-                days_days=keep.days_days,
-                layout=layout,
-                leave=adopt.foreign_tables(client),
-            )
+            _keep_rows(client, settings, layout)
     finally:
         client.close()
     return applied
+
+
+def _keep_rows(client: Client, settings: Settings, layout: Layout | None) -> list[str]:
+    keep = settings.retention
+    leave = adopt.foreign_tables(client)
+    return apply_retention(
+        client,
+        raw_days=keep.raw_days,
+        facts_days=keep.facts_days,
+        minutes_days=keep.minutes_days,
+        hours_days=keep.hours_days,
+        days_days=keep.days_days,
+        layout=layout,
+        leave=leave,
+    )
+
+
+def keep_retention(settings: Settings) -> list[str]:
+    """Set again, on each server, how long tables keep their rows; names of those that had it otherwise somewhere.
+
+    Raises
+    ------
+    StoreAway, StoreError
+    """
+    layout = Layout.from_settings(settings)
+    changed: set[str] = set()
+    for url in settings.node_urls:
+        client = connect(url)
+        try:
+            with explained(server_address(url)):
+                changed |= set(_keep_rows(client, settings, layout))
+        finally:
+            client.close()
+    return sorted(changed)
 
 
 def back_fill_store(

@@ -16,6 +16,7 @@ import tempfile
 import threading
 import time
 from dataclasses import asdict, dataclass, field
+from http.client import HTTPException
 from pathlib import Path
 from typing import Final
 
@@ -180,7 +181,7 @@ def soak(
                     try:
                         watched.memory.append(resident_bytes(running.service.process.pid))
                         page = running.numbers()
-                    except (OSError, AssertionError):  # it is down
+                    except (OSError, AssertionError, HTTPException):  # it is down
                         continue
                     known = page["spans_stored_total"] + page.get("spans_rejected_total", 0) + page["spans_waiting"]
                     if page["spans_received_total"] != known:

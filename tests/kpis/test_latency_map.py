@@ -134,6 +134,27 @@ def test_other_verdicts(store_client: Client, variants: pd.DataFrame) -> None:
             compare(store_client, WINDOW, **{"dimension": "variant", "a": "fp16", "b": "fp8", **wrong})
 
 
+def test_costs_of_the_job_go_before_reported_ones(store_client: Client, variants: pd.DataFrame) -> None:
+    g = np.random.default_rng(57)
+    mine = variants.assign(
+        cost=(g.gamma(5, 2e6, len(variants)) * variants["variant"].map({"fp16": 1, "fp8": 0.5, "int4": 0.4})).round()
+    )
+    rows = [
+        [c.timestamp, c.trace_id, c.span_id, c.variant, 1.0, None if i % 7 == 0 else int(c.cost), 1]
+        for i, c in enumerate(mine.itertuples())
+    ]
+    columns = ["timestamp", "trace_id", "span_id", "variant", "sample_weight", "cost", "version"]
+    store_client.insert("call_costs", rows, column_names=columns)
+    found = compare(store_client, WINDOW, "variant", "fp16", "fp8")
+    assert found.priced_by == "ledger"
+    mine = mine[np.arange(len(mine)) % 7 != 0]
+    a, b = (mine.loc[mine["variant"] == name, "cost"] for name in ("fp16", "fp8"))
+    assert found.found.cost_ratio.value == pytest.approx(b.mean() / a.mean())
+    assert found.found.cost_ratio.n == len(a) + len(b)
+    error = np.sqrt((stats.sem(a) / a.mean()) ** 2 + (stats.sem(b) / b.mean()) ** 2)
+    assert found.found.cost_ratio.high == pytest.approx(b.mean() / a.mean() * np.exp(1.959964 * error))
+
+
 def test_judges_stand_in_where_there_are_few_labels(store_client: Client) -> None:
     calls = random_calls(400, seed=56)
     store(store_client, calls)

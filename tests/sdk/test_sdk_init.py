@@ -19,6 +19,7 @@ from monitor import sdk
 from monitor.errors import ConfigError
 from monitor.sdk import lifecycle
 from monitor.sdk.config import Config
+from monitor.sdk.detect import detect
 
 
 def config(**arguments: Any) -> Config:
@@ -277,6 +278,7 @@ def test_resource_by_arguments_and_environment(python: Callable[..., str]) -> No
     assert len(resource.pop("monitor.emitter")) == 16
     assert resource.pop("telemetry.sdk.version")
     assert resource == {
+        **detect(),
         "telemetry.sdk.language": "python",
         "telemetry.sdk.name": "opentelemetry",
         "service.name": "chat-api",

@@ -29,7 +29,7 @@ from monitor.store.migrate import base_tables, known_migrations, lacking_servers
 from monitor.store.prepare import prepare_store
 from monitor.store.segments import SegmentInserter, is_data_error
 from tests.collectors.receiving import receiving
-from tests.conftest import with_database
+from tests.conftest import empty_all, with_database
 from tests.tools import clickhouse_server
 from tests.tools.cluster import post, reported_twice, settings_for
 
@@ -49,13 +49,21 @@ def settings(servers: list[clickhouse_server.Server], tmp_path: Path) -> Setting
     return settings_for(tmp_path, servers, f"c_{uuid.uuid4().hex[:10]}")
 
 
+@pytest.fixture(scope="module")
+def shared(servers: list[clickhouse_server.Server], tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """Of a cluster whose tables are made, for tests that do not change them: making them takes longer than most tests."""
+    made = settings_for(tmp_path_factory.mktemp("shared"), servers, f"c_{uuid.uuid4().hex[:10]}")
+    prepare_store(made)
+    return made
+
+
 @pytest.fixture
-def shards(settings: Settings) -> Iterator[list[Client]]:
-    """Clients of both servers, migrated."""
-    prepare_store(settings)
-    clients = [connect(url) for url in reversed(settings.node_urls)]
+def shards(shared: Settings) -> Iterator[list[Client]]:
+    """Clients of both servers, whose tables of the shared database are empty."""
+    clients = [connect(url) for url in reversed(shared.node_urls)]
     yield clients
     for client in clients:
+        empty_all(client)
         client.close()
 
 
@@ -94,7 +102,9 @@ def test_each_server_gets_local_tables_and_the_clusters(settings: Settings) -> N
         client.close()
 
 
-def test_a_server_that_joins_gets_what_it_lacks(settings: Settings, shards: list[Client]) -> None:
+def test_a_server_that_joins_gets_what_it_lacks(settings: Settings) -> None:
+    prepare_store(settings)
+    shards = [connect(url) for url in reversed(settings.node_urls)]
     layout = Layout.from_settings(settings)
     assert layout is not None
     assert lacking_servers(shards[0], layout, KNOWN) == []
@@ -103,6 +113,8 @@ def test_a_server_that_joins_gets_what_it_lacks(settings: Settings, shards: list
     assert len(lacking_servers(shards[0], layout, KNOWN)) == 1
     assert prepare_store(settings) == KNOWN
     assert lacking_servers(shards[0], layout, KNOWN) == []
+    for client in shards:
+        client.close()
 
 
 def test_a_store_on_one_server_is_not_taken_for_a_cluster(settings: Settings) -> None:
@@ -114,7 +126,7 @@ def test_a_store_on_one_server_is_not_taken_for_a_cluster(settings: Settings) ->
         prepare_store(settings)
 
 
-def test_a_cluster_is_not_taken_for_one_server(settings: Settings, shards: list[Client]) -> None:
+def test_a_cluster_is_not_taken_for_one_server(shards: list[Client]) -> None:
     with pytest.raises(StoreError, match=r"lies on a cluster, and `store.cluster` is not set"):
         migrate(shards[0])
 
@@ -146,16 +158,14 @@ def test_addresses_of_nodes_are_filled_from_the_stores(tmp_path: Path) -> None:
     assert "p%40" not in repr(settings)
 
 
-def test_a_segment_counts_once_through_any_server(settings: Settings, shards: list[Client], tmp_path: Path) -> None:
+def test_a_segment_counts_once_through_any_server(shared: Settings, shards: list[Client], tmp_path: Path) -> None:
     """Each shard knows the token for its part of the segment, also if it came through another server before."""
     paths = []
     for number in range(2):
         path = tmp_path / f"{number}.segment"
         path.write_bytes(b"".join(encode_record(reported_twice(1 + 50 * i + 500 * number, 50), 100) for i in range(10)))
         paths.append(path)
-    inserters = [
-        SegmentInserter(connect(url), url, FlattenOptions.from_settings(settings)) for url in settings.node_urls
-    ]
+    inserters = [SegmentInserter(connect(url), url, FlattenOptions.from_settings(shared)) for url in shared.node_urls]
     expected = [(table, 1000 if table != "otel_traces_trace_id_ts" else 500) for table in
                 ("otel_traces", "otel_traces_trace_id_ts", "inferences")]  # fmt: skip
     for attempt in range(2):
@@ -198,16 +208,16 @@ def _same(found: list[KpiValue], wanted: list[KpiValue]) -> None:
 
 
 def test_the_cluster_answers_what_one_server_answers(
-    settings: Settings, shards: list[Client], clickhouse_url: str, tmp_path: Path
+    shared: Settings, shards: list[Client], clickhouse_url: str, tmp_path: Path
 ) -> None:
     now_ns = time.time_ns()
     bodies = [reported_twice(1 + 40 * number, 40, now_ns=now_ns) for number in range(25)]
     bodies.append(bodies[3])  # an emitter that sends again what was taken already
     database = f"single_{uuid.uuid4().hex[:8]}"
     one_url = with_database(clickhouse_url, database)
-    plain = settings.store.model_copy(update={"url": one_url, "cluster": "", "nodes": []})
-    prepare_store(settings.model_copy(update={"store": plain}))
-    for name, url in (("cluster", settings.store_url), ("one", one_url)):
+    plain = shared.store.model_copy(update={"url": one_url, "cluster": "", "nodes": []})
+    prepare_store(shared.model_copy(update={"store": plain}))
+    for name, url in (("cluster", shared.store_url), ("one", one_url)):
         with receiving(tmp_path / name, url) as collector:
             assert [post(collector.http, body) for body in bodies] == [200] * len(bodies)
     one = connect(one_url)
@@ -292,7 +302,7 @@ def test_a_shard_that_dies_costs_nothing(tmp_path: Path) -> None:
         client.close()
 
 
-def test_metrics_and_logs_count_once_too(settings: Settings, shards: list[Client], tmp_path: Path) -> None:
+def test_metrics_and_logs_count_once_too(shared: Settings, shards: list[Client], tmp_path: Path) -> None:
     """Metrics pass a table that keeps nothing, on the shard of the resource that sent them."""
     now_ns = time.time_ns()
     metrics, logs = ExportMetricsServiceRequest(), ExportLogsServiceRequest()
@@ -311,8 +321,8 @@ def test_metrics_and_logs_count_once_too(settings: Settings, shards: list[Client
     ):
         path = tmp_path / signal
         path.write_bytes(encode_record(message.SerializeToString(), rows))
-        for url in settings.node_urls * 2:
-            inserter = SegmentInserter(connect(url), url, FlattenOptions.from_settings(settings), signal)
+        for url in shared.node_urls * 2:
+            inserter = SegmentInserter(connect(url), url, FlattenOptions.from_settings(shared), signal)
             inserter.insert(path, "one")
             inserter.close()
             assert count(shards[0], table) == rows

@@ -3,7 +3,7 @@
 The library's entry point is `clickhouse local` with its full command line, which can listen. Users: `monitor`, who may do
 all, `reader` (readonly = 2) and `locked` (readonly = 1), all with the password; `default`, without one, is what the engine
 itself and the shards among themselves use. There is no Keeper in it; with a ZooKeeper (`--keeper PORT`) replicated
-tables are made, and find each other there. That is all: the library has nothing that sends parts to other replicas, so
+tables are made, and find each other there, and KeeperMap tables work. That is all: the library has nothing that sends parts to other replicas, so
 such tables stay read-only, and there is no ON CLUSTER.
 """
 
@@ -198,6 +198,7 @@ def _write_config(
     meeting = (
         f"<zookeeper><node><host>127.0.0.1</host><port>{keeper}</port></node>"
         f"<sessions_path>/sessions/{number}</sessions_path></zookeeper>"
+        "<keeper_map_path_prefix>/keeper_map</keeper_map_path_prefix>"
         if keeper
         else ""
     )

@@ -8,11 +8,20 @@ from __future__ import annotations
 
 from typing import Final
 
-from monitor.kpis.families import accuracy, engagement, fleet, latency, traffic
+from monitor.kpis.families import accuracy, cost, engagement, fleet, latency, safety, traffic
 from monitor.kpis.families.dynamic import Dynamic
+from monitor.kpis.families.objective import OBJECTIVES
 from monitor.kpis.kpi import Kpi
 
-DECLARED: Final[tuple[Kpi, ...]] = (*traffic.KPIS, *latency.KPIS, *accuracy.KPIS, *engagement.KPIS, *fleet.KPIS)
-DYNAMIC: Final[tuple[Dynamic, ...]] = (accuracy.SCORES,)
+DECLARED: Final[tuple[Kpi, ...]] = (
+    *traffic.KPIS,
+    *latency.KPIS,
+    *accuracy.KPIS,
+    *cost.KPIS,
+    *safety.KPIS,
+    *engagement.KPIS,
+    *fleet.KPIS,
+)
+DYNAMIC: Final[tuple[Dynamic, ...]] = (OBJECTIVES, accuracy.SCORES)
 
 __all__ = ["DECLARED", "DYNAMIC", "Dynamic"]

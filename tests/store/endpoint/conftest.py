@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -24,8 +25,26 @@ class Served:
 
     ports: dict[str, int]
     folder: Path
-    pid: int
+    process: subprocess.Popen[str]
     http: httpx2.Client
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    @contextlib.contextmanager
+    def ingesting(self) -> Iterator[None]:
+        """Rows come into `shop.ticks` until the `with` is left."""
+        self._say("ingest")
+        try:
+            yield
+        finally:
+            self._say("rest")
+
+    def _say(self, word: str) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(f"{word}\n")
+        self.process.stdin.flush()
 
     def url(self, name: str = "open") -> str:
         return f"http://127.0.0.1:{self.ports[name]}/"
@@ -40,7 +59,7 @@ class Served:
         return answer.text.rstrip("\n")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("endpoint")
     paths = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
@@ -58,7 +77,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     word, _, ports = process.stdout.readline().partition(" ")
     assert word == "ready", (folder / "service.log").read_text()
     with httpx2.Client(timeout=60) as http:
-        yield Served(ports=json.loads(ports), folder=folder, pid=process.pid, http=http)
+        yield Served(ports=json.loads(ports), folder=folder, process=process, http=http)
     # End of input asks it to stop; a clean stop closes all handles and so leaves no lock and no error.
     output, _ = process.communicate(timeout=30)
     assert output.strip() == "closed"

@@ -2,7 +2,8 @@
 
     python serve.py FOLDER
 
-prints one line `ready {"open": port, "guarded": port, "narrow": port}` and serves until SIGTERM or end of input.
+prints one line `ready {"open": port, "guarded": port, "narrow": port}` and serves until SIGTERM or end of input. Of the
+lines that it reads, `ingest` lets the ingest run and any other lets it rest: fifty inserts a second take half a core.
 """
 
 from __future__ import annotations
@@ -51,16 +52,25 @@ def fill(url: str) -> None:
     client.close()
 
 
-def ingest(url: str, stop: threading.Event) -> None:
-    """A row every 20 ms, each with its time, so that a pause can be seen afterwards."""
+def ingest(url: str, running: threading.Event, stop: threading.Event) -> None:
+    """While it runs, a row every 20 ms, each with its time, so that a pause can be seen afterwards."""
     client = connect(url)
-    while not stop.is_set():
+    while running.wait() and not stop.is_set():
         client.insert("shop.ticks", [[time.time_ns()]], column_names=["at_ns"])
         stop.wait(0.02)
     client.close()
 
 
-async def serve(url: str) -> None:
+def obey(running: threading.Event) -> None:
+    """Read lines until there are no more."""
+    for line in sys.stdin:
+        if line.strip() == "ingest":
+            running.set()
+        else:
+            running.clear()
+
+
+async def serve(url: str, running: threading.Event) -> None:
     apps = {
         "open": build_app(url),
         "guarded": build_app(url, user="reader", password="pass:wörd", pool_size=1),
@@ -75,7 +85,7 @@ async def serve(url: str) -> None:
         await asyncio.sleep(0.01)
     ports = {name: server.servers[0].sockets[0].getsockname()[1] for name, server in servers.items()}
     print("ready", json.dumps(ports), flush=True)
-    await asyncio.to_thread(sys.stdin.read)
+    await asyncio.to_thread(obey, running)
     for server in servers.values():
         server.should_exit = True
     await asyncio.gather(*tasks)
@@ -91,13 +101,14 @@ def main() -> None:
     folder = Path(sys.argv[1])
     url = f"chdb://{folder.absolute()}"
     fill(url)
-    stop = threading.Event()
-    thread = threading.Thread(target=ingest, args=(url, stop))
+    running, stop = threading.Event(), threading.Event()
+    thread = threading.Thread(target=ingest, args=(url, running, stop))
     thread.start()
     try:
-        asyncio.run(serve(url))
+        asyncio.run(serve(url, running))
     finally:
         stop.set()
+        running.set()
         thread.join()
     print("closed", flush=True)
 

@@ -1,0 +1,157 @@
+"""Objectives over long windows: hours that are added up already, and the calls themselves at both ends.
+
+`monitor.jobs.objectives` fills the tables. What is added up are the very sums that a question to the calls would give,
+so both answers are the same number.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Final
+
+from monitor.kpis.attainment import Judgement
+from monitor.kpis.conditions import GOODPUT, judgements
+from monitor.kpis.dimensions import dimension_sql, where_sql
+from monitor.kpis.estimators import POPULATION
+from monitor.kpis.rollup import KEYS, merged_columns
+from monitor.kpis.sources import Question, Source
+from monitor.kpis.sources.question import group_by
+from monitor.store import Client
+from monitor.store.flatten import literal, literals
+
+TABLE: Final = "objective_counts"
+HOUR_S: Final = 3600
+# Columns of the table beside its population.
+COUNTS: Final = ("about__n", "about__w", "known__n", "known__w", "known__ww", "good__n", "good__w", "good__ww")
+_S: Final = 10**9
+
+
+@dataclass(frozen=True, kw_only=True)
+class State:
+    """Hours from `since` up to `until` (Unix seconds) are added up, with rows inserted up to `seen_ms`, by this rule."""
+
+    rule: str
+    since: int
+    until: int
+    seen_ms: int
+
+
+def rule_of(judgement: Judgement) -> str:
+    """Hash of the conditions: counts by another rule say nothing of this one."""
+    return hashlib.sha256(judgement.outcome.encode()).hexdigest()[:16]
+
+
+def ingredients_of(judgement: Judgement) -> dict[str, tuple[str, str]]:
+    """Name of an ingredient over calls -> its SQL, and the column that it is added up in."""
+    sums = {
+        **judgement.concerned.pick("n", "w"),
+        **judgement.judged.pick("n", "w", "ww"),
+        **judgement.hit.pick("n", "w", "ww"),
+    }
+    return {name: (sql, column) for (name, sql), column in zip(sums.items(), COUNTS, strict=True)}
+
+
+def read_states(client: Client) -> dict[str, State]:
+    """Objective -> how far its counts reach."""
+    rows = client.query(
+        "SELECT objective, rule, toUnixTimestamp(since), toUnixTimestamp(until), toUnixTimestamp64Milli(seen)"
+        f" FROM {TABLE}_state FINAL"
+    ).result_rows
+    return {
+        str(name): State(rule=str(rule), since=int(since), until=int(until), seen_ms=int(seen))
+        for name, rule, since, until, seen in rows
+    }
+
+
+def counted_select(client: Client, source: Source, question: Question, wanted: Mapping[str, str]) -> str | None:
+    """One row per key with the ingredients `wanted`; None where the calls must answer."""
+    if source.name != "outcomes" or not {*question.by, *question.where} <= set(KEYS):
+        return None
+    if not all(name in POPULATION or name.startswith(("o_", GOODPUT)) for name in wanted):
+        return None
+    known = judgements(client)
+    columns = _columns(known, wanted)
+    if columns is None:
+        return None
+    hours = _hours(question, known, read_states(client), {name for name, _ in columns.values()})
+    if hours is None:
+        return None
+    first, last = hours
+    ends = [
+        source.build(client, replace(question, start_ns=start, end_ns=end, steps_from_ns=question.origin_ns), wanted)
+        for start, end in ((question.start_ns, first * _S), (last * _S, question.end_ns))
+        if start < end
+    ]
+    pieces = [_counted(question, wanted, columns, first, last), *ends]
+    union = " UNION ALL ".join(f"SELECT * FROM ({piece}) WHERE calls__n > 0" for piece in pieces)
+    keys = "".join(f"{key}, " for key in question.keys)
+    return f"SELECT {keys}{merged_columns(wanted)} FROM ({union}){group_by(question)}"
+
+
+def merge(name: str) -> str:
+    """Aggregate function that adds up an ingredient."""
+    return {"calls__w_min": "min", "calls__w_max": "max"}.get(name, "sum")
+
+
+def _columns(known: Mapping[str, Judgement], wanted: Mapping[str, str]) -> dict[str, tuple[str, str]] | None:
+    """Wanted ingredient -> objective and column; None if one of them is not added up in just this way."""
+    offered = {
+        ingredient: (name, sql, column)
+        for name, judgement in known.items()
+        for ingredient, (sql, column) in ingredients_of(judgement).items()
+    }
+    found = {}
+    for ingredient, sql in wanted.items():
+        if ingredient in POPULATION:
+            continue
+        if ingredient not in offered or offered[ingredient][1] != sql:
+            return None
+        found[ingredient] = (offered[ingredient][0], offered[ingredient][2])
+    return found or None
+
+
+def _hours(
+    question: Question, known: Mapping[str, Judgement], states: Mapping[str, State], names: set[str]
+) -> tuple[int, int] | None:
+    """The part of the window, in Unix seconds, whose hours are added up for all these objectives."""
+    hour_ns = HOUR_S * _S
+    if question.step_ns and (question.origin_ns % hour_ns or question.step_ns % hour_ns):
+        return None
+    if any(name not in states or states[name].rule != rule_of(known[name]) for name in names):
+        return None
+    since = max([-(-question.start_ns // hour_ns) * HOUR_S, *(states[name].since for name in names)])
+    until = min([question.end_ns // hour_ns * HOUR_S, *(states[name].until for name in names)])
+    return (since, until) if since < until else None
+
+
+def _counted(
+    question: Question, wanted: Mapping[str, str], columns: Mapping[str, tuple[str, str]], first: int, last: int
+) -> str:
+    names = sorted({name for name, _ in columns.values()})
+    condition, _ = where_sql(question.where)
+    keys = [f"{dimension_sql(name)} AS {key}" for name, key in zip(question.by, question.group_keys, strict=True)]
+    if question.step_ns:
+        begin = f"toInt64(toUnixTimestamp(period)) * {_S}"
+        keys.append(f"intDiv({begin} - {question.origin_ns}, {question.step_ns}) AS step")
+    # Each objective has all calls of an hour as its population; one of them tells it.
+    of_all = {name: f"{merge(name)}If({name}, objective = {literal(names[0])})" for name in POPULATION}
+    sums = {name: f"sumIf({column}, objective = {literal(of)})" for name, (of, column) in columns.items()}
+    select = ", ".join([*keys, *(f"{({**of_all, **sums})[name]} AS {name}" for name in wanted)])
+    filtered = (
+        f"SELECT * FROM {TABLE} FINAL WHERE objective IN ({literals(names)}) AND period >= toDateTime({first})"
+        f" AND period < toDateTime({last}) AND {condition} AND calls__n > 0"
+    )
+    return f"SELECT {select} FROM ({filtered}) AS counted{group_by(question)}"
+
+
+def steps_of(hours: Sequence[int]) -> list[tuple[int, int]]:
+    """Hours (their begins, Unix seconds) as half-open stretches; neighbours are one, of at most a day."""
+    found: list[tuple[int, int]] = []
+    for hour in sorted(set(hours)):
+        if found and hour == found[-1][1] and hour - found[-1][0] < 24 * HOUR_S:
+            found[-1] = (found[-1][0], hour + HOUR_S)
+        else:
+            found.append((hour, hour + HOUR_S))
+    return found
