@@ -6,15 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-import numpy as np
-
 from monitor.kpis.estimators import Estimate, Measure, W, none_of
 from monitor.stats import agreement, classification, intervals
-from monitor.stats.calibration_error import Bins, calibration_error
 from monitor.stats.confusion import Confusion
 from monitor.stats.label_sums import LabelledSums, PredictedSums, Stratum
 from monitor.stats.prediction_powered import labels_needed, prediction_powered_proportion
-from monitor.stats.result import Result
+from monitor.stats.result import Result, insufficient, within
 
 Row = Mapping[str, Any]
 ClassScore = Literal["precision", "recall", "f1"]
@@ -91,7 +88,7 @@ class Powered:
     def estimate(self, row: Row, *, seconds: float) -> Estimate:
         found = prediction_powered_proportion(_strata(row))
         if self.answer == "labels_needed":
-            return _from(labels_needed(found, half_width=0.01))
+            return from_result(labels_needed(found, half_width=0.01))
         notes = [found.note]
         if found.power is not None and found.effective_n is not None:
             notes.append(f"{found.n} labels and {found.n_predicted} verdicts, worth {found.effective_n:.0f} labels")
@@ -140,7 +137,7 @@ class Classes:
         )
         scores = classification.classify(table)
         macro = {"precision": scores.macro_precision, "recall": scores.macro_recall, "f1": scores.macro_f1}
-        return _from(macro[self.score])
+        return from_result(macro[self.score])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,53 +166,45 @@ class Kappa:
             (*pair.split(_SEPARATOR), int(n), row["verdicts__w_by_pair"][pair], row["verdicts__ww_by_pair"][pair])
             for pair, n in row["verdicts__n_by_pair"].items()
         )
-        return _from(agreement.cohen_kappa(table))
+        return from_result(agreement.cohen_kappa(table))
 
 
 @dataclass(frozen=True, kw_only=True)
-class CalibrationError:
-    """How far a model's own confidence is from how often it is right."""
+class AgreementChange:
+    """Agreement of judge and people, less that of the window before: whether the judge itself has drifted."""
 
     @property
     def method(self) -> str:
-        return "test-inversion-bootstrap"
+        return "mover"
 
     @property
     def interval(self) -> str:
-        return "of the errors for which what was measured is not surprising, simulated; see `docs/statistics.md`"
+        return "from the two Wilson intervals (Newcombe's method 10); one that leaves 0 out is a change beyond chance"
 
     @property
     def ingredients(self) -> Mapping[str, str]:
-        known = "(isNotNull(right_) AND isNotNull(confidence))"
-        # A hundred bins in the store; neighbours are joined here until each has rows enough.
-        bin_ = "toInt16(least(99, floor(assumeNotNull(confidence) * 100)))"
-        sums = {"n": "1", "w": W, "ww": f"{W} * {W}", "right": f"{W} * right_", "confidence": f"{W} * confidence"}
-        return {
-            f"confidence__{name}_by_bin": f"sumMapIf(map({bin_}, toFloat64(assumeNotNull({sql}))), {known})"
-            for name, sql in sums.items()
-        }
+        agreed = f"({_BOTH} AND (right_ >= 0.5) = (verdict >= 0.5))"
+        found = {}
+        for when, condition in (("now", "NOT is_before"), ("before", "is_before")):
+            for what, hit in (("of", _BOTH), ("agreed", agreed)):
+                both = f"({condition} AND {hit})"
+                found[f"{when}__{what}__n"] = f"countIf({both})"
+                found[f"{when}__{what}__w"] = f"sumIf({W}, {both})"
+                found[f"{when}__{what}__ww"] = f"sumIf({W} * {W}, {both})"
+        return found
 
     def estimate(self, row: Row, *, seconds: float) -> Estimate:
-        counts: Mapping[int, float] = row["confidence__n_by_bin"]
-        if not counts:
-            note = f"none of {row['calls__n']} judged calls has both a label and a confidence"
-            return Estimate(value=None, method=self.method, note=note)
-        return _from(calibration_error(_joined_bins(row, sorted(counts))))
+        return from_result(agreement.difference(_share(row, "now"), _share(row, "before")))
 
 
-def _joined_bins(row: Row, order: list[int]) -> Bins:
-    """Bins of about equal numbers of rows, from the store's hundred."""
-    columns = {
-        name: np.array([float(row[f"confidence__{name}_by_bin"][each]) for each in order])
-        for name in ("n", "w", "ww", "right", "confidence")
-    }
-    n = columns["n"].sum()
-    wanted = max(1, min(10, int(n // 20)))
-    # The bin that a row's rank falls into; ranks are those of the middle of each of the hundred.
-    place = np.minimum(wanted - 1, ((np.cumsum(columns["n"]) - columns["n"] / 2) / n * wanted).astype(int))
-    used = np.unique(place)
-    sums = {name: np.array([values[place == each].sum() for each in used]) for name, values in columns.items()}
-    return Bins(w=sums["w"], ww=sums["ww"], right=sums["right"], confidence=sums["confidence"], n=int(n))
+def _share(row: Row, when: str) -> Result:
+    n, weight = int(row[f"{when}__of__n"]), row[f"{when}__of__w"]
+    if not n:
+        return insufficient("no call with both a label and a verdict", method="wilson")
+    hits = row[f"{when}__agreed__w"]
+    effective = intervals.share_effective_n(weight, row[f"{when}__of__ww"], hits, row[f"{when}__agreed__ww"])
+    share = min(1.0, hits / weight)
+    return within(share, intervals.wilson(min(effective, share * effective), effective), n=n, method="wilson")
 
 
 def _by_hour(value: str, condition: str) -> str:
@@ -236,7 +225,7 @@ def _at(sums: Mapping[str, Mapping[int, float]], hour: int) -> dict[str, Any]:
     return {name: convert(name, float(by_hour.get(hour, 0.0))) for name, by_hour in sums.items()}
 
 
-def _from(result: Result) -> Estimate:
+def from_result(result: Result) -> Estimate:
     return Estimate(
         value=result.value, low=result.low, high=result.high, n=result.n, method=result.method, note=result.note
     )

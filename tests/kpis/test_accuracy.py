@@ -11,7 +11,8 @@ import pytest
 from sklearn.metrics import cohen_kappa_score, f1_score, precision_score, recall_score
 
 from monitor.errors import BadInput
-from monitor.kpis import KpiValue, Window, evaluate
+from monitor.kpis import KpiValue, Window, evaluate, series
+from monitor.stats.calibrated import Scored, calibrate, expected
 from monitor.stats.intervals import wilson
 from monitor.stats.label_sums import LabelledSums, PredictedSums, Stratum
 from monitor.stats.prediction_powered import prediction_powered_proportion
@@ -135,6 +136,41 @@ def test_calibration_error_says_that_confidence_is_no_probability(store_client: 
     assert value.value == pytest.approx(plain, abs=0.04)
     assert value.low is not None
     assert 0 < value.low < plain
+
+
+def test_expected_from_confidence_covers_the_truth(store_client: Client, calls: pd.DataFrame) -> None:
+    value = ask(store_client, "accuracy.expected")[("accuracy.expected",)]
+    mine = calls[calls["labelled"]]
+    calibration = calibrate(mine["confidence"].to_numpy(), mine["right"].to_numpy(), kind="platt")
+    by_rows = expected("accuracy", calibration, Scored.of(calls["confidence"].to_numpy()))
+    assert by_rows.low is not None
+    assert value.n == len(calls)
+    # The store's hundred bins stand for the rows in them.
+    assert (value.value, value.low, value.high) == pytest.approx((by_rows.value, by_rows.low, by_rows.high), abs=2e-3)
+    assert value.low is not None
+    assert value.high is not None
+    assert value.low < calls["right"].mean() < value.high
+    assert f"calibrated (platt) on {len(mine)} labels" in value.note
+
+
+def test_a_judge_that_drifts(store_client: Client, calls: pd.DataFrame) -> None:
+    """Against the window before: here the first half of the hours against the second."""
+    middle = START + timedelta(hours=1, minutes=30)
+    mine = calls[calls["labelled"]]
+    same = mine["right"] == mine["verdict"]
+    later = mine["timestamp"] >= middle
+    (value,) = evaluate(store_client, ["accuracy.judge_agreement_change"], window=Window(middle, WINDOW.end))
+    assert value.value == pytest.approx(same[later].mean() - same[~later].mean())
+    assert value.n == min(later.sum(), (~later).sum())
+    # Newcombe's method 10, by hand.
+    now, before = (wilson(same[part].sum(), part.sum()) for part in (later, ~later))
+    p, q = same[later].mean(), same[~later].mean()
+    assert now.low is not None
+    assert before.high is not None
+    assert value.low == pytest.approx(p - q - np.hypot(p - now.low, before.high - q))
+    steps = series(store_client, "accuracy.judge_agreement_change", window=WINDOW, step_s=5400)
+    assert steps["value"].iloc[1] == pytest.approx(value.value)
+    assert np.isnan(steps["value"].iloc[0])
 
 
 def test_scores_by_name(store_client: Client, calls: pd.DataFrame) -> None:

@@ -6,10 +6,11 @@ import hashlib
 from collections.abc import Sequence
 from typing import Final
 
+from monitor.kpis.confidence_estimators import CalibrationError, Expected
 from monitor.kpis.estimators import Mean, Measure
 from monitor.kpis.families.dynamic import Dynamic
 from monitor.kpis.kpi import Kpi
-from monitor.kpis.label_estimators import CalibrationError, Classes, ClassScore, Kappa, Powered, Proportion
+from monitor.kpis.label_estimators import AgreementChange, Classes, ClassScore, Kappa, Powered, Proportion
 from monitor.store import Client
 
 _LABELLED: Final = Measure(name="labelled", value="right_", missing="has a label from a person or as ground truth")
@@ -52,6 +53,19 @@ KPIS: Final = (
         window="24h",
     ),
     Kpi(
+        name="accuracy.expected",
+        unit="1",
+        meaning=(
+            "Share of right answers that the model's own confidence (evaluation `confidence`) lets one expect, after it was"
+            " calibrated on the labelled calls. It sees harder questions, not a change of what is right."
+        ),
+        formula="Σ w · calibrated confidence / Σ w, over calls with a confidence",
+        better="higher",
+        source="judged",
+        estimator=Expected(),
+        window="24h",
+    ),
+    Kpi(
         name="accuracy.labels_needed",
         unit="label",
         meaning="More labels that `accuracy.estimated` needs for an interval of ±1 point, all else as it is.",
@@ -69,6 +83,16 @@ KPIS: Final = (
         better="higher",
         source="judged",
         estimator=Proportion(of=_COMPARED, hit=_AGREED),
+        window="24h",
+    ),
+    Kpi(
+        name="accuracy.judge_agreement_change",
+        unit="1",
+        meaning="Agreement of judge and people, less that of the window before of the same length: drift of the judge itself.",
+        formula="judge_agreement of the window − judge_agreement of the window before",
+        better="higher",
+        source="judged_twice",
+        estimator=AgreementChange(),
         window="24h",
     ),
     Kpi(

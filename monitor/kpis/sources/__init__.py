@@ -11,7 +11,7 @@ from monitor.kpis.sources.balanced import BALANCED
 from monitor.kpis.sources.calls import CALLS
 from monitor.kpis.sources.engaged import ENGAGED
 from monitor.kpis.sources.gpus import GPU_ENERGY, GPU_TIME
-from monitor.kpis.sources.judged import JUDGED, SCORES
+from monitor.kpis.sources.judged import JUDGED, JUDGED_TWICE, SCORES
 from monitor.kpis.sources.moderated import MODERATED, REFUSAL_CHECKED, REPORTED
 from monitor.kpis.sources.numbered import NUMBERED
 from monitor.kpis.sources.outcomes import GPU_HOURS, OUTCOMES, PRICED
@@ -23,6 +23,7 @@ _ALL: Final = (
     CALLS,
     NUMBERED,
     JUDGED,
+    JUDGED_TWICE,
     SCORES,
     *cost.SOURCES,
     OUTCOMES,

@@ -18,6 +18,7 @@ Columns of `judged` beside those of `calls`:
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from monitor.kpis.dimensions import DIMENSIONS, WHERE_KEYS, where_sql
@@ -116,6 +117,21 @@ def _judged(client: Client, question: Question, ingredients: Mapping[str, str]) 
     return f"SELECT {columns} FROM {_calls_judged(client, question)} WHERE {condition}{group_by(question)}"
 
 
+def _judged_twice(client: Client, question: Question, ingredients: Mapping[str, str]) -> str:
+    """Judged calls of each window (or step) and of the one before it, moved on by its length, with `is_before`."""
+    condition, _ = where_sql(question.where)
+    length_ns = question.step_ns or question.end_ns - question.start_ns
+    earlier = replace(question, start_ns=question.start_ns - length_ns)
+    start, end = (f"fromUnixTimestamp64Nano(toInt64({value}))" for value in (question.start_ns, question.end_ns))
+    moved = f"""(
+SELECT * REPLACE (timestamp + toIntervalNanosecond(if(is_before, {length_ns}, 0)) AS timestamp)
+FROM (SELECT *, arrayJoin([false, true]) AS is_before FROM {_calls_judged(client, earlier)})
+)"""
+    inside = f"timestamp >= {start} AND timestamp < {end}"
+    columns = select_list(question.key_columns, ingredients)
+    return f"SELECT {columns} FROM (SELECT * FROM {moved} WHERE {inside}) WHERE {condition}{group_by(question)}"
+
+
 def _scores(client: Client, question: Question, ingredients: Mapping[str, str]) -> str:
     """One row per (call, name): the newest score that is no probe's."""
     condition, _ = where_sql(question.where)
@@ -144,6 +160,13 @@ JUDGED: Final = Source(
     where_keys=WHERE_KEYS,
     population=POPULATION,
     build=_judged,
+)
+JUDGED_TWICE: Final = replace(
+    JUDGED,
+    name="judged_twice",
+    rows="judged calls of the window and of the one before it",
+    nothing="no call of this window or of the one before is judged",
+    build=_judged_twice,
 )
 SCORES: Final = Source(
     name="scores",
