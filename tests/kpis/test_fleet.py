@@ -80,6 +80,9 @@ def samples(store_client: Client) -> pd.DataFrame:
 
 
 def inside(frame: pd.DataFrame) -> pd.DataFrame:
+    """Samples of the window, with the time since the one before, which may lie before the window."""
+    frame = frame.sort_values("timestamp").copy()
+    frame["held"] = frame.groupby(["node", "gpu"])["timestamp"].diff().dt.total_seconds()
     found = frame[(frame["timestamp"] >= WINDOW.start) & (frame["timestamp"] < WINDOW.end)].copy()
     found["part"] = [int((t - WINDOW.start).total_seconds() // (3600 / BATCHES)) for t in found["timestamp"]]
     return found
@@ -118,10 +121,8 @@ def test_means_over_gpus_and_time(store_client: Client, samples: pd.DataFrame) -
     mine["memory"] = (mine["memory_used_bytes"] / mine["memory_limit_bytes"]).where(mine["parent"] == "")
     for node, part in mine.groupby("node"):
         for name, column in (("gpu_utilization", "busy"), ("gpu_memory", "memory")):
-            known = part.dropna(subset=[column]).sort_values("timestamp")
-            held = known.groupby("gpu")["timestamp"].diff().dt.total_seconds()
-            held = held.fillna(known["gpu"].map({"GPU-a2": 10}).fillna(EVERY_S))
-            sums = pd.DataFrame({"y": known[column] * held, "x": held}).groupby(known["part"]).sum()
+            known = part.dropna(subset=[column])
+            sums = pd.DataFrame({"y": known[column] * known["held"], "x": known["held"]}).groupby(known["part"]).sum()
             truth = batch_ratio(sums["y"].to_numpy(), sums["x"].to_numpy(), n=len(known))
             value = found[name, str(node)]
             assert value.n == truth.n
