@@ -105,6 +105,25 @@ def test_a_filter_reaches_the_rollups(store_client: Client, monkeypatch: pytest.
     assert_same(rolled, exact(store_client, window, monkeypatch, **asked))
 
 
+def test_any_window_gets_the_same_answer(store_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random windows, filters and splits over calls of which the last hours are not rolled up yet."""
+    store(store_client, spread(random_calls(1200, seed=41), hours=60, seed=42))
+    run(store_client, START + timedelta(hours=55))
+    g = np.random.default_rng(43)
+    rolled_ones = 0
+    for _ in range(8):
+        first, last = np.sort(g.uniform(-5, 65, 2))
+        window = Window(START + timedelta(hours=float(first)), START + timedelta(hours=float(last) + 0.1))
+        asked: dict[str, Any] = {
+            "by": [(), ("node",), ("model",)][g.integers(3)],
+            "where": [{}, {"node": "gpu-1"}, {"model": ["qwen", "llama"]}][g.integers(3)],
+        }
+        rolled = evaluate(store_client, NAMES, window=window, **asked)
+        rolled_ones += any(value.method == "histogram" for value in rolled)
+        assert_same(rolled, exact(store_client, window, monkeypatch, **asked))
+    assert rolled_ones >= 4
+
+
 def test_what_the_rollups_do_not_know_is_read_from_the_calls(store_client: Client) -> None:
     store(store_client, spread(random_calls(500, seed=5), hours=30, seed=6))
     run(store_client, START + timedelta(hours=31))
