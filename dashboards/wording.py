@@ -8,9 +8,10 @@ from dataclasses import dataclass
 from typing import Final
 
 from monitor.kpis import REGISTRY, KpiValue
-from monitor.kpis.estimators import Completeness, Total
 
 NOTHING: Final = "—"
+# Whole numbers of what the KPI's name says already.
+COUNTED: Final = ("call", "token", "user", "session", "node", "label")
 
 LABELS: Final = {
     "traffic.requests": "Requests",
@@ -59,7 +60,7 @@ def scale_of(unit: str, values: Iterable[float | None]) -> Scale:
         if 0 < largest < 0.001:
             return Scale(1e6, "µs", "~r")
         return Scale(1e3, "ms", "~r") if largest < 1 else Scale(1.0, "s", "~r")
-    suffix = {"call": "", "token": "", "call/s": "/s", "token/s": "/s"}.get(unit, unit)
+    suffix = {**dict.fromkeys(COUNTED, ""), "call/s": "/s", "token/s": "/s"}.get(unit, unit)
     for limit, factor, prefix in ((1e9, 1e-9, "G"), (1e6, 1e-6, "M"), (1e5, 1e-3, "k")):
         if largest >= limit:
             return Scale(factor, f"{prefix}{suffix}", "~r")
@@ -70,15 +71,19 @@ def label(name: str) -> str:
     """A KPI's name for people: `latency.ttft.p95` is "TTFT p95"."""
     if name in LABELS:
         return LABELS[name]
-    _, measure, statistic = name.split(".")
-    return f"{MEASURES[measure]} {statistic}"
+    family, _, rest = name.partition(".")
+    if family == "latency":
+        measure, _, statistic = rest.partition(".")
+        return f"{MEASURES[measure]} {statistic}"
+    words = rest.replace("_", " ").replace(".", " ")
+    return words[:1].upper() + words[1:]
 
 
 def value_text(value: float | None, unit: str) -> str:
     """`155 ms`, `0.36 %`, `19,366`, `22.4 M`."""
     if value is None or not math.isfinite(value):
         return NOTHING
-    if unit in ("call", "token") and abs(value) < 1e6 and value == round(value):
+    if unit in COUNTED and abs(value) < 1e6 and value == round(value):
         return f"{value:,.0f}"
     scale = scale_of(unit, [value])
     return _with_suffix(digits(value * scale.factor), scale.suffix)
@@ -107,7 +112,7 @@ def evidence(value: KpiValue) -> tuple[str, str]:
 
 def counted(name: str) -> bool:
     """Whether a KPI is a count of all, which has no interval."""
-    return isinstance(REGISTRY[name].estimator, (Total, Completeness))
+    return REGISTRY[name].estimator.method in ("exact", "census")
 
 
 def change_text(value: KpiValue, before: KpiValue) -> str:

@@ -42,8 +42,9 @@ def to_record(compared: Compared) -> dict[str, Any]:
 def to_table(compared: Compared) -> Table:
     """Three rows: quality, latency, cost."""
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for header in ("", f"{compared.b.name} / {compared.a.name}", "95 % interval", "n", "note"):
-        table.add_column(header)
+    for header in ("", f"{compared.b.name} / {compared.a.name}", "95 % interval", "n"):
+        table.add_column(header, no_wrap=True)
+    table.add_column("note", style="dim")
     found = compared.found
     table.add_row("share right (difference)", *_cells(found.quality_difference, "{:+.2%}"))
     table.add_row(f"{compared.latency} (ratio)", *_cells(found.latency_ratio, "{:.3f}"))

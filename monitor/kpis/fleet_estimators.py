@@ -15,6 +15,8 @@ from monitor.stats.hot_nodes import HotNode, LogSums, NodeSums, hot_nodes
 from monitor.stats.result import Result
 
 Row = Mapping[str, Any]
+Group = tuple[str, str]  # service and model
+_NAMED: Final = 5
 _SENTENCE: Final = (
     f"Student's t over means of up to {BATCHES} parts of the window, joined in pairs while neighbours resemble each other,"
     " so that it holds for autocorrelated readings"
@@ -114,7 +116,7 @@ class EnergyPer:
 
 
 _NODE: Final = ("of_service", "of_model", "on_node", *node_columns(), "temperature_c", "throttled")
-_NODES: Final = {
+NODES: Final = {
     f"node__{name}": f"groupArray(toString({name}))"
     if name.startswith(("of_", "on_"))
     else f"groupArray(toFloat64({name}))"
@@ -139,11 +141,11 @@ class Evenness:
 
     @property
     def ingredients(self) -> Mapping[str, str]:
-        return _NODES
+        return NODES
 
     def estimate(self, row: Row, *, seconds: float) -> Estimate:
         spreads = []
-        for nodes in _groups(row).values():
+        for nodes in groups_of(row).values():
             load = [node.load for node in nodes]
             squares = math.fsum(node.load_ww for node in nodes)
             spreads.append(Spread(load=load, effective_n=math.fsum(load) ** 2 / squares))
@@ -170,33 +172,36 @@ class HotNodes:
 
     @property
     def ingredients(self) -> Mapping[str, str]:
-        return _NODES
+        return NODES
 
     def estimate(self, row: Row, *, seconds: float) -> Estimate:
-        groups = [nodes for nodes in _groups(row).values() if len(nodes) > 1]
+        groups = [nodes for nodes in groups_of(row).values() if len(nodes) > 1]
         if not groups:
             return Estimate(
                 value=None, method=self.method, note="insufficient: it takes 2 nodes of one service and model"
             )
         found = hot_by_group(row)
-        compared = sum(len(nodes) for nodes in groups)
+        several = len(groups) > 1
+        said = [f"{hot.sentence} ({' / '.join(key)})" if several else hot.sentence for key, hot in found[:_NAMED]]
+        if len(found) > _NAMED:
+            said.append(f"and {len(found) - _NAMED} more")
         return Estimate(
-            value=float(len({hot.node for hot in found})),
+            value=float(len({hot.node for _, hot in found})),
             n=int(row["calls__n"]),
             method=self.method,
-            note="; ".join([hot.sentence for hot in found[:5]] or [f"{compared} nodes compared"]),
+            note="; ".join(said or [f"{sum(len(nodes) for nodes in groups)} nodes compared"]),
         )
 
 
-def hot_by_group(row: Row) -> list[HotNode]:
-    """The hot nodes of all groups in a row with the ingredients of `HotNodes`, the clearest first."""
-    found = [hot for nodes in _groups(row).values() for hot in hot_nodes(nodes)]
-    return sorted(found, key=lambda hot: (hot.p_value, hot.node))
+def hot_by_group(row: Row) -> list[tuple[Group, HotNode]]:
+    """The hot nodes of a row with the ingredients `NODES`, the clearest first, each with its service and model."""
+    found = [(key, hot) for key, nodes in groups_of(row).items() for hot in hot_nodes(nodes)]
+    return sorted(found, key=lambda each: (each[1].p_value, each[0], each[1].node))
 
 
-def _groups(row: Row) -> dict[tuple[str, str], list[NodeSums]]:
+def groups_of(row: Row) -> dict[Group, list[NodeSums]]:
     """Nodes by service and model."""
-    groups: dict[tuple[str, str], list[NodeSums]] = {}
+    groups: dict[Group, list[NodeSums]] = {}
     for values in zip(*(row[f"node__{name}"] for name in _NODE), strict=True):
         node = dict(zip(_NODE, values, strict=True))
         groups.setdefault((node["of_service"], node["of_model"]), []).append(_node(node))

@@ -26,6 +26,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "demo": (*STORE, *PORTS),
     "query": (*STORE, "--format"),
     "kpi": (*STORE, "--by", "--since", "--where", "--json", "--no-intervals"),
+    "compare": (*STORE, "--since", "--margin", "--latency", "--where", "--json"),
     "replay": (
         "--endpoint",
         "--speed",
@@ -114,6 +115,7 @@ def _failures() -> dict[str, tuple[tuple[str, ...], str]]:
         "query without a store": (("query", "SELECT 1"), "no store in the data folder"),
         "kpi without a store": (("kpi", "traffic"), "no store in the data folder"),
         "unknown kpi": (("kpi", "latency.tft.p95"), "did you mean `latency.ttft.p95`?"),
+        "compare without a store": (("compare", "variant", "fp16", "fp8"), "no store in the data folder"),
         "plan without a store": (("plan",), "no store in the data folder"),
         "bad duration": (("kpi", "traffic", "--since", "3x"), "`3x` is no duration"),
         "port out of range": (("up", "--grpc-port", "70000"), "the command line: `grpc_port`"),
@@ -200,6 +202,15 @@ def test_kpi_with_a_service(service: Service, tmp_path: Path) -> None:
     values = json.loads(run("kpi", "traffic.requests", "--json", "--by", "service", *data, cwd=tmp_path).stdout)
     assert [(value["name"], value["value"], value["n"]) for value in values] == [("traffic.requests", 200, 200)]
     assert "200" in run("kpi", "traffic.requests", *data, cwd=tmp_path).stdout
+
+
+def test_compare_with_a_service(service: Service, tmp_path: Path) -> None:
+    data = ("--data", str(service.data))
+    found = json.loads(run("compare", "service", "replay", "other", "--json", *data, cwd=tmp_path).stdout)
+    assert found["verdict"].startswith("insufficient: each side needs 10 judged calls")
+    assert "share right (difference)" in run("compare", "service", "replay", "other", *data, cwd=tmp_path).stdout
+    assert "did you mean `service`" in failure("compare", "servce", "a", "b", *data, cwd=tmp_path)
+    assert "cannot be compared with itself" in failure("compare", "service", "a", "a", *data, cwd=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -91,6 +91,8 @@ def test_a_change_is_telling_only_if_the_intervals_lie_apart() -> None:
 def test_every_kpi_has_a_label() -> None:
     assert all(label(name) for name in REGISTRY)
     assert label("latency.ttft.p95") == "TTFT p95"
+    assert label("engagement.thumbs_up_corrected") == "Thumbs up corrected"
+    assert label("accuracy.score.helpful") == "Score helpful"
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from scipy import stats
 
 from monitor.kpis import KpiValue, Window, evaluate, series
+from monitor.kpis.balance import find_hot_nodes, node_loads
 from monitor.stats.balance import Spread, imbalance
 from monitor.stats.batch_means import BATCHES, batch_ratio
 from monitor.store import Client
@@ -80,6 +81,9 @@ def samples(store_client: Client) -> pd.DataFrame:
 
 
 def inside(frame: pd.DataFrame) -> pd.DataFrame:
+    """Samples of the window, with the time since the one before, which may lie before the window."""
+    frame = frame.sort_values("timestamp").copy()
+    frame["held"] = frame.groupby(["node", "gpu"])["timestamp"].diff().dt.total_seconds()
     found = frame[(frame["timestamp"] >= WINDOW.start) & (frame["timestamp"] < WINDOW.end)].copy()
     found["part"] = [int((t - WINDOW.start).total_seconds() // (3600 / BATCHES)) for t in found["timestamp"]]
     return found
@@ -118,10 +122,8 @@ def test_means_over_gpus_and_time(store_client: Client, samples: pd.DataFrame) -
     mine["memory"] = (mine["memory_used_bytes"] / mine["memory_limit_bytes"]).where(mine["parent"] == "")
     for node, part in mine.groupby("node"):
         for name, column in (("gpu_utilization", "busy"), ("gpu_memory", "memory")):
-            known = part.dropna(subset=[column]).sort_values("timestamp")
-            held = known.groupby("gpu")["timestamp"].diff().dt.total_seconds()
-            held = held.fillna(known["gpu"].map({"GPU-a2": 10}).fillna(EVERY_S))
-            sums = pd.DataFrame({"y": known[column] * held, "x": held}).groupby(known["part"]).sum()
+            known = part.dropna(subset=[column])
+            sums = pd.DataFrame({"y": known[column] * known["held"], "x": known["held"]}).groupby(known["part"]).sum()
             truth = batch_ratio(sums["y"].to_numpy(), sums["x"].to_numpy(), n=len(known))
             value = found[name, str(node)]
             assert value.n == truth.n
@@ -244,6 +246,28 @@ def test_more_traffic_than_its_share(store_client: Client) -> None:
     assert value.value == 1.0
     assert "gpu-0: 1.6" in value.note
     assert "more traffic" in value.note
+
+
+def test_nodes_side_by_side(store_client: Client) -> None:
+    calls = balanced(1000, [0.4, 0.2, 0.2, 0.2], 24)
+    store(store_client, calls)
+    sample(store_client, readings("gpu-1", "GPU-a", seed=1, temperature_c=71.0))
+    frame = node_loads(store_client, window=WINDOW).set_index("node")
+    load = calls["node"].value_counts()
+    assert dict(frame["calls"]) == dict(load)
+    assert frame["share"].sum() == pytest.approx(1)
+    assert frame["band_low"].iloc[0] == stats.binom.ppf(0.025, 1000, 0.25) / 1000
+    assert frame.loc["gpu-0", "share"] > frame.loc["gpu-0", "band_high"]
+    known = calls[(calls["error_type"] == "") & (calls["ttft_s"] > 0)]
+    for node, mine in known.groupby("node"):
+        assert frame.loc[node, "ttft_s"] == pytest.approx(stats.gmean(mine["ttft_s"]))
+    assert frame.loc["gpu-1", "temperature_c"] == 71.0
+    assert frame.loc["gpu-1", "throttled"] == 0.0
+    assert np.isnan(frame.loc["gpu-2", "temperature_c"])
+    (hot,) = find_hot_nodes(store_client, window=WINDOW)
+    assert (hot.service, hot.model, hot.hot.node, hot.hot.cause) == ("chat", "llama", "gpu-0", "more traffic")
+    assert node_loads(store_client, window=WINDOW, where={"model": "none"}).empty
+    assert find_hot_nodes(store_client, window=WINDOW, where={"model": "none"}) == []
 
 
 def test_nothing_sampled(store_client: Client) -> None:

@@ -44,16 +44,15 @@ def _times(client: Client, question: Question, ingredients: Mapping[str, str]) -
     readings = " UNION ALL ".join(
         f"""SELECT timestamp, toUnixTimestamp64Nano(timestamp) AS at, environment, region, node, gpu,
         '{name}' AS reading, assumeNotNull({share}) AS share FROM gpu_samples FINAL
-        WHERE {between(question.start_ns, question.end_ns)} AND {condition} AND isNotNull({share}) AND {among}"""
+        WHERE {between(question.start_ns - _HELD_MAX_NS, question.end_ns)} AND {condition} AND isNotNull({share}) AND {among}"""
         for name, share, among in (("busy", "coalesce(busy, engine_active)", "1"), ("memory", memory, "parent = ''"))
     )
-    held = f"""SELECT *, row_number() OVER w AS place, at - lagInFrame(at) OVER w AS since_ns,
-        leadInFrame(at) OVER (PARTITION BY reading, node, gpu ORDER BY at ROWS BETWEEN CURRENT ROW AND 1 FOLLOWING) - at AS next_ns
-        FROM ({readings}) WINDOW w AS (PARTITION BY reading, node, gpu ORDER BY at ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"""
-    # The first stands for as long as the second; an only one for a second.
-    stands = f"if(place > 1, since_ns, if(next_ns > 0, next_ns, {10**9}))"
+    held = f"""SELECT *, lagInFrame(at) OVER (PARTITION BY reading, node, gpu ORDER BY at
+        ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS at_0 FROM ({readings})"""
+    # One without any before it stands for a second.
+    stands = f"if(at_0 > 0, least(at - at_0, {_HELD_MAX_NS}), {10**9}) / 1e9"
     columns = select_list([*question.key_columns, f"{part_sql(question)} AS part", "reading", "share"], {})
-    inner = f"SELECT {columns}, least({stands}, {_HELD_MAX_NS}) / 1e9 AS held_s FROM ({held})"
+    inner = f"SELECT {columns}, {stands} AS held_s FROM ({held}) WHERE at >= {question.start_ns}"
     return f"SELECT {select_list(question.keys, ingredients)} FROM ({inner}){group_by(question)}"
 
 
@@ -79,21 +78,22 @@ FROM {calls} AS c INNER JOIN ({places}) AS p ON c.node = p.node"""
 
 def stretches_sql(start_ns: int, end_ns: int) -> str:
     """SELECT of the time between neighbouring samples of each GPU, cut to the window, with the energy used in it."""
-    samples = f"""SELECT toUnixTimestamp64Nano(timestamp) AS at, node, gpu, environment, region, energy_j, power_w,
-        countIf(isNotNull(energy_j)) OVER (PARTITION BY node, gpu) AS counted
-        FROM gpu_samples FINAL
-        WHERE {between(start_ns - _REACH_NS, end_ns + _REACH_NS)} AND parent = '' AND (isNotNull(energy_j) OR isNotNull(power_w))"""
-    neighbours = f"""SELECT node, gpu, environment, region, at, energy_j, power_w, counted >= 2 AS by_counter,
-        lagInFrame(at) OVER w AS at_0, lagInFrame(energy_j) OVER w AS energy_0, lagInFrame(power_w) OVER w AS power_0,
-        row_number() OVER w AS place
-        FROM ({samples}) WHERE if(counted >= 2, isNotNull(energy_j), isNotNull(power_w))
+    near = f"{between(start_ns - _REACH_NS, end_ns + _REACH_NS)} AND parent = ''"
+    counted = f"""(node, gpu) IN (SELECT node, gpu FROM gpu_samples WHERE {near} AND isNotNull(energy_j)
+        GROUP BY node, gpu HAVING uniqExact(timestamp) > 1)"""
+    # What is read of each sample: the counter in joules, or watts.
+    samples = f"""SELECT toUnixTimestamp64Nano(timestamp) AS at, node, gpu, environment, region,
+        {counted} AS by_counter, if(by_counter, energy_j, power_w) AS said
+        FROM gpu_samples FINAL WHERE {near} AND isNotNull(said)"""
+    neighbours = f"""SELECT node, gpu, environment, region, at, by_counter, assumeNotNull(said) AS now,
+        lagInFrame(at) OVER w AS at_0, lagInFrame(assumeNotNull(said)) OVER w AS before
+        FROM ({samples})
         WINDOW w AS (PARTITION BY node, gpu ORDER BY at ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"""
-    used = "if(by_counter, if(energy_j < energy_0, energy_j, energy_j - energy_0), (power_w + power_0) / 2 * (at - at_0) / 1e9)"
+    used = "if(by_counter, if(now < before, now, now - before), (now + before) / 2 * (at - at_0) / 1e9)"
     return f"""SELECT node, gpu, environment, region, intDiv(since + until, 2) AS middle_ns,
-        (until - since) / 1e9 AS seconds,
-        toFloat64(assumeNotNull({used})) * (until - since) / (at - at_0) AS joules
+        (until - since) / 1e9 AS seconds, {used} * (until - since) / (at - at_0) AS joules
         FROM (SELECT *, greatest(at_0, {start_ns}) AS since, least(at, {end_ns}) AS until FROM ({neighbours}))
-        WHERE place > 1 AND at > at_0 AND until > since AND (by_counter OR at - at_0 <= {GAP_S * 10**9})"""
+        WHERE at_0 > 0 AND at > at_0 AND until > since AND (by_counter OR at - at_0 <= {GAP_S * 10**9})"""
 
 
 GPU_TIME: Final = Source(
