@@ -19,7 +19,7 @@ from monitor.stats.bias.limits import (
     wilson,
 )
 from monitor.stats.bias.measures import Measure
-from monitor.stats.bias.shrink import range_excess
+from monitor.stats.bias.shrink import expected_range
 
 GapKind = Literal["difference", "ratio", "worst_group"]
 _BLOCK: Final = 512  # groups whose pairs are looked at together: 2 MB a table at 512 groups
@@ -56,7 +56,7 @@ def difference_gap(measure: Measure, *, level: float) -> Found:
         low, high = _all_differences(v, group_limits(measure, pair_level(len(v), level)))
     if measure.kind == "share":
         high = min(high, 1.0)
-    corrected = max(0.0, value - range_excess(measure))
+    corrected = min(value, expected_range(measure))
     return Found(
         value=value,
         low=_finite(min(low, value)),

@@ -9,8 +9,8 @@ import numpy as np
 from monitor.stats.bias.measures import Measure
 from monitor.stats.bias.sums import Array
 
-DRAWS: Final = 1000
-_SEED: Final = 20240229
+GRID: Final = 60  # values that a group may truly have, from the smallest measured to the largest
+ROUNDS: Final = 100
 
 
 def noise(measure: Measure) -> Array:
@@ -81,36 +81,57 @@ def _kept(tau2: float, variances: Array) -> Array:
     return np.where(variances > 0, tau2 / np.where(variances > 0, tau2 + variances, 1.0), 1.0)
 
 
-def range_excess(measure: Measure, *, draws: int = DRAWS) -> float:
-    """By how much the largest gap between groups overstates the true one, on average.
+def expected_range(measure: Measure) -> float:
+    """The largest gap between the groups' true values that is to be expected behind the measured ones.
+
+    The largest of many measured gaps is on average too large, as it is the groups with most luck, good and bad, that
+    make it. This is the mean of the gap of what the groups may truly be.
 
     Parameters
     ----------
     measure : Measure
-        Of the groups that are compared, at least two.
-    draws : int
-        Bootstrap samples.
+        Of the groups that are compared, at least two, each with rows.
 
     Returns
     -------
     float
-        To be taken off the gap; it is not negative.
+        Between 0 and the measured gap.
 
     Notes
     -----
-    A parametric bootstrap from values that are as far apart as the true ones seem to be: the measured ones, drawn together
-    until their variance is `between_variance` (T. A. Louis 1984). The measured ones themselves are too far apart, which
-    would take off too little; shrunk ones are too near, which would take off too much.
+    The distribution of the groups' true values is estimated without assuming its shape, by maximum likelihood on a grid
+    (expectation maximisation, stopped early, which keeps it smooth); with it each group has a posterior, and the mean
+    of the largest and of the smallest follow from the products of their distribution functions.
+
+    References
+    ----------
+    J. Kiefer, J. Wolfowitz (1956), Consistency of the maximum likelihood estimator in the presence of infinitely many
+    incidental parameters; N. Laird (1978), Nonparametric maximum likelihood estimation of a mixing distribution.
     """
-    order = np.lexsort((measure.effective_n, measure.value))  # so that the order of the groups changes nothing
-    values, variances = measure.value[order], noise(measure)[order]
-    n = np.maximum(np.round(measure.effective_n[order]), 1).astype(np.int64)
-    mean, tau2 = between_variance(values, variances)
-    truth = mean + np.sqrt(_kept(tau2, variances)) * (values - mean)
-    generator = np.random.default_rng(_SEED)
+    values = measure.value
+    grid = np.linspace(values.min(), values.max(), GRID)
+    if grid[0] == grid[-1]:
+        return 0.0
+    likelihood = _likelihood(measure, grid)
+    prior = np.full(GRID, 1 / GRID)
+    for _ in range(ROUNDS):
+        prior = prior * (likelihood / (likelihood @ prior)[:, None]).mean(axis=0)
+    posterior = likelihood * prior
+    below = np.clip((posterior / posterior.sum(axis=1, keepdims=True)).cumsum(axis=1), 0.0, 1.0)
+    # The mean of the largest less that of the smallest: the sum of P(smallest <= t < largest) over the steps of the grid.
+    between = 1 - below.prod(axis=0) - (1 - below).prod(axis=0)
+    return float((np.diff(grid) * between[:-1]).sum())
+
+
+def _likelihood(measure: Measure, grid: Array) -> Array:
+    """Of each group (rows) at each true value (columns), up to a factor for each group."""
+    values = measure.value[:, None]
     if measure.kind == "share":
-        truth = np.clip(truth, 0.0, 1.0)
-        drawn = generator.binomial(n, truth, size=(draws, len(n))) / n
+        n = measure.effective_n[:, None]
+        p = np.clip(grid, 1e-9, 1 - 1e-9)
+        logs = n * values * np.log(p) + n * (1 - values) * np.log1p(-p)
     else:
-        drawn = truth + np.sqrt(variances) * generator.standard_normal((draws, len(n)))
-    return max(0.0, float(np.ptp(drawn, axis=1).mean() - np.ptp(truth)))
+        # A group of the same value throughout shows no noise, but has some: no less than a step of the grid.
+        variances = np.maximum(noise(measure), (grid[1] - grid[0]) ** 2)
+        logs = -((values - grid) ** 2) / (2 * variances[:, None])
+    return np.exp(logs - logs.max(axis=1, keepdims=True))

@@ -136,7 +136,7 @@ class Sums:
         """Number of rows of equal weight that give a share with this variance; see `intervals.share_effective_n`."""
         p = np.nan_to_num(self.share)
         missed = np.maximum(self.ww - self.wwx, 0.0)
-        variance = (self.wwx * (1 - p) ** 2 + missed * p**2) / np.maximum(self.w, 1e-300) ** 2
+        variance = (self.wwx * (1 - p) ** 2 + missed * p**2) / np.maximum(self.w, 1e-150) ** 2
         plain = (p <= 0) | (p >= 1) | (variance < 1e-300) | (self.w <= 0)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(plain, self.kish_n, p * (1 - p) / np.where(plain, 1.0, variance))
