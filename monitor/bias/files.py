@@ -53,7 +53,7 @@ def _read(path: Path, kind: str) -> pd.DataFrame:
         separator = "\t" if kind == "tsv" else ","
         return pd.read_csv(path, sep=separator, dtype=str, keep_default_na=False, na_values=[""], encoding="utf-8-sig")
     if kind in ("jsonl", "ndjson"):
-        return pd.read_json(path, lines=True, dtype=False)
+        return pd.read_json(path, lines=True, dtype=False, precise_float=True)
     if kind == "parquet":
         return pd.read_parquet(path)
     raise BadInput(f"{path} is no file of rows; its name must end in {', '.join(ENDINGS)}, or one of these and .gz")
