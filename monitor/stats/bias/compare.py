@@ -11,7 +11,7 @@ from scipy import optimize, special, stats
 
 from monitor.stats.bias.limits import Limits, mover_difference, welch, welch_error, wilson
 from monitor.stats.bias.measures import Measure
-from monitor.stats.bias.sums import Array, Sums
+from monitor.stats.bias.sums import Array, Bools, Sums
 
 EXPECTED_MIN: Final = 5.0  # of a cell; below, the test is exact (Cochran 1954)
 
@@ -24,21 +24,22 @@ class Comparison(NamedTuple):
     p_value: Array
 
 
-def against_rest(measure: Measure, *, level: float) -> Comparison:
-    """Compare each group with all other rows together.
+def against_rest(measure: Measure, *, level: float, tested: Bools | None = None) -> Comparison:
+    """Compare each group with all other rows together; only groups of `tested` (all, if left out) get a p-value.
 
     Shares: Newcombe's hybrid score interval; score test, Fisher's exact one where fewer than 5 hits or misses are expected.
     Means: Welch's interval and test.
     """
     own, rest = measure.sums, measure.sums.rest()
+    chosen = np.ones(len(own), dtype=bool) if tested is None else tested
     if measure.kind == "mean":
         limits = welch(own, rest, level)
-        return Comparison(own.mean - rest.mean, limits, welch_test(own, rest))
+        return Comparison(own.mean - rest.mean, limits, np.where(chosen, welch_test(own, rest), np.nan))
     a, b = own.share, rest.share
     limits = mover_difference(a, wilson(a, own.share_n, level), b, wilson(b, rest.share_n, level))
     there = (own.n > 0) & (rest.n > 0)
     found = Limits(np.where(there, limits.low, np.nan), np.where(there, limits.high, np.nan))
-    return Comparison(a - b, found, share_test(a, own.share_n, b, rest.share_n))
+    return Comparison(a - b, found, share_test(a, np.where(chosen, own.share_n, 0.0), b, rest.share_n))
 
 
 def share_test(p1: Array, n1: Array, p0: Array, n0: Array) -> Array:

@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Final, Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from monitor.stats.bias import words
 from monitor.stats.bias.compare import against_rest, each_level, false_discovery
@@ -16,11 +15,10 @@ from monitor.stats.bias.gaps import Found, GapKind, difference_gap, ratio_gap, w
 from monitor.stats.bias.limits import student, wilson
 from monitor.stats.bias.measures import Measure
 from monitor.stats.bias.shrink import shrunk
-from monitor.stats.bias.sums import Array
+from monitor.stats.bias.sums import Array, Bools
 from monitor.stats.intervals import LEVEL
 
 Verdict = Literal["alert", "within", "unclear", "insufficient"]
-Bools = npt.NDArray[np.bool_]
 
 # Gaps that have a name of their own; equalised odds are the worse of the two rates.
 NAMED: Final = {"selection_rate": "demographic_parity", "true_positive_rate": "equal_opportunity"}
@@ -176,8 +174,8 @@ def _values(family: Family, measure: Measure, options: Options) -> list[GroupVal
         if measure.kind == "mean"
         else wilson(np.nan_to_num(value), measure.effective_n, options.level)
     )
-    other = against_rest(measure, level=options.level)
     near, enough = shrunk(measure), sufficient(measure, options)
+    other = against_rest(measure, level=options.level, tested=enough)
     found = []
     for i, group in enumerate(family.groups):
         there = n[i] > 0
@@ -195,7 +193,7 @@ def _values(family: Family, measure: Measure, options: Options) -> list[GroupVal
                 difference=_number(other.difference[i]),
                 difference_low=_number(other.limits.low[i]),
                 difference_high=_number(other.limits.high[i]),
-                p_value=_number(other.p_value[i]) if enough[i] else None,
+                p_value=_number(other.p_value[i]),
                 q_value=None,
                 direction="",
                 note="" if enough[i] else words.too_few(measure, round(n[i]), options.min_n),

@@ -134,4 +134,4 @@ def _likelihood(measure: Measure, grid: Array) -> Array:
         # A group of the same value throughout shows no noise, but has some: no less than a step of the grid.
         variances = np.maximum(noise(measure), (grid[1] - grid[0]) ** 2)
         logs = -((values - grid) ** 2) / (2 * variances[:, None])
-    return np.exp(logs - logs.max(axis=1, keepdims=True))
+    return np.asarray(np.exp(logs - logs.max(axis=1, keepdims=True)))
