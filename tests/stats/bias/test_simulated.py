@@ -135,13 +135,26 @@ def test_fast_gap_is_the_gap() -> None:
 
 def test_means_of_fifty_equal_groups() -> None:
     g = np.random.default_rng(16)
-    for draw, n in ((lambda size: g.normal(1, 1, size), 30), (lambda size: g.lognormal(0, 0.5, size), 200)):
+    cases = ((g.normal, 0.5, 30), (g.lognormal, 0.5, 100), (g.lognormal, 1.0, 30), (g.lognormal, 1.0, 100))
+    for draw_from, spread, n in cases:
         alarms = 0
         for _ in range(200):
-            x = draw((50, n))
+            x = draw_from(0.0, spread, (50, n))
             measure = outcome("latency", "mean", Sums.of_moments(np.full(50, n), x.sum(axis=1), (x**2).sum(axis=1)))
             alarms += fast_gap(measure) > 0
         assert alarms / 200 <= 0.08
+
+
+def test_weighted_shares_of_fifty_equal_groups() -> None:
+    """Hits are all kept, of the rest one in ten is: rows of weight 1 and 10."""
+    g = np.random.default_rng(24)
+    alarms = 0
+    for _ in range(100):
+        hit = g.random(5000) < 0.1
+        weight = np.where(hit, 1.0, g.choice([1.0, 10.0], 5000))
+        sums = Sums.of_rows(g.integers(0, 50, 5000), 50, hit, weight)
+        alarms += fast_gap(outcome("refusal", "share", sums)) > 0
+    assert alarms <= 11
 
 
 def test_false_discoveries_of_whole_reports() -> None:
