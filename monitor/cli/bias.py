@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from monitor.kpis import Window
     from monitor.stats.bias import Family, Options
 
+RATES = {"accuracy", "selection_rate", "true_positive_rate", "false_positive_rate", "precision"}
+
 
 class Better(StrEnum):
     HIGHER = "higher"
@@ -101,7 +103,12 @@ def bias(
     from monitor.stats.bias import Options, assess
 
     options = _options(Options, tolerance=tolerance, ratio_tolerance=ratio_tolerance, min_n=min_n, level=level)
-    by = [[name.strip() for name in each.split(",") if name.strip()] for each in group]
+    by = [[name.strip() for name in each.split(",") if name.strip()] for each in dict.fromkeys(group)]
+    outcome = list(dict.fromkeys(outcome or ()))
+    if prediction and set(outcome) & RATES:
+        raise typer.BadParameter(
+            f"--outcome {', '.join(set(outcome) & RATES)} has the name of a rate; rename the column"
+        )
     if any(not each or len(set(each)) != len(each) for each in by):
         raise typer.BadParameter("--group wants column names, each once: --group language,tier")
     chosen: Literal["higher", "lower"] | None = None if better is None else better.value

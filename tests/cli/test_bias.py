@@ -101,6 +101,7 @@ def test_published_scores_of_bbq() -> None:
         ("x.csv", "--group", "g"),
         ("x.csv", "--group", "g", "--label", "y"),
         ("x.csv", "--group", "g,g", "--outcome", "x"),
+        ("x.csv", "--group", "g", "--prediction", "p", "--outcome", "accuracy"),
         ("x.csv", "--group", "g", "--outcome", "x", "--where", "model=x"),
         ("x.csv", "--group", "g", "--outcome", "x", "--tolerance", "-1"),
         ("x.csv", "--group", "g", "--outcome", "x", "--min-n", "0"),

@@ -2,7 +2,8 @@
 
 from monitor.stats.bias.groups import families, families_of_rows, names
 from monitor.stats.bias.measures import Measure, confusion_measures, outcome
-from monitor.stats.bias.report import BiasReport, Family, Gap, GroupValue, Options, assess
+from monitor.stats.bias.records import BiasReport, Family, Gap, GroupValue, Options
+from monitor.stats.bias.report import assess
 from monitor.stats.bias.sums import Sums
 
 __all__ = [

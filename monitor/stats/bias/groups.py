@@ -10,7 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from monitor.stats.bias.measures import Better, Kind, Measure, confusion_measures, outcome
-from monitor.stats.bias.report import Family
+from monitor.stats.bias.records import Family
 from monitor.stats.bias.sums import Sums
 
 UNKNOWN: Final = "unknown"

@@ -139,6 +139,8 @@ def test_weights_that_differ_cost_rows() -> None:
         lambda: families_of_rows({"g": ["a"]}, outcomes={"x": ("share", [0.5])}),
         lambda: families_of_rows({}),
         lambda: Family(by="g", groups=("a", "a"), measures=()),
+        lambda: Family(by="g", groups=("a",), measures=(outcome("x", "share", Sums.of_shares([1], [2])),) * 2),
+        lambda: Family(by="g", groups=("a", "b"), measures=(outcome("x", "share", Sums.of_shares([1], [2])),)),
     ],
 )
 def test_what_cannot_be_is_refused(wrong: object) -> None:
