@@ -68,6 +68,7 @@ def read_families(
     positive: str | None = None,
     outcomes: Sequence[str] = (),
     weight: str | None = None,
+    count: str | None = None,
     better: Better | None = None,
 ) -> tuple[list[Family], list[str]]:
     """Families of groups of a file's rows, and what to know about them.
@@ -77,8 +78,8 @@ def read_families(
     path : Path
     by : sequence of sequences of str
         Columns to split by; columns that stand together are also combined.
-    label, prediction, weight : str, optional
-        Columns.
+    label, prediction, weight, count : str, optional
+        Columns; a weight is the calls that a row stands for, a count how often it occurs.
     positive : str, optional
         The class that rates are of, where labels are not yes and no.
     outcomes : sequence of str
@@ -92,9 +93,9 @@ def read_families(
         If the file, a column or a value does not fit.
     """
     columns = [name for together in by for name in together]
-    given = [name for name in (label, prediction, weight) if name]
+    given = [name for name in (label, prediction, weight, count) if name]
     frame = read_table(path, [*columns, *given, *outcomes])
-    w = _weights(frame, weight, path)
+    w, c = _weights(frame, weight, path), _weights(frame, count, path)
     notes: list[str] = []
     found = []
     for together in by:
@@ -104,23 +105,27 @@ def read_families(
         if prediction:
             truth = None if label is None else frame[label]
             classes = read_classes(truth, frame[prediction], positive=positive)
-            measures += class_measures(classes, codes, len(next(iter(combinations.values()))), w)
+            measures += class_measures(classes, codes, len(next(iter(combinations.values()))), w, c)
             notes += [classes.note] if classes.note else []
         groups = len(next(iter(combinations.values())))
         for name in outcomes:
             kind, x = read_outcome(frame[name])
-            measures.append(outcome(name, kind, Sums.of_rows(codes, groups, x, w), better=better))
+            measures.append(outcome(name, kind, Sums.of_rows(codes, groups, x, w, c), better=better))
         found += families(combinations, measures)
     return found, list(dict.fromkeys(notes))
 
 
 def class_measures(
-    classes: Classes, codes: npt.NDArray[np.int64], groups: int, w: npt.NDArray[np.float64]
+    classes: Classes,
+    codes: npt.NDArray[np.int64],
+    groups: int,
+    w: npt.NDArray[np.float64],
+    c: npt.NDArray[np.float64] | None = None,
 ) -> list[Measure]:
     """Rates where labels are yes and no; else the accuracy alone."""
     if classes.right is not None:
-        return [outcome("accuracy", "share", Sums.of_rows(codes, groups, classes.right, w), better="higher")]
-    return table_measures(codes, groups, label=classes.label, prediction=classes.prediction, weights=w)
+        return [outcome("accuracy", "share", Sums.of_rows(codes, groups, classes.right, w, c), better="higher")]
+    return table_measures(codes, groups, label=classes.label, prediction=classes.prediction, weights=w, counts=c)
 
 
 def _combinations(
@@ -141,5 +146,5 @@ def _weights(frame: pd.DataFrame, weight: str | None, path: Path) -> npt.NDArray
         return np.ones(len(frame))
     found: Any = pd.to_numeric(frame[weight], errors="coerce").to_numpy(dtype=np.float64)
     if not (np.isfinite(found).all() and (found > 0).all()):
-        raise BadInput(f"{path}: the column `{weight}` has a weight that is no number above 0; correct it")
+        raise BadInput(f"{path}: the column `{weight}` has a value that is no number above 0; correct it")
     return np.asarray(found)

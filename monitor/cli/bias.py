@@ -66,6 +66,10 @@ def bias(
     weight: Annotated[
         str | None, typer.Option(help="Column with the calls that a row stands for.", show_default=False)
     ] = None,
+    count: Annotated[
+        str | None,
+        typer.Option(help="Column with how often a row occurs, of rows that were counted before.", show_default=False),
+    ] = None,
     tolerance: Annotated[float, typer.Option(help="Largest difference that is no alert, in the metric's unit.")] = 0.05,
     ratio_tolerance: Annotated[float, typer.Option(help="Smallest ratio of lowest to highest that is no alert.")] = 0.8,
     min_n: Annotated[int, typer.Option(help="Rows below which a group is shown, and not judged.")] = 30,
@@ -121,12 +125,12 @@ def bias(
         from monitor.bias import read_families
 
         found, notes = read_families(
-            path, by=by, label=label, prediction=prediction, positive=positive, outcomes=outcome or (), weight=weight,
+            path, by=by, label=label, prediction=prediction, positive=positive, outcomes=outcome, weight=weight, count=count,
             better=chosen,
         )  # fmt: skip
     else:
-        if weight:
-            raise typer.BadParameter("--weight is a column of a file; the store knows its weights")
+        if weight or count:
+            raise typer.BadParameter("--weight and --count are columns of a file; the store knows its own")
         found, notes = _from_store(source, by, where, label, prediction, positive, outcome, chosen, data, config)
     report = assess(found, options)
     from monitor.bias.render import to_json, to_view

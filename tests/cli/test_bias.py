@@ -70,10 +70,15 @@ def test_a_process_and_its_table(rows: Path, tmp_path: Path) -> None:
         assert words in text
 
 
-def test_labels_against_predictions_with_weights() -> None:
-    found = inside(str(LOANS), "--group", "chunk", "--label", "repaid", "--prediction", "y_pred", "--weight", "rows")
+def test_labels_against_predictions_of_counted_rows() -> None:
+    found = inside(str(LOANS), "--group", "chunk", "--label", "repaid", "--prediction", "y_pred", "--count", "rows")
     metrics = {each["metric"] for each in found if "gap" not in each}
     assert metrics == {"accuracy", "selection_rate", "true_positive_rate", "false_positive_rate", "precision"}
+    # 50,000 loans of the reference, 5,000 of each chunk of ten; the last five lose accuracy.
+    sizes = {each["group"]: each["n"] for each in found if each["metric"] == "accuracy" and "gap" not in each}
+    assert [sizes[str(chunk)] for chunk in range(10)] == [5000] * 10
+    worse = {each["group"] for each in found if each.get("direction", "").endswith("rightly less often than the rest")}
+    assert worse == {"5", "6", "7", "8", "9"}
     assert {each["metric"] for each in found if "gap" in each} >= {
         "demographic_parity",
         "equal_opportunity",
@@ -107,6 +112,7 @@ def test_published_scores_of_bbq() -> None:
         ("x.csv", "--group", "g", "--outcome", "x", "--min-n", "0"),
         ("x.csv", "--group", "g", "--outcome", "x", "--answers", "a"),
         ("24h", "--group", "model", "--weight", "w"),
+        ("24h", "--group", "model", "--count", "w"),
         ("24h", "--group", "model", "--better", "bigger"),
         ("x.csv", "--bbq", "y.jsonl"),
     ],

@@ -50,6 +50,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         "--outcome",
         "--better",
         "--weight",
+        "--count",
         "--tolerance",
         "--ratio-tolerance",
         "--min-n",

@@ -11,7 +11,7 @@ import pandas as pd
 
 from monitor.stats.bias.measures import Better, Kind, Measure, confusion_measures, outcome
 from monitor.stats.bias.records import Family
-from monitor.stats.bias.sums import Sums
+from monitor.stats.bias.sums import Sums, check_weights
 
 UNKNOWN: Final = "unknown"
 JOINED: Final = " & "
@@ -62,6 +62,7 @@ def families_of_rows(
     prediction: npt.ArrayLike | None = None,
     outcomes: Mapping[str, tuple[Kind, npt.ArrayLike]] | None = None,
     weights: npt.ArrayLike | None = None,
+    counts: npt.ArrayLike | None = None,
     better: Better | None = None,
 ) -> list[Family]:
     """Families of groups from rows in memory.
@@ -76,6 +77,8 @@ def families_of_rows(
         Name -> ("share" or "mean", value of each row; NaN is left out).
     weights : array of shape (n,), optional
         Calls that each row stands for, > 0.
+    counts : array of shape (n,), optional
+        How often each row occurs: of rows that were counted before.
     better : {"higher", "lower"}, optional
         Which end of the outcomes is good, where the name does not tell.
 
@@ -88,19 +91,19 @@ def families_of_rows(
     if not columns:
         raise ValueError("at least one column of groups is needed")
     n = len(next(iter(columns.values())))
-    w = np.ones(n) if weights is None else np.asarray(weights, dtype=np.float64)
+    w, c = (np.ones(n) if each is None else np.asarray(each, dtype=np.float64) for each in (weights, counts))
     given = [x for x in (label, prediction, *(value for _, value in (outcomes or {}).values())) if x is not None]
-    if any(len(np.asarray(x)) != n for x in (*columns.values(), *given, w)):
+    if any(len(np.asarray(x)) != n for x in (*columns.values(), *given, w, c)):
         raise ValueError("groups, labels, predictions, outcomes and weights must be of one length")
     codes, unique = pd.factorize(pd.MultiIndex.from_arrays(list(columns.values())))
     codes = codes.astype(np.int64)
     combinations = {name: np.array([key[i] for key in unique], dtype=object) for i, name in enumerate(columns)}
-    found = table_measures(codes, len(unique), label=label, prediction=prediction, weights=w)
+    found = table_measures(codes, len(unique), label=label, prediction=prediction, weights=w, counts=c)
     for name, (kind, values) in (outcomes or {}).items():
         x = np.asarray(values, dtype=np.float64)
         if kind == "share" and not np.isin(x[np.isfinite(x)], (0.0, 1.0)).all():
             raise ValueError(f"the outcome `{name}` is a share, but has values other than 0 and 1")
-        found.append(outcome(name, kind, Sums.of_rows(codes, len(unique), x, w), better=better))
+        found.append(outcome(name, kind, Sums.of_rows(codes, len(unique), x, w, c), better=better))
     return families(combinations, found)
 
 
@@ -111,6 +114,7 @@ def table_measures(
     label: npt.ArrayLike | None,
     prediction: npt.ArrayLike | None,
     weights: npt.ArrayLike,
+    counts: npt.ArrayLike | None = None,
 ) -> list[Measure]:
     """Rates of labels against predictions; the selection rate alone where there are no labels."""
     if prediction is None:
@@ -119,16 +123,17 @@ def table_measures(
         return []
     predicted = _binary(prediction, "predictions")
     w = np.asarray(weights, dtype=np.float64)
+    c = np.ones_like(w) if counts is None else np.asarray(counts, dtype=np.float64)
     if label is None:
-        sums = Sums.of_rows(codes, groups, predicted, w)
+        sums = Sums.of_rows(codes, groups, predicted, w, c)
         return [Measure(name="selection_rate", kind="share", better="higher", sums=sums, verb="is selected")]
     truth = _binary(label, "labels")
     there = np.isfinite(truth) & np.isfinite(predicted)
-    if not (np.isfinite(w[there]).all() and (w[there] > 0).all()):
-        raise ValueError("weights must be finite and above 0")
+    check_weights(w[there], c[there])
     cell = (codes[there] * 4 + truth[there] * 2 + predicted[there]).astype(np.int64)
     tables = [
-        np.bincount(cell, weights=w[there] ** power, minlength=4 * groups).reshape(groups, 2, 2) for power in (0, 1, 2)
+        np.bincount(cell, weights=c[there] * w[there] ** power, minlength=4 * groups).reshape(groups, 2, 2)
+        for power in (0, 1, 2)
     ]
     return confusion_measures(*tables)
 

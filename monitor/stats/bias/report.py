@@ -75,7 +75,9 @@ def _values(family: Family, measure: Measure, options: Options) -> list[GroupVal
                 p_value=_number(other.p_value[i]),
                 q_value=None,
                 direction="",
-                note="" if enough[i] else words.too_few(measure, round(n[i]), options.min_n),
+                note=""
+                if enough[i]
+                else words.too_few(measure, round(n[i]), float(measure.sums.kish_n[i]), options.min_n),
             )
         )
     return found

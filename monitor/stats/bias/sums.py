@@ -62,20 +62,29 @@ class Sums:
 
     @classmethod
     def of_rows(
-        cls, codes: npt.NDArray[np.int64], groups: int, x: npt.ArrayLike, weights: npt.ArrayLike | None = None
+        cls,
+        codes: npt.NDArray[np.int64],
+        groups: int,
+        x: npt.ArrayLike,
+        weights: npt.ArrayLike | None = None,
+        counts: npt.ArrayLike | None = None,
     ) -> Sums:
-        """From rows: the number of each row's group, its outcome (NaN is left out) and its weight."""
+        """From rows: the number of each row's group, its outcome (NaN is left out), its weight, and how often it occurs.
+
+        A row that occurs five times is five rows; one of weight 5 is one row that stands for five calls, and says less.
+        """
         values = np.asarray(x, dtype=np.float64)
-        w = np.ones_like(values) if weights is None else np.asarray(weights, dtype=np.float64)
-        if not (len(codes) == len(values) == len(w)):
-            raise ValueError("groups, outcomes and weights must be of one length")
+        w, c = (
+            np.ones_like(values) if each is None else np.asarray(each, dtype=np.float64) for each in (weights, counts)
+        )
+        if not (len(codes) == len(values) == len(w) == len(c)):
+            raise ValueError("groups, outcomes, weights and counts must be of one length")
         there = np.isfinite(values)
-        if not (np.isfinite(w[there]).all() and (w[there] > 0).all()):
-            raise ValueError("weights must be finite and above 0")
-        codes, values, w = codes[there], values[there], w[there]
+        check_weights(w[there], c[there])
+        codes, values, w, c = codes[there], values[there], w[there], c[there]
 
         def total(each: Array) -> Array:
-            return np.bincount(codes, weights=each, minlength=groups).astype(np.float64)
+            return np.bincount(codes, weights=c * each, minlength=groups).astype(np.float64)
 
         return cls(
             n=total(np.ones_like(w)), w=total(w), ww=total(w * w), wx=total(w * values), wwx=total(w * w * values),
@@ -148,3 +157,17 @@ class Sums:
         squares = np.maximum(self.wwxx - 2 * m * self.wwx + m**2 * self.ww, 0.0)
         with np.errstate(divide="ignore", invalid="ignore"):
             return np.where(self.n >= 2, np.sqrt(squares * self.n / (self.n - 1)) / self.w, np.nan)
+
+
+def check_weights(weights: Array, counts: Array) -> None:
+    """Refuse what is no weight, or no number of rows.
+
+    Raises
+    ------
+    ValueError
+        If one is not finite, or a weight is not above 0, or a count below 0.
+    """
+    if not (np.isfinite(weights).all() and (weights > 0).all()):
+        raise ValueError("weights must be finite and above 0")
+    if not (np.isfinite(counts).all() and (counts >= 0).all()):
+        raise ValueError("counts must be finite and not negative")

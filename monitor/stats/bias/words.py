@@ -16,14 +16,15 @@ def direction(measure: Measure, group: str, difference: float | None, *, sure: b
     return f"`{group}` has a {'higher' if difference > 0 else 'lower'} mean {measure.name} than the rest"
 
 
-def too_few(measure: Measure, n: int, wanted: int) -> str:
-    """Why a group is not judged."""
+def too_few(measure: Measure, n: int, effective_n: float, wanted: int) -> str:
+    """Why a group is not judged: it has too few rows, or these are worth too few, as their weights differ."""
     needed = {
         "true_positive_rate": "positive labels",
         "false_positive_rate": "negative labels",
         "precision": "positive predictions",
     }.get(measure.name, "rows")
-    return f"insufficient: {n} {needed}, {wanted} wanted"
+    worth = f" that are worth {effective_n:.1f}" if n >= wanted else ""
+    return f"insufficient: {n} {needed}{worth}, {wanted} wanted"
 
 
 def reason(

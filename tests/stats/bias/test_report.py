@@ -122,6 +122,24 @@ def test_weights_that_differ_cost_rows() -> None:
     found = families_of_rows({"g": ["a"] * 100}, outcomes={"x": ("share", np.zeros(100))}, weights=w)
     [only] = assess(found).values
     assert (only.n, only.sufficient) == (100, False)
+    assert only.note == "insufficient: 100 rows that are worth 4.0, 30 wanted"
+
+
+def test_counted_rows_are_as_many_rows() -> None:
+    """Rows told once with their number, or again and again: the same, with weights too."""
+    g = np.random.default_rng(6)
+    group, label, said, x = g.choice(["a", "b"], 40), g.integers(0, 2, 40), g.integers(0, 2, 40), g.normal(5, 1, 40)
+    counts, w = g.integers(0, 9, 40), g.choice([1.0, 3.0], 40)
+
+    def report(times: np.ndarray, counts: np.ndarray | None) -> BiasReport:
+        again = np.repeat(np.arange(40), times)
+        found = families_of_rows(
+            {"g": group[again]}, label=label[again], prediction=said[again], outcomes={"x": ("mean", x[again])},
+            weights=w[again], counts=counts,
+        )  # fmt: skip
+        return assess(found)
+
+    alike(report(np.ones(40, dtype=int), counts), report(counts, None))
 
 
 @pytest.mark.parametrize(
