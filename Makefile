@@ -29,6 +29,7 @@ bench: $(VENV)/dev.stamp
 	$(BIN)/python -m benchmarks.sdk
 	$(BIN)/python -m benchmarks.sdk_memory
 	$(BIN)/python -m benchmarks.sdk_others
+	$(BIN)/python -m benchmarks.bias
 
 screenshots: $(VENV)/dev.stamp
 	$(BIN)/python -m tests.tools.browser

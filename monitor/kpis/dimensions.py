@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Final, Never
 
@@ -22,14 +23,35 @@ WHERE_KEYS: Final = (*DIMENSIONS, *IDS)
 # What only some sources know of their rows; each of them names it among its own dimensions.
 OF_SOURCES: Final = ("category",)
 
+COHORT: Final = "cohort."
+_COHORT_NAME: Final = re.compile(r"[\w./ -]{1,100}")
+
 Where = Mapping[str, str | Sequence[str]]
 
 
 def dimension_sql(name: str) -> str:
-    """SQL text of a dimension as a string; '' stands for unknown, as everywhere in the store."""
+    """SQL text of a dimension as a string; '' stands for unknown, as everywhere in the store.
+
+    `cohort.NAME` is a call's cohort of that name; only what is checked by `check_cohort` may come here.
+    """
+    if name.startswith(COHORT):
+        return f"cohorts['{name.removeprefix(COHORT)}']"
     if name in _TRUTH:
         return f"multiIf(isNull({name}), '', assumeNotNull({name}), 'true', 'false')"
     return f"toString({name})"
+
+
+def check_cohort(name: str) -> str:
+    """The dimension of a cohort.
+
+    Raises
+    ------
+    BadInput
+        If the name could not be one.
+    """
+    if not _COHORT_NAME.fullmatch(name):
+        raise BadInput(f"`{name}` is no name of a cohort; it has letters, digits, spaces and . _ - / alone")
+    return COHORT + name
 
 
 def check_by(by: Iterable[str]) -> tuple[str, ...]:
