@@ -195,13 +195,16 @@ class Share:
         return self.hit.pick("n", "w", "ww")
 
     def estimate(self, row: Row, *, seconds: float) -> Estimate:
-        n = row["calls__n"]
-        hits, weight = row[f"{self.hit.name}__w"], row["calls__w"]
-        # Two sums of floats in different orders: a share of all must not come out as 1.0000000000000002.
-        share = min(1.0, hits / weight)
-        effective = intervals.share_effective_n(weight, row["calls__ww"], hits, row[f"{self.hit.name}__ww"])
-        low, high = intervals.wilson(min(effective, share * effective), effective)
-        return Estimate(value=share, low=low, high=high, n=n, method=self.method, note=_sampled(row, effective))
+        hit = self.hit.name
+        found = weighted_share(row["calls__w"], row["calls__ww"], row[f"{hit}__w"], row[f"{hit}__ww"])
+        return Estimate(
+            value=found.share,
+            low=found.low,
+            high=found.high,
+            n=row["calls__n"],
+            method=self.method,
+            note=_sampled(row, found.effective),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -321,6 +324,24 @@ class Completeness:
         return Estimate(
             value=stored / sent, n=sent, method=self.method, note=f"{lost} of {sent} calls are missing" if lost else ""
         )
+
+
+class WeightedShare(NamedTuple):
+    """A share, Wilson's interval, and the number of calls of equal weight that would have this variance."""
+
+    share: float
+    low: float | None
+    high: float | None
+    effective: float
+
+
+def weighted_share(weight: float, squares: float, hits: float, hit_squares: float) -> WeightedShare:
+    """Share of the weight that hits have, from Σw, Σw² of all and of the hits."""
+    # Two sums of floats in different orders: a share of all must not come out as 1.0000000000000002.
+    share = min(1.0, hits / weight)
+    effective = intervals.share_effective_n(weight, squares, hits, hit_squares)
+    low, high = intervals.wilson(min(effective, share * effective), effective)
+    return WeightedShare(share, low, high, effective)
 
 
 def _total(row: Row, of: Measure) -> tuple[float | None, int, str]:

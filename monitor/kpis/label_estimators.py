@@ -6,12 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final, Literal
 
-from monitor.kpis.estimators import Estimate, Measure, W, none_of
-from monitor.stats import agreement, classification, intervals
+from monitor.kpis.estimators import Estimate, Measure, W, none_of, weighted_share
+from monitor.stats import agreement, classification
 from monitor.stats.confusion import Confusion
 from monitor.stats.label_sums import LabelledSums, PredictedSums, Stratum
 from monitor.stats.prediction_powered import labels_needed, prediction_powered_proportion
-from monitor.stats.result import Result, insufficient, within
+from monitor.stats.result import Result, insufficient
 
 Row = Mapping[str, Any]
 ClassScore = Literal["precision", "recall", "f1"]
@@ -46,11 +46,8 @@ class Proportion:
         n = int(row[f"{of}__n"])
         if not n:
             return Estimate(value=None, method=self.method, note=none_of(row, self.of))
-        weight, hits = row[f"{of}__w"], row[f"{hit}__w"]
-        share = min(1.0, hits / weight)
-        effective = intervals.share_effective_n(weight, row[f"{of}__ww"], hits, row[f"{hit}__ww"])
-        low, high = intervals.wilson(min(effective, share * effective), effective)
-        return Estimate(value=share, low=low, high=high, n=n, method=self.method)
+        found = weighted_share(row[f"{of}__w"], row[f"{of}__ww"], row[f"{hit}__w"], row[f"{hit}__ww"])
+        return Estimate(value=found.share, low=found.low, high=found.high, n=n, method=self.method)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -198,13 +195,12 @@ class AgreementChange:
 
 
 def _share(row: Row, when: str) -> Result:
-    n, weight = int(row[f"{when}__of__n"]), row[f"{when}__of__w"]
+    n = int(row[f"{when}__of__n"])
     if not n:
         return insufficient("no call with both a label and a verdict", method="wilson")
-    hits = row[f"{when}__agreed__w"]
-    effective = intervals.share_effective_n(weight, row[f"{when}__of__ww"], hits, row[f"{when}__agreed__ww"])
-    share = min(1.0, hits / weight)
-    return within(share, intervals.wilson(min(effective, share * effective), effective), n=n, method="wilson")
+    sums = (row[f"{when}__{what}__{power}"] for what in ("of", "agreed") for power in ("w", "ww"))
+    found = weighted_share(*sums)
+    return Result(value=found.share, low=found.low, high=found.high, n=n, method="wilson")
 
 
 def _by_hour(value: str, condition: str) -> str:
