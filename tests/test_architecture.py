@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "monitor.store": BASE,
     "monitor.kpis": ("monitor.errors", "monitor.semconv", "monitor.store", "monitor.stats"),
     "monitor.plan": ("monitor.errors", "monitor.store", "monitor.kpis", "monitor.stats"),
+    "monitor.drift": ("monitor.errors", "monitor.store", "monitor.kpis", "monitor.stats"),
     "monitor.jobs": (*BASE, "monitor.store", "monitor.stats", "monitor.kpis"),
     "collectors": (*BASE, "monitor.store"),
     "alerts": (*BASE, "monitor.store", "monitor.kpis", "monitor.stats"),
@@ -36,6 +37,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "monitor.store",
         "monitor.kpis",
         "monitor.plan",
+        "monitor.drift",
         "monitor.stats",
         "monitor.jobs",
         "monitor.serve",
@@ -52,7 +54,7 @@ ONLY_IN = {
     "grpc": ("collectors", "monitor.serve"),
     "typer": ("monitor.cli",),
     "apscheduler": ("monitor.jobs",),
-    "pandas": ("monitor.kpis", "monitor.jobs", "monitor.stats", "dashboards"),
+    "pandas": ("monitor.kpis", "monitor.drift", "monitor.jobs", "monitor.stats", "dashboards"),
     "sklearn": ("monitor.stats", "monitor.jobs"),
 }
 SDK_MAY_IMPORT = {"opentelemetry", "monitor", *sys.stdlib_module_names}

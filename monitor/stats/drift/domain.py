@@ -180,8 +180,9 @@ def _classify(
     value, error, scores = _cross_validated(matrix, side, seed)
     p = _p_value(value, error) if not permutations else _permuted(matrix, side, value, permutations, seed)
     model = _model().fit(matrix, side)
-    weight = model[-1].coef_[0] * np.asarray(matrix.mean(axis=0)).ravel()
-    drift = _told(blank, value, error, level, p, _names(weight, names, features))
+    # What each column adds to the distance between the mean scores of the two sides.
+    means = [np.asarray(matrix[side == which].mean(axis=0)).ravel() for which in (0, 1)]
+    drift = _told(blank, value, error, level, p, _names(model[-1].coef_[0], means[1] - means[0], names, features))
     if permutations:
         drift = replace(drift, test=f"{permutations} permutations")
     order = np.argsort(scores, kind="stable")
@@ -228,15 +229,17 @@ def _told(drift: Drift, value: float, error: float, level: float, p: float, move
     return replace(drift, value=value, low=low, high=high, p_value=p, interval=how, test=how, moved=moved)
 
 
-def _names(weight: Array, names: list[str], features: list[str]) -> tuple[str, ...]:
-    """The strongest columns, one for each feature that several belong to."""
-    told: dict[str, str] = {}
-    for i in np.argsort(-np.abs(weight), kind="stable"):
-        if weight[i] and features[i] not in told:
-            told[features[i]] = f"{'+' if weight[i] > 0 else '−'}{names[i]}"
-        if len(told) == NAMED_MAX:
-            break
-    return tuple(told.values())
+def _names(weight: Array, apart: Array, names: list[str], features: list[str]) -> tuple[str, ...]:
+    """The features that add most, each by its strongest column, with + where that is more frequent now."""
+    added = weight * apart
+    total: dict[str, float] = {}
+    best: dict[str, int] = {}
+    for i, feature in enumerate(features):
+        total[feature] = total.get(feature, 0.0) + float(added[i])
+        if feature not in best or added[i] > added[best[feature]]:
+            best[feature] = i
+    order = sorted((feature for feature in total if total[feature] > 0), key=lambda feature: -total[feature])
+    return tuple(f"{'+' if apart[best[each]] > 0 else '−'}{names[best[each]]}" for each in order[:NAMED_MAX])
 
 
 def _one_hot(column: pd.Series[Any]) -> tuple[Matrix, list[str]]:

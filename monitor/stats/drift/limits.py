@@ -67,7 +67,9 @@ def divergence_interval(kind: str, reference: Array, current: Array, *, level: f
     centre = max(seen - df, 0.0)
     ratio = _spread_ratio(kind, r, c, scale)
     stretch = math.sqrt((2 * df + 4 * centre * ratio) / (2 * df + 4 * centre))
-    low, high = centre - (centre - low) * stretch, centre + (high - centre) * stretch
+    # Chance explains what was seen: no spread changes that.
+    low = centre - (centre - low) * stretch if low > 0 else 0.0
+    high = centre + (high - centre) * stretch
     return Limits(max(low, 0.0) * scale, max(high, 0.0) * scale)
 
 

@@ -29,7 +29,8 @@ from monitor.stats.drift.effects import Array
 from monitor.stats.drift.homogeneity import homogeneity
 
 HORIZON = 720  # looks over which the starts are spread evenly first: a month of hours
-EXPIRES = 1e-300
+P_MIN = 1e-300
+CAPITAL_MAX = 1e200  # beyond any doubt, and far from what a float cannot hold
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +98,7 @@ class Watch:
             raise ValueError(f"a look has counts of {len(pool)} bins, not {current.shape}")
         bet = float(calibrated(found.p_value)) if (found := homogeneity(pool, current)).df > 0 else 1.0
         put = state.kept - self.unspent(state.looks + 1)
-        capital = min((state.capital + put) * bet, 1e300)
+        capital = min((state.capital + put) * bet, CAPITAL_MAX)
         kept = state.kept - put
         return replace(
             state,
@@ -121,7 +122,7 @@ class Watch:
 
 def calibrated(p: Array) -> Array:
     """E-values of p-values: fair bets against uniform p; large for small p, and 1/2 for p = 1."""
-    q = np.clip(p, EXPIRES, 1.0)
+    q = np.clip(p, P_MIN, 1.0)
     log = np.log(q)
     # Near 1 both parts of the fraction vanish; there, its series.
     near = q > 1 - 1e-4
