@@ -32,6 +32,8 @@ def to_record(drift: Drift) -> dict[str, Any]:
     }
     if drift.chunk is not None:
         record["chunk"] = drift.chunk
+    if drift.reference_rows or drift.current_rows:
+        record |= {"reference_rows": list(drift.reference_rows), "current_rows": list(drift.current_rows)}
     return record | {
         "interval": drift.interval,
         "test": drift.test,

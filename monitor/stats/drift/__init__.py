@@ -1,7 +1,7 @@
 """Drift between a reference and what is current: effects with intervals, and verdicts; numbers in, numbers out."""
 
 from monitor.stats.drift.bins import CategoryBins, Counts, NumberBins, quantile_edges, quantile_names
-from monitor.stats.drift.domain import DOMAIN, Domain, compare_tables, compare_texts
+from monitor.stats.drift.domain import DOMAIN, compare_tables, compare_texts
 from monitor.stats.drift.homogeneity import Homogeneity, homogeneity
 from monitor.stats.drift.methods import DEFAULT, METHODS, Method, compare_counts, compare_shares, compare_values
 from monitor.stats.drift.sequential import Watch, WatchState, calibrated, e_values_bh
@@ -16,7 +16,6 @@ __all__ = [
     "ROWS_MIN",
     "CategoryBins",
     "Counts",
-    "Domain",
     "Drift",
     "Homogeneity",
     "Method",

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
@@ -48,24 +48,6 @@ Rows = npt.NDArray[np.intp]
 Matrix = sparse.csr_matrix[Any]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Domain:
-    """A classifier's answer.
-
-    Parameters
-    ----------
-    drift : Drift
-        `value` is the area under the curve, cross-validated; `moved` names words or features, and where they are more
-        frequent now (+) or were before (−).
-    reference_rows, current_rows : tuple of int
-        Positions of the rows of each side that look most like their own side: examples of what was, and of what came.
-    """
-
-    drift: Drift
-    reference_rows: tuple[int, ...] = ()
-    current_rows: tuple[int, ...] = ()
-
-
 def looks_like_text(values: pd.Series[Any]) -> bool:
     """Whether strings are sentences: several words each, and mostly different ones."""
     head = values.dropna().head(1000).astype(str)
@@ -83,7 +65,7 @@ def compare_texts(
     permutations: int = 0,
     level: float = LEVEL,
     seed: int = 1,
-) -> Domain:
+) -> Drift:
     """Text by its words: which ones there are, in a logistic regression.
 
     Parameters
@@ -99,6 +81,13 @@ def compare_texts(
         times as slow.
     level, seed
         Of the interval; of sampling and folds.
+
+    Returns
+    -------
+    Drift
+        Without a verdict. `value` is the area under the curve, cross-validated; `moved` names words (or features) that
+        tell the sides apart, with + where they are more frequent now, − where they were before; `reference_rows` and
+        `current_rows` are examples of what was and of what came.
     """
     rng = np.random.default_rng(seed)
     sides = [np.flatnonzero(side.notna().to_numpy()) for side in (reference, current)]
@@ -126,7 +115,7 @@ def compare_tables(
     permutations: int = 0,
     level: float = LEVEL,
     seed: int = 1,
-) -> Domain:
+) -> Drift:
     """Many features together: bins of numbers, categories, words, and missing values, in a logistic regression.
 
     As `compare_texts`. Pairs of numbers whose joint distribution moves while each alone does not are seen by the signs of
@@ -162,7 +151,7 @@ def _classify(
     permutations: int,
     level: float,
     seed: int,
-) -> Domain:
+) -> Drift:
     side = np.repeat([0, 1], [len(rows) for rows in taken])
     blank = Drift(
         feature=feature,
@@ -174,9 +163,9 @@ def _classify(
         note=_sampled(sides, taken),
     )
     if np.bincount(side, minlength=2).min() < FOLDS * 2:
-        return Domain(drift=blank)
+        return blank
     if not matrix.shape[1]:
-        return Domain(drift=_told(blank, 0.5, 0.0, level, 1.0, ()))
+        return _told(blank, 0.5, 0.0, level, 1.0, ())
     value, error, scores = _cross_validated(matrix, side, seed)
     p = _p_value(value, error) if not permutations else _permuted(matrix, side, value, permutations, seed)
     model = _model().fit(matrix, side)
@@ -188,7 +177,7 @@ def _classify(
     order = np.argsort(scores, kind="stable")
     first = [int(taken[0][i]) for i in order if i < len(taken[0])][:EXAMPLES]
     last = [int(taken[1][i - len(taken[0])]) for i in order[::-1] if i >= len(taken[0])][:EXAMPLES]
-    return Domain(drift=drift, reference_rows=tuple(first), current_rows=tuple(last))
+    return replace(drift, reference_rows=tuple(first), current_rows=tuple(last))
 
 
 def _model() -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from monitor.stats.drift.bins import CategoryBins, NumberBins, finite
-from monitor.stats.drift.domain import DOMAIN, Domain, compare_tables, compare_texts, looks_like_text
+from monitor.stats.drift.domain import DOMAIN, compare_tables, compare_texts, looks_like_text
 from monitor.stats.drift.effects import Array
 from monitor.stats.drift.methods import DEFAULT, METHODS, compare_counts, compare_shares, compare_values
 from monitor.stats.drift.verdict import ALPHA, ROWS_MIN, Drift, judge
@@ -102,7 +102,7 @@ def compare(
     if DOMAIN in options.methods:
         for at, part in _parts(current[names], chunk):
             whole = compare_tables(EVERYTHING, reference[names], part, seed=options.seed, level=options.level)
-            found.append(_in_chunk(_limited(whole, options).drift, at, chunk))
+            found.append(_in_chunk(_limited(whole, options, at * (chunk or 0)), at, chunk))
     return judge(found, alpha=options.alpha, rows_min=options.rows_min)
 
 
@@ -160,7 +160,7 @@ def _compare_column(
     elif kind == TEXT:
         for at, part in _parts(current, chunk):
             found = compare_texts(name, reference, part, seed=options.seed, level=options.level)
-            yield _in_chunk(_limited(found, options).drift, at, chunk)
+            yield _in_chunk(_limited(found, options, at * (chunk or 0)), at, chunk)
     elif kind == TIME:
         as_numbers = [pd.to_datetime(side, errors="coerce", utc=True) for side in (reference, current)]
         seconds = [each.astype("int64").where(each.notna()) / 1e9 for each in as_numbers]
@@ -238,9 +238,10 @@ def _in_chunk(found: Drift, at: int, chunk: int | None) -> Drift:
     return found if chunk is None else replace(found, chunk=at)
 
 
-def _limited(found: Domain, options: Options) -> Domain:
-    limit = options.thresholds.get(DOMAIN)
-    return found if limit is None else replace(found, drift=replace(found.drift, threshold=limit))
+def _limited(found: Drift, options: Options, first_row: int) -> Drift:
+    """With the threshold that was asked for, and rows counted in the whole table."""
+    limit = options.thresholds.get(DOMAIN, found.threshold)
+    return replace(found, threshold=limit, current_rows=tuple(first_row + row for row in found.current_rows))
 
 
 def _floats(column: pd.Series[Any]) -> Array:

@@ -49,6 +49,8 @@ class Drift:
         Where `p_value` comes from.
     moved : tuple of str
         The bins (or words, or features) that changed most.
+    reference_rows, current_rows : tuple of int
+        Of a classifier: positions of rows that look most like their own side.
     """
 
     feature: str
@@ -67,6 +69,8 @@ class Drift:
     interval: str = ""
     test: str = ""
     moved: tuple[str, ...] = ()
+    reference_rows: tuple[int, ...] = ()
+    current_rows: tuple[int, ...] = ()
     note: str = ""
 
 

@@ -25,7 +25,7 @@ def test_words_that_moved_and_examples() -> None:
     rng = np.random.default_rng(1)
     before, after = texts(rng, 600), texts(rng, 600, extra=0.5)
     found = compare_texts("prompt", before, after)
-    (told,) = judge([found.drift])
+    (told,) = judge([found])
     assert told.drifted
     assert told.moved[0] == "+refund"
     assert len(found.current_rows) == len(found.reference_rows) == 3
@@ -38,7 +38,7 @@ def test_words_that_moved_and_examples() -> None:
 def test_false_alarms_at_most_nominal() -> None:
     rng = np.random.default_rng(2)
     runs = 60
-    p = [compare_texts("prompt", texts(rng, 80), texts(rng, 80), seed=i).drift.p_value for i in range(runs)]
+    p = [compare_texts("prompt", texts(rng, 80), texts(rng, 80), seed=i).p_value for i in range(runs)]
     wrong = sum(each is not None and each <= 0.05 for each in p)
     print(f"\ndomain classifier: p <= 0.05 in {wrong} of {runs} stable pairs")
     assert wrong <= 0.05 * runs + 3 * (0.05 * 0.95 * runs) ** 0.5
@@ -58,14 +58,14 @@ def table(rng: np.random.Generator, n: int, *, rho: float = 0.0, slow: float = 0
 
 def test_features_that_moved() -> None:
     rng = np.random.default_rng(3)
-    found = compare_tables("all", table(rng, 1500), table(rng, 1500, slow=0.6)).drift
+    found = compare_tables("all", table(rng, 1500), table(rng, 1500, slow=0.6))
     assert judge([found])[0].drifted
     assert found.moved[0].lstrip("+−").startswith("ttft")
 
 
 def test_a_pair_that_moves_while_each_alone_does_not() -> None:
     rng = np.random.default_rng(4)
-    found = compare_tables("all", table(rng, 1500), table(rng, 1500, rho=0.8)).drift
+    found = compare_tables("all", table(rng, 1500), table(rng, 1500, rho=0.8))
     assert judge([found])[0].drifted
     assert found.moved[0] == "+output_tokens with input_tokens"
 
@@ -73,8 +73,8 @@ def test_a_pair_that_moves_while_each_alone_does_not() -> None:
 def test_permutations_agree_with_delong() -> None:
     rng = np.random.default_rng(5)
     before, after = table(rng, 200), table(rng, 200, slow=0.1)
-    quick = compare_tables("all", before, after).drift
-    exact = compare_tables("all", before, after, permutations=60).drift
+    quick = compare_tables("all", before, after)
+    exact = compare_tables("all", before, after, permutations=60)
     assert quick.value == exact.value
     assert exact.test == "60 permutations"
     assert quick.p_value is not None
@@ -84,15 +84,15 @@ def test_permutations_agree_with_delong() -> None:
 def test_sampling_and_edges() -> None:
     rng = np.random.default_rng(6)
     before, after = texts(rng, 300), texts(rng, 300)
-    found = compare_texts("prompt", before, after, rows_max=100).drift
+    found = compare_texts("prompt", before, after, rows_max=100)
     assert (found.n_reference, found.n_current) == (300, 300)
     assert found.note == "trained on 100 and 100 sampled rows"
-    again = compare_texts("prompt", before, after, rows_max=100).drift
+    again = compare_texts("prompt", before, after, rows_max=100)
     assert found == again
-    few = compare_texts("prompt", before[:4], after[:4]).drift
+    few = compare_texts("prompt", before[:4], after[:4])
     assert few.value is None
     assert judge([few])[0].reason.startswith("too few rows")
-    nothing = compare_texts("prompt", pd.Series([""] * 60), pd.Series([""] * 60)).drift
+    nothing = compare_texts("prompt", pd.Series([""] * 60), pd.Series([""] * 60))
     assert (nothing.value, nothing.p_value) == (0.5, 1.0)
     same = pd.DataFrame({"x": np.ones(60), "y": [None] * 60})
-    assert not judge([compare_tables("all", same, same).drift])[0].drifted
+    assert not judge([compare_tables("all", same, same)])[0].drifted

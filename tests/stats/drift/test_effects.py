@@ -29,7 +29,18 @@ from monitor.stats.drift.bins import pooled_counts
 from monitor.stats.drift.methods import ks_distance, ks_p_value, wasserstein_distance
 
 # NannyML 0.13.1's Jensen-Shannon distances of `debt_to_income_ratio`, by chunk of 5,000 rows, as it prints them.
-NANNYML = ["0.031661", "0.030011", "0.031129", "0.029464", "0.030809", "0.028681", "0.043628", "0.029253", "0.030628", "0.028330"]
+NANNYML = [
+    "0.031661",
+    "0.030011",
+    "0.031129",
+    "0.029464",
+    "0.030809",
+    "0.028681",
+    "0.043628",
+    "0.029253",
+    "0.030628",
+    "0.028330",
+]
 TABLES = st.integers(1, 12).flatmap(
     lambda k: st.tuples(*(st.lists(st.integers(0, 400), min_size=k, max_size=k) for _ in range(2)))
 )
