@@ -9,6 +9,7 @@ species (the share of values that a sample has not seen yet).
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +61,21 @@ def quantile_edges(values: Array, bins: int = QUANTILES) -> Array:
     return np.unique(np.quantile(values, levels, method="inverted_cdf")) if len(values) else np.empty(0)
 
 
+def doane_edges(values: Array) -> Array:
+    """Edges of `numpy.histogram_bin_edges(values, bins="doane")`, without its slow cube."""
+    n = len(values)
+    if not n:
+        return np.empty(0)
+    low, high, sigma = float(values.min()), float(values.max()), float(values.std())
+    if n <= 2 or sigma <= 0:
+        return np.histogram_bin_edges(values, bins=1)
+    scaled = (values - values.mean()) / sigma
+    skew = abs(float((scaled * scaled * scaled).mean()))
+    usual = math.sqrt(6.0 * (n - 2) / ((n + 1.0) * (n + 3)))
+    width = (high - low) / (1.0 + math.log2(n) + math.log2(1.0 + skew / usual))
+    return np.linspace(low, high, math.ceil((high - low) / width) + 1)
+
+
 @dataclass(frozen=True, kw_only=True)
 class NumberBins:
     """Bins of numbers: between edges, or one for each value.
@@ -86,7 +102,7 @@ class NumberBins:
         if few is not None:
             edges, kind = few, "values"
         elif kind == "doane":
-            edges = np.histogram_bin_edges(values, bins="doane") if len(values) else np.empty(0)
+            edges = doane_edges(values)
         else:
             edges = quantile_edges(values, bins)
         return cls(edges=edges, kind=kind, reference=_count(values, edges, kind))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 from scipy import stats
@@ -176,8 +176,8 @@ def compare_values(
     rough = compare_counts(
         feature, counts, method, threshold=threshold, level=level, seed=seed, points=points, unit=unit
     )
-    distance = ks_distance(reference, current)
-    value = distance if method == "ks" else wasserstein_distance(reference, current) / unit
+    exact = distances(reference, current)
+    value = exact.ks if method == "ks" else exact.wasserstein / unit
     assert rough.value is not None
     assert rough.low is not None
     assert rough.high is not None
@@ -189,7 +189,7 @@ def compare_values(
         value=value,
         low=min(max(0.0, rough.low + more) if rough.low > 0 else 0.0, value),
         high=min(high, 1.0) if method == "ks" else high,
-        p_value=ks_p_value(distance, n, m),
+        p_value=ks_p_value(exact.ks, n, m),
         threshold=rough.threshold,
         n_reference=n,
         n_current=m,
@@ -250,29 +250,30 @@ def compare_shares(
     )
 
 
-def ks_distance(reference: Array, current: Array) -> float:
-    """Largest difference of the empirical distribution functions of sorted values; equals scipy's `ks_2samp`."""
-    return float(np.max(np.abs(_apart(reference, current)[1])))
+class Distances(NamedTuple):
+    """Between two empirical distribution functions: the largest, and the area."""
+
+    ks: float
+    wasserstein: float
 
 
-def wasserstein_distance(reference: Array, current: Array) -> float:
-    """Area between the empirical distribution functions of sorted values; equals scipy's `wasserstein_distance`."""
-    both, apart = _apart(reference, current)
-    return float(np.abs(apart[:-1]) @ np.diff(both))
+def distances(reference: Array, current: Array) -> Distances:
+    """Of sorted values, both with rows; equal to scipy's `ks_2samp` and `wasserstein_distance`."""
+    both = np.concatenate([reference, current])
+    order = np.argsort(both, kind="stable")  # two runs that are in order: merged
+    both = both[order]
+    below = np.cumsum(order < len(reference))
+    apart = below / len(reference) - (np.arange(1, len(both) + 1) - below) / len(current)
+    steps = np.diff(both)
+    # Among equal values the functions have not yet made their whole step.
+    np.abs(apart, out=apart)
+    return Distances(float(apart[:-1][steps > 0].max(initial=0.0)), float(apart[:-1] @ steps))
 
 
 def ks_p_value(distance: float, n: int, m: int) -> float:
     """Asymptotic two-sided p of a Kolmogorov-Smirnov distance, as scipy's `ks_2samp(method="asymp")`."""
     small, large = sorted((float(n), float(m)))
     return float(np.clip(stats.distributions.kstwo.sf(distance, np.round(small * large / (small + large))), 0, 1))
-
-
-def _apart(reference: Array, current: Array) -> tuple[Array, Array]:
-    """All values in order, and by how much the distribution functions differ from each on."""
-    both = np.concatenate([reference, current])
-    both.sort(kind="stable")  # two runs that are in order: merged
-    below = np.searchsorted(reference, both, side="right") / len(reference)
-    return both, np.searchsorted(current, both, side="right") / len(current) - below
 
 
 def _shares_p(reference: float, n_reference: float, current: float, n_current: float) -> float:

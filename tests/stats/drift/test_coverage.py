@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from monitor.stats.drift import effects, limits
-from monitor.stats.drift.methods import compare_values, ks_distance
+from monitor.stats.drift.methods import compare_values, distances
 
 RUNS = 800
 # Three standard errors of 800 runs beside the wished 93.5 to 96.5 %.
@@ -76,7 +76,7 @@ def test_dkw_is_wide_and_never_short() -> None:
     truth = math.erf(0.2 / math.sqrt(2))
     held = 0
     for _ in range(300):
-        value = ks_distance(np.sort(rng.normal(0, 1, 200)), np.sort(rng.normal(0.4, 1, 150)))
+        value = distances(np.sort(rng.normal(0, 1, 200)), np.sort(rng.normal(0.4, 1, 150))).ks
         low, high = limits.dkw(value, 200, 150)
         held += low <= truth <= high
     assert held >= 0.95 * 300

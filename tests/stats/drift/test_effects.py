@@ -25,8 +25,8 @@ from monitor.stats.drift import (
     homogeneity,
     judge,
 )
-from monitor.stats.drift.bins import pooled_counts
-from monitor.stats.drift.methods import ks_distance, ks_p_value, wasserstein_distance
+from monitor.stats.drift.bins import doane_edges, pooled_counts
+from monitor.stats.drift.methods import distances, ks_p_value
 
 # NannyML 0.13.1's Jensen-Shannon distances of `debt_to_income_ratio`, by chunk of 5,000 rows, as it prints them.
 NANNYML = [
@@ -107,9 +107,9 @@ def test_distances_of_values_are_scipys(seed: int) -> None:
     rng = np.random.default_rng(seed)
     a, b = np.sort(rng.normal(0, 1, 400).round(seed)), np.sort(rng.normal(0.1 * seed, 1, 300).round(seed))
     found = stats.ks_2samp(a, b, method="asymp")
-    assert ks_distance(a, b) == pytest.approx(found.statistic, abs=1e-12)
-    assert ks_p_value(ks_distance(a, b), 400, 300) == pytest.approx(found.pvalue, rel=1e-9)
-    assert wasserstein_distance(a, b) == pytest.approx(stats.wasserstein_distance(a, b))
+    assert distances(a, b).ks == pytest.approx(found.statistic, abs=1e-12)
+    assert ks_p_value(distances(a, b).ks, 400, 300) == pytest.approx(found.pvalue, rel=1e-9)
+    assert distances(a, b).wasserstein == pytest.approx(stats.wasserstein_distance(a, b))
     told = compare_values("x", a, b, "wasserstein")
     assert told.value == pytest.approx(stats.wasserstein_distance(a, b) / a.std())
     assert compare_values("x", a, b, "ks").value == pytest.approx(found.statistic)
@@ -118,7 +118,7 @@ def test_distances_of_values_are_scipys(seed: int) -> None:
     assert (np.diff(points) >= 0).all()
     # Within a bin nothing is seen: less than the true distance by at most the width of bins of under a hundredth of rows.
     rough = effects.wasserstein(counts.reference, counts.current, points)
-    assert rough == pytest.approx(wasserstein_distance(a, b), abs=0.05)
+    assert rough == pytest.approx(distances(a, b).wasserstein, abs=0.05)
 
 
 @given(TABLES)
@@ -221,6 +221,13 @@ def test_every_row_is_in_one_bin(values: np.ndarray, kind: str) -> None:
     assert len(found.names) == len(found.reference) == len(found.current)
     assert found.n_reference == len(values)
     assert found.n_current == 4
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 70, 5000])
+def test_doane_is_numpys(n: int) -> None:
+    rng = np.random.default_rng(n)
+    for values in (rng.normal(5, 2, n), rng.lognormal(0, 2, n), rng.gamma(0.1, 1, n) * 1e9, np.full(n, 7.0)):
+        assert doane_edges(values) == pytest.approx(np.histogram_bin_edges(values, bins="doane"), rel=1e-12)
 
 
 def test_categories() -> None:
