@@ -32,8 +32,9 @@ def to_record(drift: Drift) -> dict[str, Any]:
     }
     if drift.chunk is not None:
         record["chunk"] = drift.chunk
-    if drift.reference_rows or drift.current_rows:
-        record |= {"reference_rows": list(drift.reference_rows), "current_rows": list(drift.current_rows)}
+    for name in ("reference_rows", "current_rows", "reference_traces", "current_traces"):
+        if examples := getattr(drift, name):
+            record[name] = list(examples)
     return record | {
         "interval": drift.interval,
         "test": drift.test,

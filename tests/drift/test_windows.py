@@ -131,14 +131,34 @@ def test_filter_and_what_does_not_fit(store_client: Client) -> None:
     assert found[0].n_reference == (calls(seed=11)["model"] == "llama").sum()
     with pytest.raises(BadInput, match="did you mean `ttft`"):
         compare_windows(store_client, WINDOW, LATER, columns=["ttft_s"])
-    with pytest.raises(BadInput, match="needs rows"):
-        compare_windows(store_client, WINDOW, LATER, options=Options(methods=("domain_classifier",)))
     empty = Window(START - timedelta(days=9), START - timedelta(days=8))
     assert compare_windows(store_client, empty, LATER) == []
     quiet = compare_windows(store_client, WINDOW, empty, columns=["model"])
     assert quiet[0].reason.startswith("too few rows: 2000 reference and 0 current")
     odd = compare_windows(store_client, WINDOW, LATER, columns=["cohort.it's"])
     assert odd == []
+
+
+def test_texts_and_all_features_together_with_example_traces(store_client: Client) -> None:
+    rng = np.random.default_rng(13)
+    before, after = calls(seed=13, n=600), calls(seed=14, n=600, hours=1)
+    for side in (before, after):
+        side["prompt"] = [" ".join(rng.choice([f"w{i}" for i in range(60)], 9)) for _ in range(len(side))]
+    about = after.index[::2]
+    after.loc[about, "prompt"] += " refund"
+    after["output_tokens"] += 100
+    store(store_client, before)
+    store(store_client, after)
+    options = Options(methods=("domain_classifier",))
+    found = by_feature(compare_windows(store_client, WINDOW, LATER, options=options))
+    assert list(found) == ["(all features)", "prompt"]
+    assert all(each.drifted for each in found.values())
+    assert found["(all features)"].moved[0].startswith(("+output_tokens", "−output_tokens"))
+    assert found["prompt"].moved[0] == "+refund"
+    assert set(found["prompt"].current_traces) <= set(after.loc[about, "trace_id"])
+    assert set(found["prompt"].reference_traces) <= set(before["trace_id"])
+    same = compare_windows(store_client, WINDOW, WINDOW, options=options)
+    assert not any(each.drifted for each in same)
 
 
 NOW = datetime(2026, 11, 8, 12, tzinfo=UTC)

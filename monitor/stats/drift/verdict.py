@@ -51,6 +51,8 @@ class Drift:
         The bins (or words, or features) that changed most.
     reference_rows, current_rows : tuple of int
         Of a classifier: positions of rows that look most like their own side.
+    reference_traces, current_traces : tuple of str
+        The same as traces, where the rows are calls of a store.
     """
 
     feature: str
@@ -71,6 +73,8 @@ class Drift:
     moved: tuple[str, ...] = ()
     reference_rows: tuple[int, ...] = ()
     current_rows: tuple[int, ...] = ()
+    reference_traces: tuple[str, ...] = ()
+    current_traces: tuple[str, ...] = ()
     note: str = ""
 
 

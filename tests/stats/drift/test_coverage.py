@@ -33,6 +33,7 @@ def test_coverage_of_divergences(kind: str, n: int, m: int, k: int, shift: float
     for a, b in zip(rng.multinomial(n, p, RUNS).astype(float), rng.multinomial(m, q, RUNS).astype(float), strict=True):
         low, high = limits.divergence_interval(kind, a, b)
         held += low <= truth <= high
+    print(f"\n{kind}, {n} and {m} rows, {k} bins, true {truth:.3f}: {held / RUNS:.1%} hold it")
     assert LOW <= held / RUNS <= HIGH, held / RUNS
 
 
@@ -68,6 +69,7 @@ def test_coverage_of_distances() -> None:
             held[method] += found.low * unit <= true <= found.high * unit
     band = 3 * math.sqrt(0.05 * 0.95 / runs)
     for method, times in held.items():
+        print(f"\n{method}: {times / runs:.1%} of {runs} intervals hold the truth")
         assert 0.935 - band <= times / runs <= 0.965 + band, (method, times / runs)
 
 
