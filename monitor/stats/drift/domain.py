@@ -7,8 +7,9 @@ what moved.
 References
 ----------
 D. Lopez-Paz, M. Oquab (2017), Revisiting classifier two-sample tests. S. Rabanser, S. Günnemann, Z. Lipton (2019),
-Failing loudly. E. R. DeLong et al. (1988) for the variance. P. Golland, B. Fischl (2003), Permutation tests for
-classification.
+Failing loudly. E. R. DeLong et al. (1988) for the variance on one fold; C. Nadeau, Y. Bengio (2003), Inference for the
+generalization error, for that of their mean (without it, p is below 0.05 in 10 to 17 % of stable cases). P. Golland, B.
+Fischl (2003), Permutation tests for classification.
 """
 
 from __future__ import annotations
@@ -77,8 +78,8 @@ def compare_texts(
     rows_max : int
         Of each side; more are sampled.
     permutations : int
-        0: p by DeLong's variance. Else p by training anew so many times with sides given out by lot: exact, and so many
-        times as slow.
+        0: p by DeLong's variance and Nadeau and Bengio's correction. Else p by training anew so many times with sides
+        given out by lot: exact, and so many times as slow.
     level, seed
         Of the interval; of sampling and folds.
 
@@ -197,7 +198,9 @@ def _cross_validated(matrix: Matrix, side: npt.NDArray[np.int_], seed: int) -> t
         assert found is not None  # folds are stratified
         areas.append(found.value)
         variances.append(float((found.by_row**2).sum()))
-    return float(np.mean(areas)), math.sqrt(sum(variances)) / FOLDS, scores
+    # Folds share rows to train on, and their areas err together: Nadeau and Bengio's correction of 1 / folds.
+    error = math.sqrt(float(np.mean(variances)) * (1 / FOLDS + 1 / (FOLDS - 1)))
+    return float(np.mean(areas)), error, scores
 
 
 def _p_value(value: float, error: float) -> float:
@@ -214,7 +217,7 @@ def _permuted(matrix: Matrix, side: npt.NDArray[np.int_], value: float, permutat
 def _told(drift: Drift, value: float, error: float, level: float, p: float, moved: tuple[str, ...]) -> Drift:
     half = float(special.ndtri((1 + level) / 2)) * error
     low, high = max(0.0, value - half), min(1.0, value + half)
-    how = "delong, by fold"
+    how = "delong by fold, nadeau-bengio"
     return replace(drift, value=value, low=low, high=high, p_value=p, interval=how, test=how, moved=moved)
 
 

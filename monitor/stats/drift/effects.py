@@ -86,3 +86,21 @@ def wasserstein(reference: Array, current: Array, points: Array) -> Array:
     """Area between the distribution functions, each bin's rows at its point (k ascending values); in the unit of these."""
     apart = np.abs(np.cumsum(shares(current) - shares(reference), axis=-1))[..., :-1]
     return np.asarray(apart @ np.diff(points))
+
+
+def total_variation_slopes(reference: Array, current: Array) -> Array:
+    """What a row of each bin adds to total variation, up to a constant: ± ½."""
+    return np.asarray(np.sign(shares(current) - shares(reference)) / 2)
+
+
+def ks_slopes(reference: Array, current: Array) -> Array:
+    """1 up to the bin after which the distribution functions differ most, and 0 from there."""
+    at = int(np.abs(np.cumsum(shares(current) - shares(reference))).argmax())
+    return (np.arange(len(reference)) <= at).astype(np.float64)
+
+
+def wasserstein_slopes(reference: Array, current: Array, points: Array) -> Array:
+    """Signed distance from each bin's point to the last one, as far as the distribution functions differ in one sense."""
+    sign = np.sign(np.cumsum(shares(current) - shares(reference)))[:-1]
+    steps = np.append(sign * np.diff(points), 0.0)
+    return np.asarray(np.cumsum(steps[::-1])[::-1])

@@ -6,15 +6,18 @@ constant), and c · noncentral χ² a little further away. Their interval asks w
 unsurprising: the noncentral χ² distribution is inverted, and its spread corrected by the delta method, which holds
 further away still. So the interval is free of the bias, and its lower end is 0 where chance explains what was seen.
 
-Total variation, Kolmogorov-Smirnov and Wasserstein bend at zero; theirs is the basic (pivotal) multinomial bootstrap,
-which takes off the bias that resampling shows. The distances on values may have the wider one of Dvoretzky, Kiefer and
-Wolfowitz instead (`dkw`), which assumes nothing but independent rows.
+Total variation, Kolmogorov-Smirnov and Wasserstein are sizes of a difference of two means: of which bins are fuller now, of
+what lies below the point of largest distance, of the signed area. Their interval takes that function of the row as given
+and has the variance of the two means (delta method), about the effect less the bias that multinomial resamples show. The
+percentiles of the resamples themselves hold the truth in 91 % of cases only. Kolmogorov-Smirnov may have the wider one of
+Dvoretzky, Kiefer and Wolfowitz instead (`dkw`), which assumes nothing but independent rows.
 
 References
 ----------
 B. Yurdakul (2018), PSI as a scaled χ²; R. J. Serfling (1980), Approximation Theorems of Mathematical Statistics, 3.3 and
-5.5 (delta method, and the χ² limit where the first derivative vanishes); A. C. Davison, D. V. Hinkley (1997), Bootstrap
-Methods and their Application, 5.2; P. Massart (1990), The tight constant in the Dvoretzky-Kiefer-Wolfowitz inequality.
+5.5 (delta method, and the χ² limit where the first derivative vanishes); M. Raghavachari (1973), Limiting distributions
+of Kolmogorov-Smirnov type statistics under the alternative; A. C. Davison, D. V. Hinkley (1997), Bootstrap Methods and
+their Application, 2.2 (bias); P. Massart (1990), The tight constant in the Dvoretzky-Kiefer-Wolfowitz inequality.
 """
 
 from __future__ import annotations
@@ -30,7 +33,7 @@ from monitor.stats.drift import effects
 from monitor.stats.drift.effects import Array
 from monitor.stats.intervals import LEVEL
 
-DRAWS = 500
+DRAWS = 300  # for a mean: its own error is a seventeenth of the interval's half width
 # From here on the noncentral χ² is normal on the root scale to four digits, and its inverse no longer reliable.
 ROOT_SCALE_FROM = 2000.0
 
@@ -80,15 +83,24 @@ def null_bias(kind: str, reference: Array, current: Array) -> float:
     return (1 / n + 1 / m) * _CURVATURE[kind](n, m) * max(bins - 1, 0)
 
 
-def bootstrap_interval(
-    statistic: Statistic, reference: Array, current: Array, *, level: float = LEVEL, draws: int = DRAWS, seed: int = 1
+def distance_interval(
+    statistic: Statistic,
+    slopes: Statistic,
+    reference: Array,
+    current: Array,
+    *,
+    level: float = LEVEL,
+    draws: int = DRAWS,
+    seed: int = 1,
 ) -> Limits:
-    """Basic bootstrap interval of an effect that is never negative, from multinomial resamples of the counts.
+    """Interval of an effect that is |Σ h (q − p)|, h depending on which bins grew.
 
     Parameters
     ----------
     statistic : function
         From counts of shape (draws, k) of both sides to values of shape (draws,).
+    slopes : function
+        From counts of shape (k,) of both sides to h, shape (k,).
     reference, current : array of shape (k,)
         Counts; weighted ones are rounded to whole rows for the resamples.
     level : float
@@ -99,8 +111,14 @@ def bootstrap_interval(
     rng = np.random.default_rng(seed)
     value = float(statistic(reference, current))
     resampled = statistic(_resample(rng, reference, draws), _resample(rng, current, draws))
-    below, above = np.quantile(resampled, [(1 - level) / 2, (1 + level) / 2])
-    return Limits(max(0.0, 2 * value - float(above)), max(0.0, 2 * value - float(below)))
+    h = slopes(reference, current)
+    variance = 0.0
+    for counts in (reference, current):
+        p = effects.shares(counts)
+        variance += float(p @ h**2 - (p @ h) ** 2) / float(counts.sum())
+    half = float(special.ndtri((1 + level) / 2)) * math.sqrt(max(variance, 0.0))
+    middle = value - (float(resampled.mean()) - value)
+    return Limits(max(0.0, middle - half), max(0.0, middle + half))
 
 
 def dkw(value: float, n: float, m: float, *, level: float = LEVEL) -> Limits:

@@ -127,8 +127,9 @@ def compare_counts(
         found = limits.divergence_interval(chosen.divergence, counts.reference, counts.current, level=level)
         interval, how = (_root(found) if chosen.rooted else found), "noncentral chi-square, delta method"
     else:
-        interval = limits.bootstrap_interval(statistic, counts.reference, counts.current, level=level, seed=seed)
-        how = "basic multinomial bootstrap"
+        slopes = _slopes(method, points, unit)
+        interval = limits.distance_interval(statistic, slopes, counts.reference, counts.current, level=level, seed=seed)
+        how = "delta method, bias by multinomial bootstrap"
     top = math.inf if method in ("psi", "wasserstein") else 1.0
     return replace(
         blank,
@@ -293,6 +294,15 @@ def _statistic(method: str, points: Array | None, unit: float) -> limits.Statist
     if points is None:
         raise ValueError("wasserstein needs the points of the bins")
     return lambda reference, current: effects.wasserstein(reference, current, points) / unit
+
+
+def _slopes(method: str, points: Array | None, unit: float) -> limits.Statistic:
+    if method == "ks":
+        return effects.ks_slopes
+    if method == "total_variation":
+        return effects.total_variation_slopes
+    assert points is not None  # `_statistic` has asked for them
+    return lambda reference, current: effects.wasserstein_slopes(reference, current, points) / unit
 
 
 def _root(found: limits.Limits) -> limits.Limits:

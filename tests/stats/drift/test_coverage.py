@@ -73,6 +73,31 @@ def test_coverage_of_distances() -> None:
         assert 0.935 - band <= times / runs <= 0.965 + band, (method, times / runs)
 
 
+@pytest.mark.parametrize(("n", "m", "k", "shift"), [(200, 200, 2, 0.3), (1000, 300, 5, 0.5), (2000, 1000, 20, 0.5)])
+def test_coverage_of_total_variation(n: int, m: int, k: int, shift: float) -> None:
+    p, q = tilted(k, shift)
+    truth = float(effects.total_variation(p, q))
+    rng = np.random.default_rng(k)
+    held, runs = 0, 400
+    for a, b in zip(rng.multinomial(n, p, runs).astype(float), rng.multinomial(m, q, runs).astype(float), strict=True):
+        low, high = limits.distance_interval(effects.total_variation, effects.total_variation_slopes, a, b)
+        held += low <= truth <= high
+    print(f"\ntotal variation, {n} and {m} rows, {k} bins, true {truth:.3f}: {held / runs:.1%} hold it")
+    band = 3 * math.sqrt(0.05 * 0.95 / runs)
+    assert 0.935 - band <= held / runs <= 0.965 + band
+
+
+@pytest.mark.parametrize("rows", [60, 500])
+def test_chance_does_not_lift_the_low_end_of_total_variation(rows: int) -> None:
+    rng = np.random.default_rng(8)
+    sides = [rng.multinomial(rows, np.ones(8) / 8, 300).astype(float) for _ in range(2)]
+    lows = [
+        limits.distance_interval(effects.total_variation, effects.total_variation_slopes, *both).low
+        for both in zip(*sides, strict=True)
+    ]
+    assert np.mean(np.array(lows) > 0) <= 0.025 + 3 * math.sqrt(0.025 / 300)
+
+
 def test_dkw_is_wide_and_never_short() -> None:
     rng = np.random.default_rng(6)
     truth = math.erf(0.2 / math.sqrt(2))

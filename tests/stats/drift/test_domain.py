@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import sparse
 
 from monitor.stats.drift import compare_tables, compare_texts, judge
-from monitor.stats.drift.domain import looks_like_text
+from monitor.stats.drift.domain import _cross_validated, _p_value, looks_like_text
 
 WORDS = [f"word{i}" for i in range(300)]
 
@@ -35,12 +36,17 @@ def test_words_that_moved_and_examples() -> None:
     assert not looks_like_text(pd.Series(["stop", "length"] * 100))
 
 
-def test_false_alarms_at_most_nominal() -> None:
+@pytest.mark.parametrize(("rows", "words", "runs"), [(80, 200, 150), (300, 20, 100)])
+def test_false_alarms_at_most_nominal(rows: int, words: int, runs: int) -> None:
     rng = np.random.default_rng(2)
-    runs = 60
-    p = [compare_texts("prompt", texts(rng, 80), texts(rng, 80), seed=i).p_value for i in range(runs)]
-    wrong = sum(each is not None and each <= 0.05 for each in p)
-    print(f"\ndomain classifier: p <= 0.05 in {wrong} of {runs} stable pairs")
+    share = np.minimum(0.9, 3 / np.arange(1, words + 1))
+    side = np.repeat([0, 1], rows)
+    wrong = 0
+    for seed in range(runs):
+        matrix = sparse.csr_matrix((rng.random((2 * rows, words)) < share).astype(float))
+        value, error, _ = _cross_validated(matrix, side, seed)
+        wrong += _p_value(value, error) <= 0.05
+    print(f"\ndomain classifier, {rows} rows a side, {words} words: p <= 0.05 in {wrong} of {runs} stable pairs")
     assert wrong <= 0.05 * runs + 3 * (0.05 * 0.95 * runs) ** 0.5
 
 
