@@ -33,7 +33,7 @@ from monitor.stats.drift import effects
 from monitor.stats.drift.effects import Array
 from monitor.stats.intervals import LEVEL
 
-DRAWS = 300  # for a mean: its own error is a seventeenth of the interval's half width
+DRAWS = 500
 # From here on the noncentral χ² is normal on the root scale to four digits, and its inverse no longer reliable.
 ROOT_SCALE_FROM = 2000.0
 
@@ -118,7 +118,11 @@ def distance_interval(
         variance += float(p @ h**2 - (p @ h) ** 2) / float(counts.sum())
     half = float(special.ndtri((1 + level) / 2)) * math.sqrt(max(variance, 0.0))
     middle = value - (float(resampled.mean()) - value)
-    return Limits(max(0.0, middle - half), max(0.0, middle + half))
+    # Near zero h is chance as well: the lower end is 0 unless two samples of one distribution are rarely as far apart.
+    both = reference + current
+    alike = statistic(_resample(rng, both, draws, reference.sum()), _resample(rng, both, draws, current.sum()))
+    explained = value <= float(np.quantile(alike, (1 + level) / 2, method="higher"))
+    return Limits(0.0 if explained else max(0.0, middle - half), max(0.0, middle + half))
 
 
 def dkw(value: float, n: float, m: float, *, level: float = LEVEL) -> Limits:
@@ -127,8 +131,9 @@ def dkw(value: float, n: float, m: float, *, level: float = LEVEL) -> Limits:
     return Limits(max(0.0, value - half), min(1.0, value + half))
 
 
-def _resample(rng: np.random.Generator, counts: Array, draws: int) -> Array:
-    return rng.multinomial(max(1, round(float(counts.sum()))), effects.shares(counts), size=draws).astype(np.float64)
+def _resample(rng: np.random.Generator, counts: Array, draws: int, rows: float | None = None) -> Array:
+    wanted = float(counts.sum()) if rows is None else float(rows)
+    return rng.multinomial(max(1, round(wanted)), effects.shares(counts), size=draws).astype(np.float64)
 
 
 def _noncentral(seen: float, df: int, level: float) -> tuple[float, float]:

@@ -96,7 +96,8 @@ def test_effects_by_other_means(table: tuple[list[int], list[int]]) -> None:
         chi2 = stats.chi2_contingency(np.array([a[both], b[both]]), correction=False).statistic
         assert effects.cramer_v(a, b) ** 2 * (a.sum() + b.sum()) == pytest.approx(chi2)
     values = [np.repeat(np.arange(len(a)), np.array(side)).astype(float) for side in table]
-    assert effects.ks(a, b) == pytest.approx(stats.ks_2samp(*values, method="asymp").statistic, abs=1e-12)
+    if min(a.sum(), b.sum()) > 1:  # scipy divides by zero for one row
+        assert effects.ks(a, b) == pytest.approx(stats.ks_2samp(*values, method="asymp").statistic, abs=1e-12)
     points = np.arange(len(a), dtype=float) ** 2
     expected = stats.wasserstein_distance(points, points, p, q)
     assert effects.wasserstein(a, b, points) == pytest.approx(expected, abs=1e-9)
