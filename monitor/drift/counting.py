@@ -21,7 +21,7 @@ from monitor.stats.drift import Counts, quantile_names
 from monitor.stats.drift.effects import Array
 from monitor.store import Client
 
-CATEGORIES_MAX: Final = 100
+CATEGORIES_MAX: Final = 50  # they travel in the request's address, of all features together
 FINE_BINS: Final = 50
 COARSE_BINS: Final = 10
 OTHER: Final = "other categories"

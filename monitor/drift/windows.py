@@ -84,7 +84,8 @@ def compare_windows(
     Raises
     ------
     BadInput
-        If a feature or filter is unknown, or there would be too many chunks.
+        If a feature or filter is unknown, the reference window knows none of the features, or there would be too many
+        chunks.
     """
     checked = check_where(where)
     features = find_features(client, reference, columns, checked)
@@ -96,6 +97,9 @@ def compare_windows(
                 found += [each if chunk is None else replace(each, chunk=step) for each in compared]
     if DOMAIN in options.methods:
         found += compare_sampled(client, reference, current, features, checked, options)
+    if not found:
+        window = f"{reference.start.isoformat()}/{reference.end.isoformat()}"
+        raise BadInput(f"no call of the reference window {window} has a feature to compare; give another --reference")
     return judge(found, alpha=options.alpha, rows_min=options.rows_min)
 
 

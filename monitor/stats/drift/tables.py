@@ -230,7 +230,7 @@ def _parts(rows: Any, chunk: int | None) -> Iterator[tuple[int, Any]]:
     if chunk is None:
         yield 0, rows
         return
-    for at, first in enumerate(range(0, len(rows), chunk)):
+    for at, first in enumerate(range(0, max(len(rows), 1), chunk)):
         yield at, rows[first : first + chunk]
 
 

@@ -36,7 +36,7 @@ def test_words_that_moved_and_examples() -> None:
     assert not looks_like_text(pd.Series(["stop", "length"] * 100))
 
 
-@pytest.mark.parametrize(("rows", "words", "runs"), [(80, 200, 150), (300, 20, 100)])
+@pytest.mark.parametrize(("rows", "words", "runs"), [(80, 200, 100), (300, 20, 60)])
 def test_false_alarms_at_most_nominal(rows: int, words: int, runs: int) -> None:
     rng = np.random.default_rng(2)
     share = np.minimum(0.9, 3 / np.arange(1, words + 1))

@@ -85,6 +85,14 @@ def test_chunks_are_cut_in_order() -> None:
     ]
 
 
+def test_no_current_rows_is_said() -> None:
+    before = table(0, n=200)
+    for chunk in (None, 10):
+        found = compare(before, before.head(0), columns=["tokens", "finish"], chunk=chunk)
+        assert {each.feature for each in found} >= {"tokens", "finish"}
+        assert all(each.reason.startswith("too few rows") for each in found)
+
+
 def test_false_discoveries_over_many_features() -> None:
     """With thresholds of 0 the test alone decides: tables without any drift, and any feature told as one."""
     runs, wrong = 60, 0
