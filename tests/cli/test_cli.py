@@ -82,6 +82,18 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         "--all",
         "--json",
     ),
+    "drift": (
+        *STORE,
+        "--reference",
+        "--current",
+        "--chunk",
+        "--method",
+        "--columns",
+        "--threshold",
+        "--alpha",
+        "--where",
+        "--json",
+    ),
     "check": STORE,
     "migrate": STORE,
 }

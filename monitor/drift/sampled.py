@@ -1,0 +1,72 @@
+"""A sample of two windows' rows for the domain classifier: all features together, and the captured texts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+import pandas as pd
+
+from monitor.drift.features import Feature, calls_of
+from monitor.kpis import Window
+from monitor.kpis.dimensions import where_sql
+from monitor.stats.drift import DOMAIN, Drift, Options, compare_tables, compare_texts
+from monitor.stats.drift.domain import CHARACTERS_MAX, ROWS_MAX
+from monitor.stats.drift.tables import EVERYTHING
+from monitor.store import Client
+
+TEXTS: Final = ("prompt", "completion")
+
+
+def compare_sampled(
+    client: Client,
+    reference: Window,
+    current: Window,
+    features: Sequence[Feature],
+    where: Mapping[str, tuple[str, ...]],
+    options: Options,
+) -> list[Drift]:
+    """One classifier for all features together, and one for each text that both windows have captured.
+
+    The sample is of calls, by the hash of their traces: the same at each look, and, of calls that were sampled with
+    weights, as they are stored.
+    """
+    names = [feature.name for feature in features]
+    before, after = (_sample(client, window, features, where) for window in (reference, current))
+    known = [name for name in names if before[name].notna().any()]
+    found = []
+    if known:
+        found.append(_traced(compare_tables(EVERYTHING, before[known], after[known], seed=options.seed), before, after))
+    for name in TEXTS:
+        if before[name].notna().any() and after[name].notna().any():
+            told = compare_texts(name, before[name], after[name], level=options.level, seed=options.seed)
+            found.append(_traced(told, before, after))
+    return [replace(each, threshold=options.thresholds.get(DOMAIN, each.threshold)) for each in found]
+
+
+def _sample(
+    client: Client, window: Window, features: Sequence[Feature], where: Mapping[str, tuple[str, ...]]
+) -> pd.DataFrame:
+    columns = [feature.sql if feature.number else f"nullIf({feature.sql}, '')" for feature in features]
+    texts = [f"nullIf(leftUTF8({name}, {CHARACTERS_MAX}), '')" for name in TEXTS]
+    listed = ", ".join(f"{sql} AS f{i}" for i, sql in enumerate([*columns, *texts]))
+    condition, parameters = where_sql(where)
+    query = (
+        f"SELECT trace_id, {listed} FROM {calls_of(client, window)} WHERE {condition}"
+        f" ORDER BY cityHash64(trace_id), span_id LIMIT {ROWS_MAX}"
+    )
+    rows = client.query(query, parameters=parameters).result_rows
+    names = ["trace_id", *(feature.name for feature in features), *TEXTS]
+    table = pd.DataFrame([tuple(row) for row in rows], columns=names)
+    numbers = [feature.name for feature in features if feature.number]
+    return table.astype(dict.fromkeys(numbers, "float64"))
+
+
+def _traced(found: Drift, before: pd.DataFrame, after: pd.DataFrame) -> Drift:
+    """With the traces of the example rows instead of their places in the sample."""
+    traces = [
+        tuple(str(table["trace_id"].iloc[row]) for row in rows)
+        for table, rows in ((before, found.reference_rows), (after, found.current_rows))
+    ]
+    return replace(found, reference_rows=(), current_rows=(), reference_traces=traces[0], current_traces=traces[1])

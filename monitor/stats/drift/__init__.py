@@ -1,0 +1,41 @@
+"""Drift between a reference and what is current: effects with intervals, and verdicts; numbers in, numbers out."""
+
+from monitor.stats.drift.bins import CategoryBins, Counts, NumberBins, quantile_edges, quantile_names
+from monitor.stats.drift.domain import DOMAIN, compare_tables, compare_texts
+from monitor.stats.drift.homogeneity import Homogeneity, homogeneity
+from monitor.stats.drift.methods import DEFAULT, METHODS, Method, compare_counts, compare_shares, compare_values
+from monitor.stats.drift.sequential import Watch, WatchState, calibrated, e_values_bh
+from monitor.stats.drift.tables import Options, compare, kind_of, left_out
+from monitor.stats.drift.verdict import ALPHA, ROWS_MIN, Drift, judge, ranked
+
+__all__ = [
+    "ALPHA",
+    "DEFAULT",
+    "DOMAIN",
+    "METHODS",
+    "ROWS_MIN",
+    "CategoryBins",
+    "Counts",
+    "Drift",
+    "Homogeneity",
+    "Method",
+    "NumberBins",
+    "Options",
+    "Watch",
+    "WatchState",
+    "calibrated",
+    "compare",
+    "compare_counts",
+    "compare_shares",
+    "compare_tables",
+    "compare_texts",
+    "compare_values",
+    "e_values_bh",
+    "homogeneity",
+    "judge",
+    "kind_of",
+    "left_out",
+    "quantile_edges",
+    "quantile_names",
+    "ranked",
+]
