@@ -45,8 +45,8 @@ WHERE trace != ''
 )"""
 
 
-def engaged_sql(client: Client, start_ns: int, end_ns: int) -> str:
-    """Sub-select with one row per call of a window."""
+def engaged_sql(client: Client, start_ns: int, end_ns: int, condition: str) -> str:
+    """Sub-select with one row per call of a window that meets a condition."""
     rows = calls_source(client, start_ns, end_ns)
     events = events_sql(start_ns, end_ns)
     about = f"trace_id IN (SELECT trace FROM {events})"
@@ -58,15 +58,15 @@ def engaged_sql(client: Client, start_ns: int, end_ns: int) -> str:
         FROM {events} AS e INNER JOIN ({targets}) AS t ON e.trace = t.trace GROUP BY of_trace, of_span"""
     said = ", ".join(f"flags.{name} AS {name}" for name in ("thumbs", *FLAGS))
     return f"""(
-SELECT calls.*, {said} FROM {rows} AS calls
+SELECT calls.*, {said} FROM (SELECT * FROM {rows} WHERE {condition}) AS calls
 LEFT ANY JOIN ({flags}) AS flags ON calls.trace_id = flags.of_trace AND calls.span_id = flags.of_span
 )"""
 
 
 def _build(client: Client, question: Question, ingredients: Mapping[str, str]) -> str:
     condition, _ = where_sql(question.where)
-    rows = engaged_sql(client, question.start_ns, question.end_ns)
-    return f"SELECT {select_list(question.key_columns, ingredients)} FROM {rows} WHERE {condition}{group_by(question)}"
+    rows = engaged_sql(client, question.start_ns, question.end_ns, condition)
+    return f"SELECT {select_list(question.key_columns, ingredients)} FROM {rows}{group_by(question)}"
 
 
 ENGAGED: Final = Source(

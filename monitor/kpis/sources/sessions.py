@@ -37,10 +37,8 @@ def kept_columns() -> Mapping[str, str]:
 def _build(client: Client, question: Question, ingredients: Mapping[str, str]) -> str:
     condition, _ = where_sql(question.where)
     columns = ", ".join(_COLUMNS)
-    rows = engaged_sql(client, question.start_ns, question.end_ns)
-    pieces = [
-        f"SELECT timestamp, {columns}, toUInt8(abandoned) AS left_, 1 AS is_call FROM {rows} WHERE session_id != '' AND {condition}"
-    ]
+    rows = engaged_sql(client, question.start_ns, question.end_ns, f"session_id != '' AND {condition}")
+    pieces = [f"SELECT timestamp, {columns}, toUInt8(abandoned) AS left_, 1 AS is_call FROM {rows}"]
     lonely = (
         f"{between(question.start_ns, question.end_ns)} AND lower(kind) = 'abandon'"
         " AND trace_id = '' AND response_id = '' AND session_id != ''"
