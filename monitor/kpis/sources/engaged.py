@@ -22,7 +22,6 @@ from monitor.kpis.estimators import POPULATION
 from monitor.kpis.sources.question import Question, Source, between, group_by, select_list
 from monitor.store import Client
 from monitor.store.calls import calls_source
-from monitor.store.dialects import INFERENCES_COLUMNS
 
 # A clock that is behind dates an event before its call.
 SLACK_NS: Final = 3600 * 10**9
@@ -46,33 +45,28 @@ WHERE trace != ''
 )"""
 
 
-def engaged_sql(client: Client, start_ns: int, end_ns: int) -> str:
-    """Sub-select with one row per call of a window."""
+def engaged_sql(client: Client, start_ns: int, end_ns: int, condition: str) -> str:
+    """Sub-select with one row per call of a window that meets a condition."""
     rows = calls_source(client, start_ns, end_ns)
     events = events_sql(start_ns, end_ns)
-    said = f"""SELECT trace AS of_trace, arraySort(e -> e.2, groupArray((span, at, kind, said))) AS events
-        FROM {events} GROUP BY of_trace"""
     about = f"trace_id IN (SELECT trace FROM {events})"
-    # Few calls have events, so only they are joined.
-    calls = f"""SELECT *, max((timestamp, span_id)) OVER (PARTITION BY trace_id) = (timestamp, span_id) AS is_last,
-        groupArray(span_id) OVER (PARTITION BY trace_id) AS spans FROM {rows} WHERE {about}"""
-    mine = "arrayFilter(e -> e.1 = calls.span_id OR (calls.is_last AND NOT has(calls.spans, e.1)), s.events)"
-    flags = ", ".join(f"arrayExists(e -> e.3 = '{kind}', {mine}) AS {name}" for name, kind in FLAGS.items())
-    nothing = ", ".join(["'' AS thumbs", *(f"toUInt8(0) AS {name}" for name in FLAGS)])
-    columns = ", ".join(INFERENCES_COLUMNS)
+    targets = f"""SELECT trace_id AS trace, groupArray(span_id) AS spans, argMax(span_id, (timestamp, span_id)) AS last
+        FROM {rows} WHERE {about} GROUP BY trace_id"""
+    kinds = ", ".join(f"max(e.kind = '{kind}') AS {name}" for name, kind in FLAGS.items())
+    flags = f"""SELECT t.trace AS of_trace, if(has(t.spans, e.span), e.span, t.last) AS of_span,
+        argMaxIf(e.said, e.at, e.kind = 'thumbs') AS thumbs, {kinds}
+        FROM {events} AS e INNER JOIN ({targets}) AS t ON e.trace = t.trace GROUP BY of_trace, of_span"""
+    said = ", ".join(f"flags.{name} AS {name}" for name in ("thumbs", *FLAGS))
     return f"""(
-SELECT {columns}, {nothing} FROM {rows} WHERE NOT {about}
-UNION ALL
-SELECT {", ".join(f"calls.{name} AS {name}" for name in INFERENCES_COLUMNS)},
-    arrayLast(e -> e.3 = 'thumbs', {mine}).4 AS thumbs, {flags}
-FROM ({calls}) AS calls LEFT ANY JOIN ({said}) AS s ON calls.trace_id = s.of_trace
+SELECT calls.*, {said} FROM (SELECT * FROM {rows} WHERE {condition}) AS calls
+LEFT ANY JOIN ({flags}) AS flags ON calls.trace_id = flags.of_trace AND calls.span_id = flags.of_span
 )"""
 
 
 def _build(client: Client, question: Question, ingredients: Mapping[str, str]) -> str:
     condition, _ = where_sql(question.where)
-    rows = engaged_sql(client, question.start_ns, question.end_ns)
-    return f"SELECT {select_list(question.key_columns, ingredients)} FROM {rows} WHERE {condition}{group_by(question)}"
+    rows = engaged_sql(client, question.start_ns, question.end_ns, condition)
+    return f"SELECT {select_list(question.key_columns, ingredients)} FROM {rows}{group_by(question)}"
 
 
 ENGAGED: Final = Source(

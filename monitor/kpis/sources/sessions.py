@@ -37,35 +37,33 @@ def kept_columns() -> Mapping[str, str]:
 def _build(client: Client, question: Question, ingredients: Mapping[str, str]) -> str:
     condition, _ = where_sql(question.where)
     columns = ", ".join(_COLUMNS)
-    rows = engaged_sql(client, question.start_ns, question.end_ns)
-    pieces = [
-        f"SELECT timestamp, {columns}, toUInt8(abandoned) AS left_, 1 AS is_call FROM {rows} WHERE session_id != ''"
-    ]
+    rows = engaged_sql(client, question.start_ns, question.end_ns, f"session_id != '' AND {condition}")
+    pieces = [f"SELECT timestamp, {columns}, toUInt8(abandoned) AS left_, 1 AS is_call FROM {rows}"]
     lonely = (
         f"{between(question.start_ns, question.end_ns)} AND lower(kind) = 'abandon'"
         " AND trace_id = '' AND response_id = '' AND session_id != ''"
     )
     if client.query(f"SELECT 1 FROM engagement_events WHERE {lonely} LIMIT 1").result_rows:
-        pieces.append(_by_session(client, question, columns, lonely))
+        pieces.append(_by_session(client, question, columns, lonely, condition))
     keys = "".join(f"{key}, " for key in question.keys)
     units = f"""SELECT {keys}session_id, uniqExactIf(trace_id, is_call = 1) AS turns, max(left_) AS abandoned,
         max(sample_weight) AS kept_weight,
         (maxIf(ends_ns, is_call = 1) - minIf(begins_ns, is_call = 1)) / 60e9 AS minutes
         FROM (SELECT {", ".join([*question.key_columns, "session_id", "trace_id", "left_", "is_call", "sample_weight"])},
             toUnixTimestamp64Nano(timestamp) AS begins_ns, begins_ns + toInt64(duration_s * 1e9) AS ends_ns
-            FROM ({" UNION ALL ".join(pieces)}) WHERE {condition})
+            FROM ({" UNION ALL ".join(pieces)}))
         GROUP BY {keys}session_id"""
     return unit_select(question, ingredients, units)
 
 
-def _by_session(client: Client, question: Question, columns: str, lonely: str) -> str:
+def _by_session(client: Client, question: Question, columns: str, lonely: str, condition: str) -> str:
     """Events of sessions alone, each as a row with its session's newest call before it, at the event's own time."""
     calls = calls_source(client, question.start_ns - _BEFORE_NS, question.end_ns)
     of_them = f"session_id IN (SELECT session_id FROM engagement_events WHERE {lonely})"
     events = f"SELECT session_id AS of_session, timestamp AS at FROM engagement_events FINAL WHERE {lonely}"
     return f"""SELECT e.at AS timestamp, {", ".join(f"c.{name} AS {name}" for name in _COLUMNS)}, toUInt8(1) AS left_, 0 AS is_call
         FROM ({events}) AS e
-        ASOF INNER JOIN (SELECT timestamp AS begun, {columns} FROM {calls} WHERE {of_them}) AS c
+        ASOF INNER JOIN (SELECT timestamp AS begun, {columns} FROM {calls} WHERE {of_them} AND {condition}) AS c
         ON e.of_session = c.session_id AND e.at >= c.begun"""
 
 
