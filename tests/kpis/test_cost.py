@@ -14,10 +14,12 @@ from monitor.jobs import cost
 from monitor.jobs.job import Context
 from monitor.kpis import KpiValue, Window, evaluate, series
 from monitor.settings import ObjectiveSettings, Settings
+from monitor.settings.fleet import NodeRate
 from monitor.store import Client
 from monitor.store.objectives import write_objectives
 from tests.jobs import workload
 from tests.jobs.workload import END, NOW, SETTINGS, START
+from tests.kpis.rows import random_calls, store
 
 WHOLE = Window(START, END)
 RAGGED = Window(START + timedelta(minutes=17), END - timedelta(minutes=44))
@@ -213,3 +215,16 @@ def test_good_is_what_the_objectives_say(store_client: Client, calls: pd.DataFra
     assert 0 < len(fast) < len(calls)
     assert value.n == len(fast)
     assert value.value == pytest.approx(one(store_client, "cost.total").value / fast["sample_weight"].sum(), rel=1e-6)
+
+
+def test_an_hour_that_is_not_over_costs_what_has_passed(store_client: Client) -> None:
+    """By the clock as it is: a node with a rate of 1 a minute, hardly used, in the hour that is running."""
+    now = datetime.now(UTC)
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    rate = NodeRate(nodes=["gpu-idle"], kind="owned", rate=60.0, billed="always", valid_from=hour.date())
+    store(store_client, random_calls(1, seed=1).assign(timestamp=[now], node=["gpu-idle"]))
+    cost.run(Context(client=store_client, settings=Settings(fleet=[rate]), now=now))
+    (spent,) = ledger(store_client).query("hour == @hour.replace(tzinfo=None)")["cost"] / 1e9
+    total = one(store_client, "cost.total", Window(hour, now + timedelta(seconds=30)))
+    assert spent == pytest.approx((now - hour).total_seconds() / 60, abs=1.1)
+    assert total.value == pytest.approx(spent, abs=1.1)

@@ -80,9 +80,13 @@ def _by_call(names: list[str], start_ns: int, end_ns: int) -> str:
 def _idle_minutes(names: list[str], start_ns: int, end_ns: int) -> str:
     columns = ", ".join([*(_of_node(name) for name in names), *(f"0 AS {name}" for name in _SUMS)])
     inside = between(start_ns, end_ns)
+    # An hour that was not over when it was reckoned has cost nothing yet in the minutes to come; `version` is that time, in µs.
+    passed = (
+        "toUInt8(greatest(1, least(60, intDiv(intDiv(toInt64(version), 1000000) - toUnixTimestamp(hour) + 59, 60))))"
+    )
     return f"""SELECT timestamp, {columns}, cost, kind, currency FROM
-        (SELECT *, toDateTime64(hour, 9, 'UTC') + toIntervalMinute(minute) AS timestamp, node_hours.idle / {NANO} / 60 AS cost,
-            'idle' AS kind FROM node_hours FINAL ARRAY JOIN range(60) AS minute
+        (SELECT *, toDateTime64(hour, 9, 'UTC') + toIntervalMinute(minute) AS timestamp, node_hours.idle / {NANO} / {passed} AS cost,
+            'idle' AS kind FROM node_hours FINAL ARRAY JOIN range({passed}) AS minute
         WHERE {_hours(start_ns // HOUR_NS * HOUR_NS, end_ns)}) WHERE {inside}"""
 
 
