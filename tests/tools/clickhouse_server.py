@@ -21,6 +21,7 @@ import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from tests.tools.clickhouse_library import library
 
@@ -165,6 +166,15 @@ def cluster(folder: Path, shards: int = 2, *, keeper: int | None = None) -> Iter
             server.stop()
 
 
+# On a busy machine one shard takes longer to answer another than the defaults allow (1 s), and is then asked over a second
+# connection while the first is cut off. A server that is a `clickhouse local` does not survive a connection that is reset.
+_PATIENCE: Final = (
+    "<use_hedged_requests>0</use_hedged_requests>"
+    "<connect_timeout_with_failover_ms>30000</connect_timeout_with_failover_ms>"
+    "<handshake_timeout_ms>30000</handshake_timeout_ms>"
+)
+
+
 def _write_config(
     folder: Path, password: str, hosts: str, number: int, keeper: int | None = None, *, read_only: bool = False
 ) -> Path:
@@ -172,8 +182,8 @@ def _write_config(
     profile = "reading" if read_only else "default"
     networks = "<networks><ip>::1</ip><ip>127.0.0.1</ip></networks><quota>default</quota>"
     (folder / "users.xml").write_text(
-        "<clickhouse><profiles><default/><reading><readonly>2</readonly></reading>"
-        "<locked><readonly>1</readonly></locked></profiles><users>"
+        f"<clickhouse><profiles><default>{_PATIENCE}</default><reading>{_PATIENCE}<readonly>2</readonly></reading>"
+        f"<locked>{_PATIENCE}<readonly>1</readonly></locked></profiles><users>"
         f"<default><password></password><profile>default</profile>{networks}</default>"
         f"<monitor>{secret}<profile>{profile}</profile>{networks}<access_management>1</access_management></monitor>"
         f"<reader>{secret}<profile>reading</profile>{networks}</reader>"
