@@ -120,6 +120,7 @@ def pipeline_url(backend_url: str, migrated: dict[str, str]) -> Iterator[str]:
     client = connect(url)
     if embedded:
         migrate(client)
+    empty_all(client)  # of what others left there
     yield url
     empty_all(client)
     client.close()

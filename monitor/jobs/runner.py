@@ -127,11 +127,11 @@ class Runner:
             return list(self._asked)
 
     def kill_queries(self) -> None:
-        """End what runs still ask of the store; they fail then."""
+        """End what runs still ask of the store; they fail then. Does not wait: a store that hangs takes no word of it."""
         with self._lock:
             marks = [active.mark for active in self._active.values()]
         for mark in marks:
-            self._kill(mark)
+            threading.Thread(target=self._kill, args=(mark,), name="kill-queries", daemon=True).start()
 
     def _run(self, planned: Planned, turn: Turn, now: datetime) -> Run:
         active = _Active(turn)

@@ -215,6 +215,7 @@ def test_a_handshake_that_does_not_come_is_hung_up_on(
         "MONITOR_COLLECTORS__TLS_CERT": str(tmp_path / "server.pem"),
         "MONITOR_COLLECTORS__TLS_KEY": str(tmp_path / "server.pem"),
         "MONITOR_COLLECTORS__REQUEST_TIMEOUT_S": str(TIMEOUT_S),
+        **service.NO_JOBS,
     }
     with service.running(tmp_path / "data", env=env) as running:
         pid, addresses = running.process.pid, running.addresses

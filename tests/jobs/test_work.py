@@ -168,7 +168,10 @@ def test_workers_need_a_server(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("state", "age_s", "seen", "words"),
     [
-        pytest.param("failed", 10, "failed", r"retention failed at .* UTC: out of luck", id="failed"),
+        pytest.param(
+            "failed", 10, "warning", r"retention failed at .* UTC: out of luck; it is tried again", id="just failed"
+        ),
+        pytest.param("failed", 300, "failed", r"retention failed at .* UTC: out of luck$", id="failed"),
         pytest.param("ok", 3 * 86_400, "failed", r"retention is overdue: its last run began at", id="overdue"),
         pytest.param("ok", 10, "ok", r"\d+ of \d+ ran as they should", id="fine"),
     ],

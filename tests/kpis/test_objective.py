@@ -342,7 +342,11 @@ def test_a_changed_objective_judges_from_then_on(store_client: Client) -> None:
 
 
 def test_the_service_stores_what_is_configured(pipeline_url: str) -> None:
-    settings = Settings(store={"url": pipeline_url}, objectives=[{"name": "up", "kind": "error", "target": 0.9}])
+    settings = Settings(
+        store={"url": pipeline_url},
+        objectives=[{"name": "up", "kind": "error", "target": 0.9}],
+        retention={"raw_days": 20_000, "facts_days": 20_000},  # tables that other tests use keep their old rows
+    )
 
     async def start() -> None:
         async with contextlib.AsyncExitStack() as stack:
