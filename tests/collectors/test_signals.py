@@ -26,6 +26,7 @@ from collectors.otlp.checked import Limits
 from collectors.otlp.signals import LOGS, METRICS, SIGNALS, TRACES, Signal
 from monitor import semconv
 from monitor.store.client import Client, connect
+from monitor.store.migrate import migrate
 from tests.collectors.json_form import otlp_json
 from tests.collectors.payloads import request
 from tests.collectors.receiving import HTTP, Receiving, receiving, send, wait_stored
@@ -40,6 +41,7 @@ from tests.collectors.signals import (
     log_request,
     metric_request,
 )
+from tests.conftest import empty_all
 
 if sys.version_info >= (3, 14):
     from compression import zstd
@@ -382,8 +384,12 @@ def test_bad_json_is_refused_for_good_and_in_json(json_target: Receiving, name: 
 
 @pytest.fixture(scope="module")
 def json_target(chdb_url: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Receiving]:
+    keeper = connect(chdb_url)
+    migrate(keeper)
     with receiving(tmp_path_factory.mktemp("json") / "data", chdb_url) as found:
         yield found
+    empty_all(keeper)
+    keeper.close()
 
 
 @pytest.mark.parametrize("signal", SIGNALS, ids=lambda signal: signal.name)

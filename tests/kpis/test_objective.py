@@ -345,7 +345,8 @@ def test_the_service_stores_what_is_configured(pipeline_url: str) -> None:
     settings = Settings(
         store={"url": pipeline_url},
         objectives=[{"name": "up", "kind": "error", "target": 0.9}],
-        retention={"raw_days": 20_000, "facts_days": 20_000},  # tables that other tests use keep their old rows
+        # Tables that other tests use keep their old rows.
+        retention=dict.fromkeys(("raw_days", "facts_days", "minutes_days", "hours_days", "days_days"), 20_000),
     )
 
     async def start() -> None:

@@ -237,6 +237,7 @@ def test_a_second_init_is_the_same_although_the_machine_says_more(
 def test_the_store_knows_where_a_call_ran(chdb_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     client = connect(chdb_url)
     migrate(client)
+    empty_all(client)  # of what others left there
     monkeypatch.setattr(detect_module, "ROOT", machine(tmp_path / "root", gpus(H100)))
     monkeypatch.setenv("K8S_NODE_NAME", "gpu-7")
     monkeypatch.setenv("AWS_REGION", "eu-central-1")

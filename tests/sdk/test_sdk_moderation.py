@@ -505,6 +505,7 @@ def _nowhere() -> Any:
 def test_the_store_has_it_as_evaluations(chdb_url: str, tmp_path: Path) -> None:
     client = connect(chdb_url)
     migrate(client)
+    empty_all(client)  # of what others left there
     with receiving(tmp_path / "data", chdb_url) as target:
         sdk.init("svc", endpoint=f"http://{target.grpc}")
         with sdk.inference("m") as one:

@@ -336,6 +336,7 @@ USERS: tuple[Any, ...] = ("u1", "Jürgen ☃", EMAIL, 17, 4.0, True, ["a", "b"],
 def test_user_ids_are_hashed_as_by_the_collector(chdb_url: str, tmp_path: Path) -> None:
     client = connect(chdb_url)
     migrate(client)
+    empty_all(client)  # of what others left there
     found: list[list[tuple[str, str]]] = []
     parameters = '{"user":"u1","temperature":0.5}'
     for by_sdk in (True, False):

@@ -104,6 +104,7 @@ print(json.dumps(sdk.stats().__dict__))
 def place(chdb_url: str, tmp_path: Path) -> Iterator[tuple[Receiving, Client]]:
     client = connect(chdb_url)
     migrate(client)
+    empty_all(client)  # of what others left there
     with receiving(tmp_path / "data", chdb_url) as target:
         yield target, client
     empty_all(client)
