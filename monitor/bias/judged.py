@@ -9,14 +9,12 @@ from typing import Final
 from monitor.errors import BadInput
 from monitor.kpis.dimensions import where_sql
 from monitor.kpis.sources import Question
-from monitor.kpis.sources.judged import evaluations_sql, judged_calls
 from monitor.kpis.sources.question import group_by, select_list
 from monitor.store import Client
-from monitor.store.calls import calls_source
+from monitor.store.judged import judged_source
 
 EVALUATION_NAME: Final = re.compile(r"[\w./ -]{1,100}")
-_SLACK_NS: Final = 3600 * 10**9  # a clock that is behind dates a judgement before its call
-_VALUE: Final = "multiIf(label != '', label, isNull(score), '', toString(score))"
+_VALUE: Final = "multiIf(label != '', lower(label), isNull(score), '', toString(score))"
 
 
 def pairs_sql(client: Client, question: Question, label: str | None, prediction: str) -> str:
@@ -34,52 +32,43 @@ def pairs_sql(client: Client, question: Question, label: str | None, prediction:
         if not EVALUATION_NAME.fullmatch(name):
             raise BadInput(f"`{name}` is no name of an evaluation; it has letters, digits, spaces and . _ - / alone")
     condition, _ = where_sql(question.where)
-    rank = "(source = 'ground_truth', source = 'human', judged_at)"
-    truth = f"argMaxIf({_VALUE}, {rank}, name = '{label}' AND {_VALUE} != '')" if label else "''"
-    said = f"argMaxIf({_VALUE}, judged_at, name = '{prediction}' AND {_VALUE} != '')"
-    names = tuple(dict.fromkeys(each for each in (label, prediction) if each))
-    pairs = f"""
-SELECT trace, span, {truth} AS truth, {said} AS said
-FROM {evaluations_sql(question.start_ns, question.end_ns, names)} GROUP BY trace, span
-HAVING said != ''{" AND truth != ''" if label else ""}"""
+    rank = "(source = 'ground_truth', source = 'human', timestamp)"
+    columns = {"said": f"argMaxIf({_VALUE}, timestamp, name = '{prediction}' AND {_VALUE} != '')"}
+    if label:
+        columns["truth"] = f"argMaxIf({_VALUE}, {rank}, name = '{label}' AND {_VALUE} != '')"
+    names = ", ".join(f"'{each}'" for each in dict.fromkeys((label or prediction, prediction)))
+    judged = judged_source(
+        client,
+        question.start_ns,
+        question.end_ns,
+        condition=f"name IN ({names}) AND error_type = ''",
+        columns=columns,
+        every_call=False,
+    )
+    # Of a window without a judgement both are NULL, and no row is left.
+    known = "said != '' AND truth != ''" if label else "said != ''"
+    rows = judged if label else f"(SELECT *, '' AS truth FROM {judged})"
     keys = [*question.key_columns, "truth", "said"]
     sums = {"n": "count()", "w": "sum(sample_weight)", "ww": "sum(sample_weight * sample_weight)"}
     return f"""
 SELECT {select_list(keys, sums)}
-FROM (
-    SELECT calls.*, pairs.truth AS truth, pairs.said AS said
-    FROM {judged_calls(client, question)} AS calls
-    INNER JOIN ({pairs}) AS pairs ON calls.trace_id = pairs.trace AND calls.judged_span = pairs.span
-) WHERE {condition} GROUP BY {", ".join([*question.keys, "truth", "said"])}"""
+FROM {rows} WHERE {known} AND {condition} GROUP BY {", ".join([*question.keys, "truth", "said"])}"""
 
 
 def thumbs_sql(client: Client, question: Question, ingredients: Mapping[str, str]) -> str:
     """Aggregates over calls with a thumb, `up` being 1 or 0; the newest of a call counts.
 
-    A thumb without a span is of the last call of its trace: of the answer.
+    Which call a thumb is of, `monitor.store.judged` says.
     """
     condition, _ = where_sql(question.where)
-    rows = calls_source(client, question.start_ns, question.end_ns)
-    since = f"timestamp >= fromUnixTimestamp64Nano(toInt64({question.start_ns - _SLACK_NS}))"
-    given = f"SELECT * FROM engagement_events FINAL WHERE {since} AND kind = 'thumbs' AND value IN ('up', 'down')"
-    by_response = f"SELECT response_id FROM ({given}) WHERE trace_id = '' AND response_id != ''"
-    responses = f"""
-SELECT request_id AS response, any(trace_id) AS trace, any(span_id) AS span
-FROM {rows} WHERE request_id != '' AND request_id IN ({by_response}) GROUP BY request_id"""
-    thumbs = f"""
-SELECT if(e.trace_id = '', r.trace, e.trace_id) AS trace, if(e.trace_id = '', r.span, e.span_id) AS span,
-    toUInt8(argMax(e.value = 'up', e.timestamp)) AS up
-FROM ({given}) AS e LEFT ANY JOIN ({responses}) AS r ON e.response_id = r.response
-GROUP BY trace, span HAVING trace != ''"""
-    last = "max((timestamp, span_id)) OVER (PARTITION BY trace_id) = (timestamp, span_id)"
-    calls = (
-        f"SELECT *, arrayJoin(if(is_last, [span_id, ''], [span_id])) AS judged_span"
-        f" FROM (SELECT *, {last} AS is_last FROM {rows})"
+    rows = judged_source(
+        client,
+        question.start_ns,
+        question.end_ns,
+        condition="kind = 'thumbs' AND value IN ('up', 'down')",
+        columns={"up": "toUInt8(argMax(value = 'up', timestamp))"},
+        table="engagement_events",
+        every_call=False,
     )
     columns = select_list(question.key_columns, ingredients)
-    return f"""
-SELECT {columns}
-FROM (
-    SELECT calls.*, thumbs.up AS up
-    FROM ({calls}) AS calls INNER JOIN ({thumbs}) AS thumbs ON calls.trace_id = thumbs.trace AND calls.judged_span = thumbs.span
-) WHERE {condition}{group_by(question)}"""
+    return f"SELECT {columns} FROM {rows} WHERE {condition}{group_by(question)}"

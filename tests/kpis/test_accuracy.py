@@ -206,6 +206,7 @@ def test_whose_word_counts(store_client: Client) -> None:
     calls.loc[1, "trace_id"] = calls.loc[0, "trace_id"]
     calls.loc[0, "timestamp"], calls.loc[1, "timestamp"] = START, START + timedelta(seconds=5)
     calls["model"] = ["first", "last", "third", "fourth"]
+    calls["duration_s"] = 1.0
     store(store_client, calls)
     trace, third = calls.loc[0, "trace_id"], calls.loc[2, "trace_id"]
     at = START + timedelta(minutes=5)

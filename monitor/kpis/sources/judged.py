@@ -1,8 +1,7 @@
 """Calls that somebody judged, one row each, and single judgements, one row each.
 
-A judgement belongs to the call whose trace (and span, if it names one) it has; one that knows only the provider's response
-id, to the call that had this response. Of several by one kind of judge the newest counts, ground truth before what a
-person says. A judgement of a trace with several calls, without a span, is of the last of them: of the answer.
+Which call a judgement is about, `monitor.store.judged` says. Of several by one kind of judge the newest counts, ground truth
+before what a person says.
 
 A window is that in which the *call* began, however late the label comes.
 
@@ -25,85 +24,50 @@ from monitor.kpis.dimensions import DIMENSIONS, WHERE_KEYS, where_sql
 from monitor.kpis.estimators import POPULATION
 from monitor.kpis.sources.question import Question, Source, group_by, select_list
 from monitor.store import Client
-from monitor.store.calls import calls_source
+from monitor.store.judged import judged_source
 
 # Labels of `correct` that are a verdict; any other is the right answer's class.
 YES: Final = ("yes", "true", "correct", "right", "pass", "passed", "good", "1")
 NO: Final = ("no", "false", "incorrect", "wrong", "fail", "failed", "bad", "0")
 
-# A clock that is behind dates a judgement before its call.
-_SLACK_NS: Final = 3600 * 10**9
 _PEOPLE: Final = "source IN ('ground_truth', 'human')"
 _NAMES: Final = ("correct", "answer", "confidence")
-
-
-def evaluations_sql(start_ns: int, end_ns: int, names: tuple[str, ...] = ()) -> str:
-    """Sub-select of judgements since a window's begin, with the trace of each: that of its response where it has none."""
-    since = f"timestamp >= fromUnixTimestamp64Nano(toInt64({start_ns - _SLACK_NS}))"
-    named = f"name IN ({', '.join(_quoted(name) for name in names)})" if names else "1"
-    wanted = f"{since} AND {named} AND error_type = ''"
-    traceless = f"SELECT response_id FROM evaluations WHERE {wanted} AND trace_id = '' AND response_id != ''"
-    window = (
-        f"timestamp >= fromUnixTimestamp64Nano(toInt64({start_ns}))"
-        f" AND timestamp < fromUnixTimestamp64Nano(toInt64({end_ns}))"
-    )
-    return f"""(
-SELECT if(e.trace_id = '', r.trace, e.trace_id) AS trace, if(e.trace_id = '', r.span, e.span_id) AS span,
-    e.timestamp AS judged_at, e.name AS name, e.score AS score, lower(e.label) AS label, e.source AS source, e.evaluator AS evaluator
-FROM (SELECT * FROM evaluations FINAL WHERE {wanted}) AS e
-LEFT ANY JOIN
-(
-    SELECT request_id AS response, any(trace_id) AS trace, any(span_id) AS span
-    FROM inferences WHERE {window} AND request_id != '' AND request_id IN ({traceless}) GROUP BY request_id
-) AS r ON e.response_id = r.response
-WHERE trace != ''
-)"""
 
 
 def _truth_words() -> str:
     """SQL of a verdict in words: 1, 0, or NULL where the label is none."""
     yes, no = (", ".join(_quoted(word) for word in words) for words in (YES, NO))
-    return f"multiIf(label IN ({yes}), 1., label IN ({no}), 0., NULL)"
+    return f"multiIf(lower(label) IN ({yes}), 1., lower(label) IN ({no}), 0., NULL)"
 
 
 def _calls_judged(client: Client, question: Question) -> str:
     """One row per judged call, with the columns of `calls` and the verdicts."""
-    newest = "judged_at"
-    truth = f"name = 'correct' AND {_PEOPLE}"
-    rank = f"(source = 'ground_truth', {newest})"
-    verdicts = f"""
-SELECT trace, span,
-    argMaxIf(tuple({_truth_words()}, label, score), {rank}, {truth}) AS truth,
-    argMaxIf(tuple({_truth_words()}, label, score), {newest}, name = 'correct' AND source = 'judge') AS judge,
-    argMaxIf(label, {newest}, name = 'answer') AS answer_class,
-    argMaxIf(score, {newest}, name = 'confidence') AS confidence
-FROM {evaluations_sql(question.start_ns, question.end_ns, _NAMES)}
-GROUP BY trace, span"""
+    verdict = f"tuple({_truth_words()}, lower(label), score)"
+    columns = {
+        "truth": f"argMaxIf({verdict}, (source = 'ground_truth', timestamp), name = 'correct' AND {_PEOPLE})",
+        "judge": f"argMaxIf({verdict}, timestamp, name = 'correct' AND source = 'judge')",
+        "answered": "argMaxIf(lower(label), timestamp, name = 'answer')",
+        "stated": "argMaxIf(score, timestamp, name = 'confidence')",
+    }
+    rows = judged_source(
+        client,
+        question.start_ns,
+        question.end_ns,
+        condition=f"name IN {_NAMES} AND error_type = ''",
+        columns=columns,
+        every_call=False,
+    )
     return f"""(
-SELECT calls.*,
-    if(truth.1 IS NULL, truth.2, '') AS truth_class, verdicts.answer_class AS answer_class,
-    {_right("truth")} AS right_, {_right("judge")} AS verdict, {_unit("verdicts.confidence")} AS confidence
-FROM {judged_calls(client, question)} AS calls
-INNER JOIN ({verdicts}) AS verdicts ON calls.trace_id = verdicts.trace AND calls.judged_span = verdicts.span
+SELECT *, ifNull(if(truth.1 IS NULL, truth.2, ''), '') AS truth_class, ifNull(answered, '') AS answer_class,
+    {_unit("stated")} AS confidence,
+    {_right("truth")} AS right_, {_right("judge")} AS verdict
+FROM {rows}
 )"""
-
-
-def judged_calls(client: Client, question: Question) -> str:
-    """Calls of the window that judgements can name, with `judged_span`: their own, and '' for the last of each trace."""
-    rows = calls_source(client, question.start_ns, question.end_ns)
-    since = f"timestamp >= fromUnixTimestamp64Nano(toInt64({question.start_ns - _SLACK_NS}))"
-    named = f"SELECT trace_id FROM evaluations WHERE {since} AND trace_id != ''"
-    by_response = f"SELECT response_id FROM evaluations WHERE {since} AND trace_id = '' AND response_id != ''"
-    some = f"SELECT * FROM {rows} WHERE trace_id IN ({named}) OR request_id IN ({by_response})"
-    last = "max((timestamp, span_id)) OVER (PARTITION BY trace_id) = (timestamp, span_id)"
-    return f"(SELECT *, arrayJoin(if(is_last, [span_id, ''], [span_id])) AS judged_span FROM (SELECT *, {last} AS is_last FROM ({some})))"
 
 
 def _right(verdict: str) -> str:
     # A class is right where it is the class that was answered; the score is asked last, as it may be on another scale.
-    by_class = (
-        f"if({verdict}.2 != '' AND verdicts.answer_class != '', toFloat64({verdict}.2 = verdicts.answer_class), NULL)"
-    )
+    by_class = f"if({verdict}.2 != '' AND answer_class != '', toFloat64({verdict}.2 = answer_class), NULL)"
     return f"coalesce({verdict}.1, {by_class}, {_unit(f'{verdict}.3')})"
 
 
@@ -135,15 +99,17 @@ FROM (SELECT *, arrayJoin([false, true]) AS is_before FROM {_calls_judged(client
 def _scores(client: Client, question: Question, ingredients: Mapping[str, str]) -> str:
     """One row per (call, name): the newest score that is no probe's."""
     condition, _ = where_sql(question.where)
-    newest = f"""
-SELECT trace, span, name AS score_name, argMax(score, judged_at) AS score_value
-FROM {evaluations_sql(question.start_ns, question.end_ns)}
-WHERE source != 'probe' AND isNotNull(score) GROUP BY trace, span, name"""
-    rows = f"""(
-SELECT calls.*, scores.score_name AS score_name, scores.score_value AS score_value
-FROM {judged_calls(client, question)} AS calls
-INNER JOIN ({newest}) AS scores ON calls.trace_id = scores.trace AND calls.judged_span = scores.span
-)"""
+    said = judged_source(
+        client,
+        question.start_ns,
+        question.end_ns,
+        condition="source != 'probe' AND isNotNull(score) AND error_type = ''",
+        columns={"given": "arraySort(groupArray((toString(name), timestamp, assumeNotNull(score))))"},
+        every_call=False,
+    )
+    # In the order of name and time, the newest of a name is the one before the next name.
+    newest = "arrayFilter((one, i) -> i = length(given) OR given[i + 1].1 != one.1, given, arrayEnumerate(given))"
+    rows = f"(SELECT *, each.1 AS score_name, each.3 AS score_value FROM {said} ARRAY JOIN {newest} AS each)"
     columns = select_list(question.key_columns, ingredients)
     return f"SELECT {columns} FROM {rows} WHERE {condition}{group_by(question)}"
 
