@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
-from monitor.kpis.estimators import Estimate, Measure, Row
+from monitor.kpis.estimators import Estimate, Measure, Row, weighted_share
 from monitor.stats import intervals
 
 _WILSON: Final = (
@@ -72,12 +72,12 @@ class Judgement:
             return Estimate(value=None, method=method, note=note)
         weight, squares = row[f"{self.judged.name}__w"], row[f"{self.judged.name}__ww"]
         hits, hit_squares = row[f"{self.hit.name}__w"], row[f"{self.hit.name}__ww"]
-        # Two sums of floats in different orders: a share of all must not come out as 1.0000000000000002.
-        share = min(1.0, max(0.0, hits / weight))
-        effective = intervals.share_effective_n(weight, squares, hits, hit_squares)
-        low, high = intervals.wilson(min(effective, share * effective), effective)
-        sampled = "" if row["calls__w_min"] == row["calls__w_max"] else f"sampled: worth {effective:.0f} calls"
-        return Estimate(value=share, low=low, high=high, n=n, method=method, note=_joined(note, sampled))
+        # Sums of a rolling period are differences of floats: nothing left may be a hair below nothing.
+        found = weighted_share(weight, squares, max(0.0, hits), hit_squares)
+        sampled = "" if row["calls__w_min"] == row["calls__w_max"] else f"sampled: worth {found.effective:.0f} calls"
+        return Estimate(
+            value=found.share, low=found.low, high=found.high, n=n, method=method, note=_joined(note, sampled)
+        )
 
     def _left_out(self, calls: int, concerned: int, n: int) -> str:
         if not concerned:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from monitor.kpis.dimensions import where_sql
-from monitor.kpis.rollup import DAY, GRAINS, HOUR, MINUTE, Grain
+from monitor.kpis.rollup import GRAINS, MINUTE, Grain
 from monitor.kpis.sources.question import Question
 from monitor.store import Client
 
@@ -117,6 +117,3 @@ def _calls(client: Client, question: Question, parts: Sequence[Part]) -> int:
         if part.grain is not None
     ]
     return int(client.query(f"SELECT {' + '.join(counts)}", parameters=parameters).result_rows[0][0])
-
-
-__all__ = ["DAY", "EXACT_CALLS", "HOUR", "MINUTE", "Part", "Reach", "cover", "parts_of", "period_between", "reach_of"]
