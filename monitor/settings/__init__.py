@@ -10,6 +10,7 @@ from monitor.settings.jobs import JobSettings
 from monitor.settings.load import load_settings
 from monitor.settings.objectives import ObjectiveSettings
 from monitor.settings.prices import OwnPrice, PriceSettings, PriceTier, TokenPrices
+from monitor.settings.probes import ProbeSettings
 from monitor.settings.section import Section
 from monitor.settings.store import RetentionSettings, StoreSettings
 from monitor.settings.tree import Settings
@@ -26,6 +27,7 @@ __all__ = [
     "PriceSettings",
     "PriceTier",
     "PrivacySettings",
+    "ProbeSettings",
     "RetentionSettings",
     "Section",
     "Settings",

@@ -13,6 +13,7 @@ from monitor.settings.fleet import Budget, NodeRate
 from monitor.settings.jobs import JobSettings
 from monitor.settings.objectives import ObjectiveSettings, refuse_twins
 from monitor.settings.prices import PriceSettings
+from monitor.settings.probes import ProbeSettings
 from monitor.settings.store import RetentionSettings, StoreSettings
 
 DEFAULT_DATA = Path("monitor-data")
@@ -42,6 +43,7 @@ class Settings(BaseSettings):
         [], description="What nodes cost by the hour; of the entries that fit a node, the first counts."
     )
     budgets: list[Budget] = Field([], description="What may be spent by the calendar month.")
+    probes: ProbeSettings = Field(default_factory=lambda: ProbeSettings())
 
     @field_validator("objectives")
     @classmethod

@@ -232,6 +232,7 @@ def apply_retention(
         "inferences_1d": ("period", days_days),
         "job_runs": ("started_at", facts_days),
         "kpi_results": ("window_end", facts_days),
+        "probe_results": ("run_at", facts_days),
     }
     for name, (column, days) in wanted.items():
         if name in leave:
