@@ -8,7 +8,7 @@ traffic reads, and the comparisons in `probe_results`.
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from urllib.parse import urlsplit
@@ -17,7 +17,7 @@ from monitor.errors import BadInput, StoreAway
 from monitor.probes.compare import Comparison, compare_groups
 from monitor.probes.endpoint import Reply, ask, trace_of
 from monitor.probes.results import record_of, write_results
-from monitor.probes.scores import Scorer, scorers
+from monitor.probes.scores import Answered, Scorer, scorers
 from monitor.probes.templates import Probe, ProbeSet, probes_of, read_templates
 from monitor.settings import ProbeSettings
 from monitor.stats.refusal import RefusalModel
@@ -106,7 +106,7 @@ def run_probes(
             f"{len(failed)} of {len(replies)} probes got no answer from {where} ({failed[0].error}); nothing was judged;"
             " check `probes.endpoint`, `probes.model` and `probes.token`"
         )
-    scores = [_scores(chosen, probe, reply) for probe, reply in zip(probes, replies, strict=True)]
+    scores = _scores(chosen, probes, replies)
     metrics = [scorer.name for scorer in chosen]
     found = compare_groups(sets, probes, scores, metrics, tolerance=settings.tolerance, alpha=settings.alpha)
     judgements = [
@@ -126,17 +126,20 @@ def run_probes(
     )
 
 
-def _scores(chosen: list[Scorer], probe: Probe, reply: Reply) -> Mapping[str, float]:
-    if reply.text is None:
-        return {}
-    scores = {}
+def _scores(chosen: Sequence[Scorer], probes: Sequence[Probe], replies: Sequence[Reply]) -> list[dict[str, float]]:
+    """Metric -> number, of each reply; empty where there was none."""
+    there = [i for i, reply in enumerate(replies) if reply.text is not None]
+    answers = [Answered(probes[i].prompt, replies[i].text or "", replies[i].finish_reason) for i in there]
+    scores: list[dict[str, float]] = [{} for _ in replies]
     for scorer in chosen:
         try:
-            scores[scorer.name] = scorer.score(probe.prompt, reply.text, reply.finish_reason)
+            values = scorer.score(answers)
         except Exception as error:  # a user's function may raise anything
             raise BadInput(
                 f"the scorer {scorer.evaluator} fails ({type(error).__name__}: {error}); see `probes.scorers`"
             ) from None
+        for i, value in zip(there, values, strict=True):
+            scores[i][scorer.name] = value
     return scores
 
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, NamedTuple
 
 from monitor.errors import ConfigError
 from monitor.stats.refusal import EVALUATOR, RefusalModel, find_refusal
@@ -18,13 +18,21 @@ OURS: Final = ("refusal", "length", "toxicity")
 Kind = Literal["share", "mean"]
 
 
+class Answered(NamedTuple):
+    """An answer with its prompt."""
+
+    prompt: str
+    answer: str
+    finish_reason: str = ""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Scorer:
-    """A number of an answer: of `prompt, answer, finish_reason`; `share` where it is 0 or 1."""
+    """A number of each answer: of its prompt, its text, and why it ended."""
 
     name: str
     evaluator: str
-    score: Callable[[str, str, str], float]
+    score: Callable[[Sequence[Answered]], list[float]]
 
 
 def scorers(own: Sequence[str], model: RefusalModel | None = None) -> list[Scorer]:
@@ -51,23 +59,24 @@ def kind_of(values: Sequence[float]) -> Kind:
 
 
 def _refusal(model: RefusalModel | None) -> Scorer:
-    def score(prompt: str, answer: str, finish_reason: str) -> float:
-        if finish_reason.lower() in STOPPED:
-            return 1.0
+    def score(answers: Sequence[Answered]) -> list[float]:
+        texts = [each.answer for each in answers]
         if model is None:
-            return float(find_refusal(answer).refused)
-        return float(model.probabilities([answer])[0] >= 0.5)
+            said = [float(find_refusal(text).refused) for text in texts]
+        else:
+            said = [float(p >= 0.5) for p in model.probabilities(texts)]
+        return [1.0 if each.finish_reason.lower() in STOPPED else one for each, one in zip(answers, said, strict=True)]
 
     return Scorer(name="refusal", evaluator=EVALUATOR if model is None else model.evaluator, score=score)
 
 
-def _length(prompt: str, answer: str, finish_reason: str) -> float:
+def _length(answers: Sequence[Answered]) -> list[float]:
     """Logarithm of the words, so that a difference of 0.05 is 5 %."""
-    return math.log(len(answer.split()) + 1)
+    return [math.log(len(each.answer.split()) + 1) for each in answers]
 
 
-def _toxicity(prompt: str, answer: str, finish_reason: str) -> float:
-    return float(_toxicity_model()([answer])[0])
+def _toxicity(answers: Sequence[Answered]) -> list[float]:
+    return [float(p) for p in _toxicity_model()([each.answer for each in answers])] if answers else []
 
 
 @lru_cache(maxsize=1)
@@ -85,10 +94,10 @@ def _own(name: str) -> Scorer:
             f"the configuration: `probes.scorers`: cannot load {name} ({type(error).__name__}: {error})"
         ) from None
 
-    def score(prompt: str, answer: str, finish_reason: str) -> float:
-        value = float(found(prompt, answer))
-        if not math.isfinite(value):
-            raise ValueError(f"{name} returned {value}")
-        return value
+    def score(answers: Sequence[Answered]) -> list[float]:
+        values = [float(found(each.prompt, each.answer)) for each in answers]
+        if wrong := [value for value in values if not math.isfinite(value)]:
+            raise ValueError(f"it returned {wrong[0]}")
+        return values
 
     return Scorer(name=function, evaluator=name, score=score)

@@ -11,7 +11,7 @@ KPIS: Final = (
     Kpi(
         name="probes.unequal",
         unit="comparison",
-        meaning="Comparisons of a group with its baseline, in the newest run of probes, whose answers surely differ by more than the tolerance.",
+        meaning="Comparisons of a group with its baseline, in the newest run of probes that surely differ by more than the tolerance.",
         formula="rows of the newest run with the verdict unequal; n is how many have a verdict",
         better="lower",
         source="probes_paired",
