@@ -109,11 +109,9 @@ def test_the_classifier_learns_what_the_rules_do_not_know() -> None:
     unsure = train(labelled(800, seed=3)[0], noisy).model
     assert unsure is not None
     p = unsure.probabilities(texts)
-    flipped = np.array(
-        [said if np.random.default_rng(9000 + i).random() > 0.15 else not said for i, said in enumerate(refused)]
-    )
-    assert abs(p.mean() - flipped.mean()) < 0.06
-    assert abs(p[p >= 0.5].mean() - flipped[p >= 0.5].mean()) < 0.1
+    # Of what is called a refusal, 85 % are labelled so in the long run.
+    assert abs(p[np.array(refused)].mean() - 0.85) < 0.06
+    assert abs(p[~np.array(refused)].mean() - 0.15) < 0.06
 
 
 def test_a_model_comes_back_from_json_as_it_was() -> None:
