@@ -59,6 +59,8 @@ def test_labelling_by_the_queue_shortens_the_interval_more_than_labelling_at_ran
     shares = np.full(6, 1 / 6)
     truth = float(shares @ errors)
     widths: dict[str, list[float]] = {"queue": [], "random": []}
+    true: dict[str, list[float]] = {"queue": [], "random": []}
+    deviations = list(np.sqrt(errors * (1 - errors)))
     off, held = [], 0
     for _ in range(300):
         labels, hits = np.full(6, 4), rng.binomial(4, errors)
@@ -70,9 +72,11 @@ def test_labelling_by_the_queue_shortens_the_interval_more_than_labelling_at_ran
         for name, n, h in (("queue", labels, hits), ("random", at_random, rng.binomial(at_random, errors))):
             seen = spreads([Labelling(share=1 / 6, labels=int(a), left=1, hits=float(b)) for a, b in zip(n, h, strict=True)])  # fmt: skip
             widths[name].append(half_width(list(shares), seen, [int(each) for each in n]))
+            true[name].append(half_width(list(shares), deviations, [int(each) for each in n]))
         found = float(shares @ (hits / labels))
         off.append(found - truth)
         held += abs(found - truth) <= widths["queue"][-1]
-    assert np.mean(widths["queue"]) < 0.92 * np.mean(widths["random"])
+    assert np.mean(widths["queue"]) < 0.95 * np.mean(widths["random"])
+    assert np.mean(true["queue"]) < 0.9 * np.mean(true["random"])
     assert abs(np.mean(off)) < 3 * np.std(off) / math.sqrt(300) + 0.004
     assert held / 300 >= 0.92

@@ -1,0 +1,302 @@
+"""Topics of texts, found in the reference, and how their shares moved.
+
+The reference is cut in two by lot. One half is clustered: TF-IDF of words and pairs of words, reduced to at most 50 dimensions
+(latent semantic analysis), k-means on the unit sphere. The other half and the current texts are given to the nearest topic, so
+that both sides are texts which the clusters have not seen: counted on the half that made them, topics would seem to have moved
+wherever nothing has. What lies farther from all topics than 99 of 100 reference texts is `no topic of the reference`: that is
+where a new topic shows.
+
+The number of topics is the k from 2 to 12 with the largest mean silhouette (P. Rousseeuw 1987) on a sample of 1,000 texts; one
+that is below 0.08 finds no topics, and there is no verdict.
+
+References
+----------
+S. Deerwester et al. (1990), Indexing by latent semantic analysis. I. Dhillon, D. Modha (2001), Concept decompositions, for
+k-means by the cosine. D. Arthur, S. Vassilvitskii (2007), k-means++.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from scipy import sparse
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.preprocessing import normalize
+
+from monitor.stats.drift.bins import Counts
+from monitor.stats.drift.domain import CHARACTERS_MAX, EXAMPLES
+from monitor.stats.drift.methods import DEFAULT, METHODS, compare_counts
+from monitor.stats.drift.verdict import Drift
+from monitor.stats.intervals import LEVEL
+
+SUFFIX: Final = ".topics"
+TEXTS_MIN: Final = 200  # of the reference; half of them make the topics
+FIT_MAX: Final = 8000
+COUNT_MAX: Final = 100_000
+WORDS_MAX: Final = 5000
+DIMENSIONS: Final = 50
+KS: Final = (2, 3, 4, 5, 6, 8, 10, 12)
+SILHOUETTE_TEXTS: Final = 1000
+SILHOUETTE_MIN: Final = 0.08
+STARTS: Final = 3
+ROUNDS_MAX: Final = 50
+NEW: Final = "no topic of the reference"
+NEW_SHARE: Final = 0.01
+WORDS_NAMED: Final = 3
+
+Array = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Topics:
+    """Topics of a reference; `place` gives other texts to them.
+
+    Attributes
+    ----------
+    names : tuple of str
+        The words that set each apart, the largest topic first.
+    silhouette : float
+        How well they are apart: 1 wholly, 0 not at all.
+    farthest : float
+        Similarity below which a text belongs to none.
+    """
+
+    names: tuple[str, ...]
+    silhouette: float
+    farthest: float
+    vectorizer: Any
+    reduction: Any
+    centres: Array
+
+    def place(self, texts: Sequence[str]) -> tuple[npt.NDArray[np.intp], Array]:
+        """The topic of each text, from 0, `len(names)` for none; and its similarity to the nearest."""
+        topics, near = np.zeros(len(texts), dtype=np.intp), np.zeros(len(texts))
+        for first in range(0, len(texts), 5000):  # what is in memory at once
+            part = slice(first, first + 5000)
+            found = _vectors(self.vectorizer, self.reduction, texts[part]) @ self.centres.T
+            topics[part], near[part] = found.argmax(axis=1), found.max(axis=1)
+        topics[near < self.farthest] = len(self.names)
+        return topics, near
+
+
+def find_topics(texts: Sequence[str], *, k: int | None = None, seed: int = 1) -> Topics | None:
+    """Topics of texts; None where there are too few, or no clusters in them.
+
+    Parameters
+    ----------
+    texts : sequence of str
+        At most 8,000 of them are used, by lot.
+    k : int, optional
+        So many topics, instead of the rule's.
+    seed : int
+    """
+    rng = np.random.default_rng(seed)
+    chosen = _by_lot(rng, texts, FIT_MAX)
+    if len(chosen) < TEXTS_MIN // 2:
+        return None
+    try:
+        vectorizer = TfidfVectorizer(
+            max_features=WORDS_MAX, min_df=3, max_df=0.5, ngram_range=(1, 2), sublinear_tf=True, dtype=np.float32
+        ).fit(chosen)
+    except ValueError:  # no word occurs three times, and in no more than half of the texts
+        return None
+    matrix = vectorizer.transform(chosen)
+    dimensions = min(DIMENSIONS, matrix.shape[1] - 1, len(chosen) - 1)
+    if dimensions < 2:
+        return None
+    reduction = TruncatedSVD(dimensions, random_state=seed).fit(matrix)
+    vectors = _vectors(vectorizer, reduction, chosen)
+    found = [_clustered(vectors, each, seed) for each in (KS if k is None else (k,)) if each < len(chosen) // 10]
+    if not found:
+        return None
+    score, centres = max(found, key=lambda each: each[0])
+    if k is None and score < SILHOUETTE_MIN:
+        return None
+    near = vectors @ centres.T
+    topic = near.argmax(axis=1)
+    order = np.argsort(-np.bincount(topic, minlength=len(centres)), kind="stable")
+    names = _names(matrix, topic, order, vectorizer.get_feature_names_out())
+    farthest = float(np.quantile(near.max(axis=1), NEW_SHARE))
+    return Topics(
+        names=names,
+        silhouette=score,
+        farthest=farthest,
+        vectorizer=vectorizer,
+        reduction=reduction,
+        centres=centres[order],
+    )
+
+
+def compare_topics(
+    feature: str,
+    reference: pd.Series[Any],
+    current: pd.Series[Any],
+    *,
+    method: str = DEFAULT,
+    threshold: float | None = None,
+    k: int | None = None,
+    level: float = LEVEL,
+    seed: int = 1,
+) -> Drift | None:
+    """Shares of topics: one half of the reference against the current texts.
+
+    Parameters
+    ----------
+    feature : str
+        Its name; the comparison is called `FEATURE.topics`.
+    reference, current : pandas.Series
+        Texts; missing and empty ones are left out, long ones are cut at 4,000 characters. Where load has seasons, the
+        reference must be of like hours: a night's topics are not a day's.
+    method : str
+        Of `METHODS`, for categories.
+    threshold, level, seed
+        As of `compare_counts`.
+    k : int, optional
+        So many topics.
+
+    Returns
+    -------
+    Drift or None
+        Without a verdict. `moved` names the topics whose shares moved most; the example rows are those nearest to the
+        topic that shrank (reference) and to the one that grew most (current). None where the reference has no topics.
+    """
+    rng = np.random.default_rng(seed)
+    sides = [_texts(side) for side in (reference, current)]
+    if len(sides[0]) < TEXTS_MIN:
+        return None
+    lots = rng.permutation(len(sides[0]))
+    first, second = lots[: len(lots) // 2], lots[len(lots) // 2 :]
+    topics = find_topics([sides[0].iloc[i] for i in first[:FIT_MAX]], k=k, seed=seed)
+    if topics is None:
+        return None
+    rows = [second[:COUNT_MAX], _some(rng, len(sides[1]), COUNT_MAX)]
+    placed = [topics.place([side.iloc[i] for i in at]) for side, at in zip(sides, rows, strict=True)]
+    bins = len(topics.names) + 1
+    counts = Counts(
+        reference=np.bincount(placed[0][0], minlength=bins).astype(np.float64),
+        current=np.bincount(placed[1][0], minlength=bins).astype(np.float64),
+        names=(*topics.names, NEW),
+    )
+    chosen = DEFAULT if METHODS[method].ordered else method
+    found = compare_counts(f"{feature}{SUFFIX}", counts, chosen, threshold=threshold, level=level, seed=seed)
+    if found.value is None:
+        return found
+    change = counts.current / counts.current.sum() - counts.reference / counts.reference.sum()
+    shrunk, grown = int(change.argmin()), int(change.argmax())
+    places = [
+        np.flatnonzero(side.notna().to_numpy() & (side.astype(str).str.strip() != "").to_numpy())
+        for side in (reference, current)
+    ]
+    note = f"{len(topics.names)} topics, silhouette {topics.silhouette:.2f}; counted on half of the reference"
+    return replace(
+        found,
+        note=note,
+        reference_rows=_nearest(placed[0], shrunk, places[0][rows[0]], bins - 1),
+        current_rows=_nearest(placed[1], grown, places[1][rows[1]], bins - 1),
+    )
+
+
+def _texts(side: pd.Series[Any]) -> pd.Series[Any]:
+    there = side.dropna().astype(str)
+    return there[there.str.strip() != ""].str.slice(0, CHARACTERS_MAX)
+
+
+def _clustered(vectors: Array, k: int, seed: int) -> tuple[float, Array]:
+    """Silhouette and centres, on the unit sphere: the best of three starts."""
+    rng = np.random.default_rng(seed)
+    found = max((_k_means(vectors, k, rng) for _ in range(STARTS)), key=lambda each: each[0])
+    centres = found[1]
+    at = np.arange(min(len(vectors), SILHOUETTE_TEXTS))  # they are in the order of the lot
+    return silhouette(vectors[at], (vectors[at] @ centres.T).argmax(axis=1)), centres
+
+
+def _k_means(vectors: Array, k: int, rng: np.random.Generator) -> tuple[float, Array]:
+    """Spherical k-means from k-means++; mean similarity to the own centre, and the centres.
+
+    Not scikit-learn's: its threads wait for each other in loops, which takes seconds on a machine that has other work.
+    """
+    first = [int(rng.integers(len(vectors)))]
+    farthest = 1 - vectors @ vectors[first[0]]
+    for _ in range(k - 1):
+        weights = np.clip(farthest, 0, None)
+        total = weights.sum()
+        first.append(int(rng.choice(len(vectors), p=weights / total)) if total > 0 else int(rng.integers(len(vectors))))
+        farthest = np.minimum(farthest, 1 - vectors @ vectors[first[-1]])
+    centres = vectors[first]
+    topic = np.full(len(vectors), -1)
+    for _ in range(ROUNDS_MAX):
+        near = vectors @ centres.T
+        now = near.argmax(axis=1)
+        if (now == topic).all():
+            break
+        topic = now
+        sums = sparse.csr_matrix((np.ones(len(topic)), (topic, np.arange(len(topic)))), shape=(k, len(topic))) @ vectors
+        # One that nobody is near to starts anew at the text that is farthest from all.
+        empty = np.flatnonzero(np.bincount(topic, minlength=k) == 0)
+        sums[empty] = vectors[near.max(axis=1).argsort(kind="stable")[: len(empty)]]
+        centres = np.asarray(normalize(sums), dtype=np.float64)
+    return float((vectors @ centres.T).max(axis=1).mean()), centres
+
+
+def silhouette(vectors: Array, topic: npt.NDArray[np.intp]) -> float:
+    """Mean silhouette by the cosine: 1 where clusters are wholly apart; −1 where there is one alone."""
+    kinds, at = np.unique(topic, return_inverse=True)
+    if len(kinds) < 2:
+        return -1.0
+    sums = (1 - vectors @ vectors.T) @ np.eye(len(kinds))[at]
+    sizes = np.bincount(at)
+    rows = np.arange(len(vectors))
+    own = sums[rows, at] / np.maximum(sizes[at] - 1, 1)
+    means = sums / sizes
+    means[rows, at] = np.inf
+    other = means.min(axis=1)
+    larger = np.maximum(own, other)
+    # A text that is a cluster of its own counts 0 (Rousseeuw).
+    each = np.where((sizes[at] > 1) & (larger > 0), (other - own) / np.where(larger > 0, larger, 1.0), 0.0)
+    return float(each.mean())
+
+
+def _vectors(vectorizer: Any, reduction: Any, texts: Sequence[str]) -> Array:
+    reduced = reduction.transform(vectorizer.transform(texts))
+    return np.asarray(normalize(reduced), dtype=np.float64)
+
+
+def _names(matrix: Any, topic: npt.NDArray[np.intp], order: npt.NDArray[np.intp], words: Any) -> tuple[str, ...]:
+    """Each topic by the words that are more frequent in it than elsewhere; a pair of words stands for its words."""
+    overall = np.asarray(matrix.mean(axis=0)).ravel()
+    names: list[str] = []
+    for i in order:
+        mine = matrix[topic == i]
+        apart = np.asarray(mine.mean(axis=0)).ravel() - overall if mine.shape[0] else -overall
+        chosen: list[str] = []
+        for at in np.argsort(-apart, kind="stable"):
+            word = str(words[at])
+            if len(chosen) == WORDS_NAMED or apart[at] <= 0:
+                break
+            if not any(set(word.split()) & set(each.split()) for each in chosen):
+                chosen.append(word)
+        names.append(", ".join(chosen) or f"topic {len(names) + 1}")
+    return tuple(names)
+
+
+def _nearest(
+    placed: tuple[npt.NDArray[np.intp], Array], topic: int, places: npt.NDArray[np.intp], none: int
+) -> tuple[int, ...]:
+    """Rows of a topic that are most like it; of none, those that are least like any."""
+    mine = np.flatnonzero(placed[0] == topic)
+    order = np.argsort(placed[1][mine] if topic == none else -placed[1][mine], kind="stable")[:EXAMPLES]
+    return tuple(int(places[mine[i]]) for i in order)
+
+
+def _by_lot(rng: np.random.Generator, texts: Sequence[str], most: int) -> list[str]:
+    return [texts[i] for i in rng.permutation(len(texts))[:most]]
+
+
+def _some(rng: np.random.Generator, n: int, most: int) -> npt.NDArray[np.intp]:
+    return np.arange(n) if n <= most else np.sort(rng.choice(n, most, replace=False))
