@@ -7,7 +7,7 @@ from monitor.stats.drift.homogeneity import Homogeneity, homogeneity
 from monitor.stats.drift.methods import DEFAULT, METHODS, Method, compare_counts, compare_shares, compare_values
 from monitor.stats.drift.sequential import Watch, WatchState, calibrated, e_values_bh
 from monitor.stats.drift.tables import Options, compare, kind_of, left_out
-from monitor.stats.drift.topics import Topics, compare_topics, find_topics
+from monitor.stats.drift.topics import Topics, compare_topics, find_topics, topics_of
 from monitor.stats.drift.verdict import ALPHA, ROWS_MIN, Drift, judge, ranked
 
 __all__ = [
@@ -45,4 +45,5 @@ __all__ = [
     "quantile_edges",
     "quantile_names",
     "ranked",
+    "topics_of",
 ]

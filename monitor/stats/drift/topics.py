@@ -133,6 +133,73 @@ def find_topics(texts: Sequence[str], *, k: int | None = None, seed: int = 1) ->
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class Reference:
+    """The topics of a reference, and its half that was kept for counting; current texts are held against it.
+
+    Attributes
+    ----------
+    topics : Topics
+    counts : array of shape (topics + 1,)
+        Texts of the counted half in each topic, the last in none.
+    examples : tuple of tuple of int
+        Rows of the reference nearest to each topic; for the last, those least like any.
+    """
+
+    topics: Topics
+    counts: Array
+    examples: tuple[tuple[int, ...], ...]
+
+    def compare(
+        self,
+        feature: str,
+        current: pd.Series[Any],
+        *,
+        method: str = DEFAULT,
+        threshold: float | None = None,
+        level: float = LEVEL,
+        seed: int = 1,
+    ) -> Drift:
+        """Shares of topics against those of the reference; as `compare_topics`."""
+        rng = np.random.default_rng(seed)
+        texts, places = _texts(current)
+        rows = _some(rng, len(texts), COUNT_MAX)
+        placed = self.topics.place([texts[i] for i in rows])
+        bins = len(self.topics.names) + 1
+        now = np.bincount(placed[0], minlength=bins).astype(np.float64)
+        counts = Counts(reference=self.counts, current=now, names=(*self.topics.names, NEW))
+        chosen = DEFAULT if METHODS[method].ordered else method
+        found = compare_counts(f"{feature}{SUFFIX}", counts, chosen, threshold=threshold, level=level, seed=seed)
+        if found.value is None:
+            return found
+        change = now / now.sum() - self.counts / self.counts.sum()
+        note = f"{bins - 1} topics, silhouette {self.topics.silhouette:.2f}; counted on half of the reference"
+        return replace(
+            found,
+            note=note,
+            reference_rows=self.examples[int(change.argmin())],
+            current_rows=_nearest(placed, int(change.argmax()), places[rows], bins - 1),
+        )
+
+
+def topics_of(reference: pd.Series[Any], *, k: int | None = None, seed: int = 1) -> Reference | None:
+    """Topics from one half of the reference, chosen by lot, and the counts of the other half; None if it has no topics."""
+    rng = np.random.default_rng(seed)
+    texts, places = _texts(reference)
+    if len(texts) < TEXTS_MIN:
+        return None
+    lots = rng.permutation(len(texts))
+    first, second = lots[: len(lots) // 2], lots[len(lots) // 2 :][:COUNT_MAX]
+    topics = find_topics([texts[i] for i in first[:FIT_MAX]], k=k, seed=seed)
+    if topics is None:
+        return None
+    placed = topics.place([texts[i] for i in second])
+    none = len(topics.names)
+    counts = np.bincount(placed[0], minlength=none + 1).astype(np.float64)
+    examples = tuple(_nearest(placed, topic, places[second], none) for topic in range(none + 1))
+    return Reference(topics=topics, counts=counts, examples=examples)
+
+
 def compare_topics(
     feature: str,
     reference: pd.Series[Any],
@@ -166,45 +233,17 @@ def compare_topics(
         Without a verdict. `moved` names the topics whose shares moved most; the example rows are those nearest to the
         topic that shrank (reference) and to the one that grew most (current). None where the reference has no topics.
     """
-    rng = np.random.default_rng(seed)
-    sides = [_texts(side) for side in (reference, current)]
-    if len(sides[0]) < TEXTS_MIN:
+    found = topics_of(reference, k=k, seed=seed)
+    if found is None:
         return None
-    lots = rng.permutation(len(sides[0]))
-    first, second = lots[: len(lots) // 2], lots[len(lots) // 2 :]
-    topics = find_topics([sides[0].iloc[i] for i in first[:FIT_MAX]], k=k, seed=seed)
-    if topics is None:
-        return None
-    rows = [second[:COUNT_MAX], _some(rng, len(sides[1]), COUNT_MAX)]
-    placed = [topics.place([side.iloc[i] for i in at]) for side, at in zip(sides, rows, strict=True)]
-    bins = len(topics.names) + 1
-    counts = Counts(
-        reference=np.bincount(placed[0][0], minlength=bins).astype(np.float64),
-        current=np.bincount(placed[1][0], minlength=bins).astype(np.float64),
-        names=(*topics.names, NEW),
-    )
-    chosen = DEFAULT if METHODS[method].ordered else method
-    found = compare_counts(f"{feature}{SUFFIX}", counts, chosen, threshold=threshold, level=level, seed=seed)
-    if found.value is None:
-        return found
-    change = counts.current / counts.current.sum() - counts.reference / counts.reference.sum()
-    shrunk, grown = int(change.argmin()), int(change.argmax())
-    places = [
-        np.flatnonzero(side.notna().to_numpy() & (side.astype(str).str.strip() != "").to_numpy())
-        for side in (reference, current)
-    ]
-    note = f"{len(topics.names)} topics, silhouette {topics.silhouette:.2f}; counted on half of the reference"
-    return replace(
-        found,
-        note=note,
-        reference_rows=_nearest(placed[0], shrunk, places[0][rows[0]], bins - 1),
-        current_rows=_nearest(placed[1], grown, places[1][rows[1]], bins - 1),
-    )
+    return found.compare(feature, current, method=method, threshold=threshold, level=level, seed=seed)
 
 
-def _texts(side: pd.Series[Any]) -> pd.Series[Any]:
-    there = side.dropna().astype(str)
-    return there[there.str.strip() != ""].str.slice(0, CHARACTERS_MAX)
+def _texts(side: pd.Series[Any]) -> tuple[list[str], npt.NDArray[np.intp]]:
+    """Texts that say something, cut, and their rows."""
+    said = [str(value)[:CHARACTERS_MAX] if there else "" for value, there in zip(side, side.notna(), strict=True)]
+    rows = np.flatnonzero([bool(text.strip()) for text in said])
+    return [said[i] for i in rows], rows
 
 
 def _clustered(vectors: Array, k: int, seed: int) -> tuple[float, Array]:
@@ -236,7 +275,8 @@ def _k_means(vectors: Array, k: int, rng: np.random.Generator) -> tuple[float, A
         if (now == topic).all():
             break
         topic = now
-        sums = sparse.csr_matrix((np.ones(len(topic)), (topic, np.arange(len(topic)))), shape=(k, len(topic))) @ vectors
+        members = sparse.csr_matrix((np.ones(len(topic)), (topic, np.arange(len(topic)))), shape=(k, len(topic)))
+        sums = np.asarray(members @ vectors)
         # One that nobody is near to starts anew at the text that is farthest from all.
         empty = np.flatnonzero(np.bincount(topic, minlength=k) == 0)
         sums[empty] = vectors[near.max(axis=1).argsort(kind="stable")[: len(empty)]]
