@@ -12,17 +12,15 @@ from typing import Any, Final
 
 from monitor.jobs.job import Context, Job, Outcome
 from monitor.jobs.refusal_model import CHARACTERS, read_model, retrain
+from monitor.kpis.sources.moderated import IS_REFUSED
 from monitor.stats.refusal import EVALUATOR, RefusalModel, find_refusal
 from monitor.store import Client
-from monitor.store.flatten import literals
 from monitor.store.judgements import Judgement, write_judgements
 
 BATCH: Final = 20_000
 RUN_MAX: Final = 400_000  # answers in one run; the next goes on
 FIRST_DAYS: Final = 7  # a store that is new to this job is looked at so far back
 SLACK_MS: Final = 120_000  # rows become visible some time after they are stamped
-# Where the service itself, or the provider, stopped the answer: there may be no text then.
-STOPPED: Final = ("content_filter", "refusal", "safety", "content_filtered", "guardrail_intervened")
 _STATE: Final = "refusals_seen_ms"
 
 
@@ -55,9 +53,8 @@ SAFETY: Final = Job(
 def _unseen(client: Client, since_ms: int) -> list[tuple[Any, ...]]:
     """Captured answers, stored since, that nobody has looked at on our behalf."""
     stored = f"inserted_at >= fromUnixTimestamp64Milli(toInt64({since_ms}))"
-    stopped = f"lower(finish_reason) IN ({literals(STOPPED)})"
     # Of a call that was stopped before it said anything the prompt tells that content is captured.
-    captured = f"error_type = '' AND (completion != '' OR (prompt != '' AND {stopped}))"
+    captured = f"error_type = '' AND (completion != '' OR (prompt != '' AND {IS_REFUSED}))"
     traces = f"SELECT trace_id FROM inferences WHERE {stored} AND {captured}"
     seen = (
         "SELECT trace_id, span_id FROM evaluations WHERE name = 'refusal' AND source = 'moderation'"
@@ -67,7 +64,7 @@ def _unseen(client: Client, since_ms: int) -> list[tuple[Any, ...]]:
         tuple(row)
         for row in client.query(
             "SELECT toString(timestamp + toIntervalNanosecond(toInt64(ifNull(duration_s, 0) * 1e9))), trace_id, span_id,"
-            f" toString(service), leftUTF8(completion, {CHARACTERS}), {stopped}, toString(finish_reason) FROM inferences FINAL"
+            f" toString(service), leftUTF8(completion, {CHARACTERS}), {IS_REFUSED}, toString(finish_reason) FROM inferences FINAL"
             f" WHERE {stored} AND {captured} AND (trace_id, span_id) NOT IN ({seen}) ORDER BY inserted_at LIMIT {BATCH}"
         ).result_rows
     ]

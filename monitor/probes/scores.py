@@ -8,13 +8,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any, Final, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from monitor.errors import ConfigError
+from monitor.kpis.sources.moderated import STOPPED
 from monitor.stats.refusal import EVALUATOR, RefusalModel, find_refusal
 
-STOPPED: Final = ("content_filter", "refusal", "safety", "content_filtered", "guardrail_intervened")
-OURS: Final = ("refusal", "length", "toxicity")
 Kind = Literal["share", "mean"]
 
 

@@ -105,6 +105,7 @@ OUTCOMES: Final = Source(
     where_keys=WHERE_KEYS,
     population=POPULATION,
     build=_build,
+    cohorts=True,
 )
 
 # A source of its own, so that what is added up by hour answers without it.
