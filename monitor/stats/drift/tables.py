@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Final
@@ -16,6 +15,7 @@ from monitor.stats.drift.effects import Array
 from monitor.stats.drift.embeddings import compare_embeddings
 from monitor.stats.drift.methods import DEFAULT, METHODS, compare_counts, compare_shares, compare_values
 from monitor.stats.drift.topics import topics_of
+from monitor.stats.drift.vectors import are_vectors, vectors_of
 from monitor.stats.drift.verdict import ALPHA, ROWS_MIN, Drift, judge
 
 NUMBER, CATEGORY, TEXT, VECTOR, IDENTIFIER, TIME = "number", "category", "text", "vector", "identifier", "time"
@@ -120,7 +120,7 @@ def kind_of(reference: pd.Series[Any], current: pd.Series[Any] | None = None) ->
         return TIME
     if pd.api.types.is_numeric_dtype(reference):
         return IDENTIFIER if _counts_rows(reference) and (current is None or _counts_rows(current)) else NUMBER
-    if _are_vectors(reference.dropna().head(20)):
+    if are_vectors(reference.dropna().head(20)):
         return VECTOR
     head = reference.dropna().head(5000).astype(str)
     if looks_like_text(head):
@@ -195,42 +195,6 @@ def _topics(
         found = topics.compare(name, part, method=chosen, threshold=limit, level=options.level, seed=options.seed)
         rows = tuple(at * (chunk or 0) + row for row in found.current_rows)
         yield _in_chunk(replace(found, current_rows=rows), at, chunk)
-
-
-def vectors_of(column: pd.Series[Any], *, like: Array | None = None) -> Array:
-    """Rows of a matrix from lists of numbers, or their JSON; a row of NaN where there is none of the usual length.
-
-    Raises
-    ------
-    ValueError
-        If `like` is given and no row is as long as its rows.
-    """
-    found = [_vector(value) for value in column]
-    lengths = [len(each) for each in found if len(each)]
-    width = like.shape[1] if like is not None else max(set(lengths), key=lengths.count, default=0)
-    if like is not None and lengths and width not in lengths:
-        raise ValueError(f"vectors have {width} numbers in the reference and {lengths[0]} in the current rows")
-    rows = np.full((len(found), width), np.nan)
-    for i, each in enumerate(found):
-        if len(each) == width:
-            rows[i] = each
-    return rows
-
-
-def _vector(value: Any) -> Array:
-    """Empty where it is none."""
-    if isinstance(value, str):
-        try:
-            value = json.loads(value) if value.startswith("[") else []
-        except ValueError:
-            return np.empty(0)
-    if not isinstance(value, list | tuple | np.ndarray):
-        return np.empty(0)
-    try:
-        found = np.asarray(value, dtype=np.float64)
-    except (ValueError, TypeError):
-        return np.empty(0)
-    return found if found.ndim == 1 else np.empty(0)
 
 
 def _numbers(
@@ -315,12 +279,6 @@ def _counts_rows(column: pd.Series[Any]) -> bool:
     if not pd.api.types.is_integer_dtype(column) or len(column) < ROWS_MIN or column.isna().any():
         return False
     return bool((np.diff(column.to_numpy(dtype=np.int64)) > 0).all())
-
-
-def _are_vectors(head: pd.Series[Any]) -> bool:
-    """Lists of the same number of numbers, two or more."""
-    lengths = {len(_vector(value)) for value in head}
-    return len(lengths) == 1 and min(lengths) > 1
 
 
 def _are_times(texts: pd.Series[Any]) -> bool:

@@ -12,8 +12,9 @@ from sklearn.metrics import silhouette_score
 from sklearn.preprocessing import normalize
 
 from monitor.stats.drift import Drift, compare, compare_embeddings, compare_topics, find_topics, judge, kind_of
+from monitor.stats.drift.clusters import silhouette
 from monitor.stats.drift.embeddings import energy_coefficient
-from monitor.stats.drift.topics import NEW, silhouette
+from monitor.stats.drift.topics import NEW
 
 TOPICS = {
     "refund": "refund order parcel shipping return invoice broken delivery warehouse courier",
