@@ -38,7 +38,7 @@ from monitor.stats.intervals import LEVEL
 SUFFIX: Final = ".topics"
 TEXTS_MIN: Final = 200  # of the reference; half of them make the topics
 FIT_MAX: Final = 8000
-COUNT_MAX: Final = 100_000
+COUNT_MAX: Final = 20_000  # of each side: shares to a third of a point
 WORDS_MAX: Final = 5000
 DIMENSIONS: Final = 50
 KS: Final = (2, 3, 4, 5, 6, 8, 10, 12)
