@@ -59,7 +59,9 @@ def render(frame: pd.DataFrame, instance: Instance, changes: Sequence[Change] = 
     factor, suffix = (100.0, "%") if instance.unit == "1" else (1.0, instance.unit)
     if instance.unit == "s" and frame["value"].abs().max() < 1:
         factor, suffix = 1000.0, "ms"
-    points = pd.DataFrame({"time": frame["time"].dt.tz_convert("UTC").dt.tz_localize(None), "value": frame["value"] * factor})
+    points = pd.DataFrame(
+        {"time": frame["time"].dt.tz_convert("UTC").dt.tz_localize(None), "value": frame["value"] * factor}
+    )
     x = alt.X("time:T", title=None, axis=alt.Axis(format="%H:%M", labelOverlap=True, tickCount=6))
     zero = bool(points["value"].min() >= 0)
     y = alt.Y("value:Q", title=f"{instance.kpi} ({suffix})" if suffix else instance.kpi, scale=alt.Scale(zero=zero))
@@ -70,7 +72,9 @@ def render(frame: pd.DataFrame, instance: Instance, changes: Sequence[Change] = 
         layers.append(alt.Chart(shade).mark_rect(color=LIMIT, opacity=0.13).encode(x="from:T", x2="to:T"))
     marks = [change for change in changes if _plain(change.timestamp) >= points["time"].min()]
     if marks:
-        at = pd.DataFrame({"at": [_plain(change.timestamp) for change in marks], "title": [c.title[:24] for c in marks]})
+        at = pd.DataFrame(
+            {"at": [_plain(change.timestamp) for change in marks], "title": [c.title[:24] for c in marks]}
+        )
         base = alt.Chart(at).encode(x="at:T")
         layers.append(base.mark_rule(color=QUIET, strokeDash=[2, 2]))
         layers.append(

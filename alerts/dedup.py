@@ -20,6 +20,7 @@ class Entry:
     resolved: frozenset[str] = frozenset()
     at: datetime
     pending: bool = False
+    failed: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +77,9 @@ def decide(
     if why is not None:
         due = now >= last.at + timedelta(seconds=way.group_interval_s)
         return Verdict(notify=due, why=why if due else "interval")
+    # What was given up is tried again with what is told next, or after the least time.
+    if last.failed and now >= last.at + timedelta(seconds=way.group_interval_s):
+        return Verdict(notify=True, why="repeat")
     # What waits to be sent needs no repetition.
     if not last.pending and now >= last.at + timedelta(seconds=way.repeat_interval_s):
         return Verdict(notify=True, why="repeat")

@@ -82,7 +82,11 @@ class Message:
     @property
     def word(self) -> str:
         """What happened, in a word."""
-        return "RESOLVED" if self.status == "resolved" else {"page": "PAGE", "ticket": "ALERT", "info": "NOTE"}[self.severity]
+        return (
+            "RESOLVED"
+            if self.status == "resolved"
+            else {"page": "PAGE", "ticket": "ALERT", "info": "NOTE"}[self.severity]
+        )
 
     @property
     def mark(self) -> str:
@@ -242,7 +246,9 @@ def _facts(instance: Instance, now: datetime) -> list[tuple[str, str]]:
     if began is not None:
         whole = f" until {_clock(ended, began)}" if ended is not None else ""
         lasted = _length((ended or now) - began)
-        facts.append(("Since" if ended is None else "From", f"{_clock(began, now if ended is None else None)}{whole} ({lasted})"))
+        facts.append(
+            ("Since" if ended is None else "From", f"{_clock(began, now if ended is None else None)}{whole} ({lasted})")
+        )
     return facts
 
 

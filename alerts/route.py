@@ -104,7 +104,8 @@ def group(
             key = group_key(way.receiver, labels)
             found.setdefault(key, (way, labels, []))[2].append(instance)
     return [
-        Group(key=key, way=way, labels=labels, instances=tuple(members)) for key, (way, labels, members) in found.items()
+        Group(key=key, way=way, labels=labels, instances=tuple(members))
+        for key, (way, labels, members) in found.items()
     ]
 
 

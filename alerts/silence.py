@@ -73,7 +73,9 @@ def make(
         raise BadInput("a silence's time has no time zone; write it as 2026-01-31T12:00:00Z")
     begin = max(begin, now)  # what was told is told
     if all(matcher.holds({}) for matcher in parsed):
-        raise BadInput("a silence needs a matcher that asks for a label, such as node=gpu-1; otherwise it would hold for all")
+        raise BadInput(
+            "a silence needs a matcher that asks for a label, such as node=gpu-1; otherwise it would hold for all"
+        )
     if len(parsed) > _MATCHERS_MAX:
         raise BadInput(f"a silence has at most {_MATCHERS_MAX} matchers, not {len(parsed)}")
     if ends_at <= begin:

@@ -212,7 +212,9 @@ def _grown(
     names = list(dict.fromkeys(name for name, _, _, _ in groups))
     old: dict[tuple[str, str], float] = {}
     for name in names:
-        for each in evaluate(client, [kpi.name], window=before, by=[name], where=where, intervals=False, groups_max=200):
+        for each in evaluate(
+            client, [kpi.name], window=before, by=[name], where=where, intervals=False, groups_max=200
+        ):
             if each.value is not None and each.group:
                 old[name, each.group[name]] = each.value
     grew = {name: sum(v - old.get((name, value), 0.0) for key, value, _, v in groups if key == name) for name in names}
@@ -285,5 +287,3 @@ def _line(each: Slice, kind: Kind, instance: Instance) -> str:
 
 def _percent(share: float) -> str:
     return f"{share:.1%}" if 0 < share < 0.1 else f"{share:.0%}"
-
-

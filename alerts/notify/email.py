@@ -43,7 +43,9 @@ def send(channel: EmailChannel, message: Message, delivery: Delivery) -> str:
     except smtplib.SMTPRecipientsRefused as error:
         raise _all_refused(error.recipients) from None
     except smtplib.SMTPNotSupportedError as error:
-        raise Refused(f"{channel.host} offers no {'STARTTLS' if 'STARTTLS' in str(error) else 'login'}; see `security`") from None
+        raise Refused(
+            f"{channel.host} offers no {'STARTTLS' if 'STARTTLS' in str(error) else 'login'}; see `security`"
+        ) from None
     except smtplib.SMTPResponseException as error:
         words = f"{channel.host} answers {error.smtp_code} {_line(error.smtp_error)}"
         raise (TryLater(words) if 400 <= error.smtp_code < 500 else Refused(words)) from None

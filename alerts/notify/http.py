@@ -62,7 +62,13 @@ def post(
     if parts.scheme == "https":
         context = ssl.create_default_context(cafile=None if ca_file is None else str(ca_file))
         pool = urllib3.HTTPSConnectionPool(
-            str(address), port, timeout=timeout, maxsize=1, ssl_context=context, server_hostname=host, assert_hostname=host
+            str(address),
+            port,
+            timeout=timeout,
+            maxsize=1,
+            ssl_context=context,
+            server_hostname=host,
+            assert_hostname=host,
         )
     else:
         pool = urllib3.HTTPConnectionPool(str(address), port, timeout=timeout, maxsize=1)
@@ -76,7 +82,9 @@ def post(
                 "POST", path, body=body, headers=sent, retries=False, redirect=False, preload_content=False
             )
             text = answer.read(_ANSWER_BYTES).decode("utf-8", "replace")
-            found = Answer(status=answer.status, text=text, retry_after_s=_retry_after(answer.headers.get("Retry-After")))
+            found = Answer(
+                status=answer.status, text=text, retry_after_s=_retry_after(answer.headers.get("Retry-After"))
+            )
             answer.close()
             return found
     except (ConnectTimeoutError, NewConnectionError) as error:

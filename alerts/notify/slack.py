@@ -58,7 +58,10 @@ def payload(message: Message, delivery: Delivery) -> dict[str, Any]:
             color=COLOURS["resolved" if message.status == "resolved" else message.severity],
             fallback=_cut(message.headline, _TITLE_MAX),
         )
-        body = {"text": _cut(f"{message.mark} *{escape(message.headline)}*", _TITLE_MAX), "attachments": [attachment.to_dict()]}
+        body = {
+            "text": _cut(f"{message.mark} *{escape(message.headline)}*", _TITLE_MAX),
+            "attachments": [attachment.to_dict()],
+        }
         if len(json.dumps(body, ensure_ascii=False)) <= TOTAL_MAX or shown == 1:
             return body
         shown -= 1
