@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -48,7 +48,7 @@ class Planned:
     """What one evaluation led to: messages planned, sent at once, and alerts that are kept quiet."""
 
     planned: int = 0
-    tally: Tally = Tally()
+    tally: Tally = field(default_factory=Tally)
     suppressed: Mapping[str, Suppressed]
 
 
@@ -70,7 +70,7 @@ def plan(context: Context, instances: Sequence[Instance]) -> Planned:
     if not targets:
         return Planned(suppressed=quiet)
     known = outbox.entries(client, now)
-    maker = _Maker(context=context)
+    maker = _Maker(context=context, silences=silences)
     count = 0
     for each, target in _all(instances, settings, targets, known, now, context):
         item = _next(each, target, known.get((each.key, target.name)), quiet, settings, maker, now)
@@ -152,12 +152,14 @@ def _next(
     # A channel goes on to know what it was told, though it is kept quiet now.
     carried = {key: one for key, one in alarming.items() if key in quiet and key in before}
     over = {one.fingerprint: one for one in each.instances if not one.alarming}
-    ended = {
-        key: over.get(key) or _vanished(known.instances[key], now)
-        for key in sorted(before - set(alarming))
-        if known is not None and (key in over or key in known.instances)
-    }
-    resolved = {key: one for key, one in ended.items() if key not in quiet and not _quiet_now(one, quiet, settings)}
+    ended = sorted(before - set(alarming))
+    resolved = {}
+    for key in ended:
+        one = over.get(key)
+        if one is None and known is not None and key in known.instances:
+            one = _vanished(known.instances[key], now)
+        if one is not None and not maker.is_quiet(one, quiet):
+            resolved[key] = one
     receiver = settings.receivers[target.receiver]
     verdict = decide(
         last,
@@ -171,9 +173,8 @@ def _next(
     told = resolved if receiver.send_resolved else {}
     if verdict.notify and (firing or (told and verdict.why != "repeat")):
         return _item(each, target, known, verdict.why, firing, carried, told, maker, now)
-    unheard = set(ended) - set(resolved) if verdict.why != "interval" or not resolved else set(ended) - set(resolved)
-    if verdict.why == "all_resolved" and verdict.notify:
-        unheard = set(ended)
+    untold = verdict.notify and verdict.why == "all_resolved"
+    unheard = set(ended) if untold else set(ended) - set(resolved)
     if not unheard or (last is not None and last.pending):
         return None
     # Ended while it was kept quiet, or where ends are not told: it must be news when it begins again.
@@ -238,6 +239,12 @@ class _Maker:
     """Makes messages; what explains a group is found out once, for all channels."""
 
     context: Context
+    silences: Sequence[Silence]
+
+    def is_quiet(self, instance: Instance, quiet: Mapping[str, Suppressed]) -> bool:
+        """Whether nothing is to be said of it; one that vanished was not among those that were looked at."""
+        settings, now = self.context.settings, self.context.now
+        return instance.fingerprint in quiet or bool(suppressed([instance], settings, self.silences, now))
 
     def __post_init__(self) -> None:
         self._explained: dict[str, Explained] = {}
@@ -296,10 +303,6 @@ def explain(context: Context, instance: Instance) -> Explained:
     return Explained(slices=lines, changes=changes)
 
 
-def _quiet_now(instance: Instance, quiet: Mapping[str, Suppressed], settings: Settings) -> bool:
-    return instance.fingerprint in quiet
-
-
 def _vanished(values: Mapping[str, Any], now: datetime) -> Instance:
     """An alert that nothing more is said of, as it was last told."""
     return replace(_read_instance(values), state=State.INACTIVE, resolved_at=now, evaluated_at=now, reason="missing")
@@ -314,7 +317,9 @@ def _write_instance(instance: Instance) -> dict[str, Any]:
 
 def _read_instance(values: Mapping[str, Any]) -> Instance:
     moments = ("active_at", "fired_at", "resolved_at", "evaluated_at", "window_start", "window_end")
-    read = {key: datetime.fromisoformat(value) if key in moments and value else value for key, value in values.items()}
+    read: dict[str, Any] = {
+        key: datetime.fromisoformat(value) if key in moments and value else value for key, value in values.items()
+    }
     return Instance(**{**read, "state": State(values["state"])})
 
 

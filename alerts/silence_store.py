@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from alerts.silence import Silence
 from monitor.errors import BadInput
@@ -50,11 +50,11 @@ def write_silences(client: Client, silences: Iterable[Silence]) -> None:
     client.insert("silences", rows, column_names=[*_COLUMNS, "version"], settings={"async_insert": 0})
 
 
-def _silence(row: tuple[object, ...]) -> Silence:
-    values = dict(zip(_COLUMNS, row, strict=True))
+def _silence(row: Sequence[Any]) -> Silence:
+    values: dict[str, Any] = dict(zip(_COLUMNS, row, strict=True))
     for name in ("starts_at", "ends_at", "created_at", "updated_at"):
         moment = values[name]
         assert isinstance(moment, datetime), "the driver gives datetimes"
         values[name] = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-    values["matchers"] = parse_matchers(values["matchers"])  # type: ignore[arg-type]
-    return Silence(**values)  # type: ignore[arg-type]
+    values["matchers"] = parse_matchers(values["matchers"])
+    return Silence(**values)

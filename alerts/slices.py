@@ -271,7 +271,8 @@ def _line(each: Slice, kind: Kind, instance: Instance) -> str:
     of_calls = f"{each.share:.0%} of the calls"
     if kind == "beyond":
         limit = instance.threshold if instance.threshold is not None else instance.value
-        assert instance.value is not None and limit is not None, "asked for an alert with a value alone"
+        assert instance.value is not None, "asked for an alert with a value alone"
+        assert limit is not None, "the value itself where there is none"
         side = "above" if instance.value >= limit else "below"
         return (
             f"{name}: {_percent(each.inside)} of its calls are {side} {number(instance, limit)}"

@@ -35,8 +35,10 @@ def troubles(client: Client, targets: Mapping[str, Target], now: datetime) -> li
     query = (
         "SELECT channel, countIf(state = 'pending' AND attempts > 0 AND planned_at < {late:DateTime64(6, 'UTC')}) AS late_n,"
         " countIf(state = 'pending') AS waiting, maxIf(settled_at, state = 'sent') AS took_at,"
-        " groupArrayIf((settled_at, toUnixTimestamp64Micro(planned_at), last_error, state, target), state IN ('failed', 'retired')) AS bad,"
-        " toUnixTimestamp64Micro(minIf(planned_at, state = 'pending')), argMaxIf(last_error, planned_at, state = 'pending' AND attempts > 0)"
+        " groupArrayIf((settled_at, toUnixTimestamp64Micro(planned_at), last_error, state, target), state IN ('failed', 'retired'))"
+        " AS bad,"
+        " toUnixTimestamp64Micro(minIf(planned_at, state = 'pending')),"
+        " argMaxIf(last_error, planned_at, state = 'pending' AND attempts > 0)"
         " FROM (SELECT * FROM alert_outbox FINAL) WHERE planned_at > {since:DateTime64(6, 'UTC')} GROUP BY channel"
     )
     parameters = {"late": now - LATE, "since": now - _RECENT * 30}

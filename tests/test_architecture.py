@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "monitor.drift": ("monitor.errors", "monitor.store", "monitor.kpis", "monitor.stats"),
     "monitor.jobs": (*BASE, "monitor.store", "monitor.stats", "monitor.kpis"),
     "collectors": (*BASE, "monitor.store"),
-    "alerts": (*BASE, "monitor.store", "monitor.kpis", "monitor.stats"),
+    "alerts": (*BASE, "monitor.store", "monitor.kpis", "monitor.stats", "monitor.jobs.job"),
     "dashboards": (*BASE, "monitor.store", "monitor.kpis", "monitor.plan", "monitor.stats"),
     "monitor.serve": (*BASE, "monitor.store", "monitor.kpis", "monitor.jobs", "collectors", "alerts", "dashboards"),
     "monitor.cli": (
@@ -56,7 +56,15 @@ ONLY_IN = {
     "grpc": ("collectors", "monitor.serve"),
     "typer": ("monitor.cli",),
     "apscheduler": ("monitor.jobs",),
-    "pandas": ("monitor.kpis", "monitor.bias", "monitor.drift", "monitor.jobs", "monitor.stats", "dashboards"),
+    "pandas": (
+        "monitor.kpis",
+        "monitor.bias",
+        "monitor.drift",
+        "monitor.jobs",
+        "monitor.stats",
+        "dashboards",
+        "alerts",
+    ),
     "sklearn": ("monitor.stats", "monitor.jobs"),
     "genai_prices": ("monitor.jobs",),
 }

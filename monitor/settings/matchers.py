@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-import re._constants as regex_constants
-import re._parser as regex_parser
+import re._constants as regex_constants  # type: ignore[import-not-found]
+import re._parser as regex_parser  # type: ignore[import-not-found]
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
