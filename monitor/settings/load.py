@@ -11,6 +11,7 @@ from typing import Any, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import SettingsError
 
 from monitor.errors import ConfigError
@@ -110,7 +111,7 @@ def _nearest(name: str, known: list[str]) -> str:
 
 
 def _refuse_unknown(values: dict[str, Any], model: type[BaseModel], where: str, prefix: str = "") -> None:
-    known = list(model.model_fields)
+    known = list(keys_of(model))
     for key, value in values.items():
         if key not in known:
             raise ConfigError(f"{where}: unknown key `{prefix}{key}`{_nearest(str(key), known)}")
@@ -125,14 +126,19 @@ def _refuse_unknown(values: dict[str, Any], model: type[BaseModel], where: str, 
             _refuse_unknown(item, kind, where, f"{prefix}{key}{place}.")
 
 
+def keys_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Fields by the names that they have in the file."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
 def _section_type(model: type[BaseModel], key: str) -> type[BaseModel] | None:
-    annotation = model.model_fields[key].annotation
+    annotation = keys_of(model)[key].annotation
     return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
 
 
 def _items(model: type[BaseModel], key: str, value: Any) -> list[tuple[str, Any, type[BaseModel]]]:
     """Place, value and type of each section in a list or mapping of sections."""
-    annotation = model.model_fields[key].annotation
+    annotation = keys_of(model)[key].annotation
     kinds = [kind for kind in get_args(annotation) if isinstance(kind, type) and issubclass(kind, Section)]
     if not kinds:
         return []

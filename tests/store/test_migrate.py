@@ -55,6 +55,11 @@ TABLES = {
     "changes",
     "job_runs",
     "job_claims",
+    "alert_rules",
+    "alert_state",
+    "alert_health",
+    "alert_events",
+    "alert_marks",
     "schema_migrations",
 }
 
