@@ -6,11 +6,13 @@ for rules of this file and for those that are made in the dashboard.
 
 from __future__ import annotations
 
+import difflib
 import re
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import ConfigDict, Field, field_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 
+from monitor.errors import ConfigError
 from monitor.settings.section import Section
 
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
@@ -190,3 +192,35 @@ def refuse_twin_rules(rules: list[AlertRule]) -> list[AlertRule]:
 
 def _text(value: Any) -> Any:
     return str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, int | float) else value
+
+
+def read_rule(given: dict[str, Any]) -> AlertRule:
+    """A rule from plain data, wherever it comes from.
+
+    Raises
+    ------
+    ConfigError
+        Naming the key, what came and what was wanted.
+    """
+    if not isinstance(given, dict):
+        raise ConfigError(f"an alert rule is a section of keys, not {given!r}")
+    _refuse_unknown(given, AlertRule, "")
+    for key, kind in (("change", ChangeSettings), ("anomaly", AnomalySettings), ("absent", AbsentSettings)):
+        if isinstance(given.get(key), dict):
+            _refuse_unknown(given[key], kind, f"{key}.")
+    try:
+        return AlertRule.model_validate(given)
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False, include_context=False)[0]
+        key = ".".join(str(part) for part in first["loc"])
+        said = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"alert rule `{given.get('name', '')}`: `{key}`: {said[:1].lower()}{said[1:]}") from None
+
+
+def _refuse_unknown(given: dict[str, Any], kind: type[Section], front: str) -> None:
+    known = [field.alias or name for name, field in kind.model_fields.items()]
+    for key in given:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+            advice = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(known)}"
+            raise ConfigError(f"an alert rule has no key `{front}{key}`; {advice}")
