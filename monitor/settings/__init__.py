@@ -4,6 +4,7 @@ Every key has a default, so that everything works without a file. Unknown keys a
 right one. Secrets are given as `${ENV_NAME}` or as a `…_file`, are kept in `SecretStr`, and are never printed.
 """
 
+from monitor.settings.alerts import AlertingSettings, AlertRule
 from monitor.settings.collectors import CollectorSettings, GpuSettings, ModelSettings, PrivacySettings
 from monitor.settings.fleet import Budget, NodeRate
 from monitor.settings.jobs import JobSettings
@@ -17,6 +18,8 @@ from monitor.settings.store import RetentionSettings, StoreSettings
 from monitor.settings.tree import Settings
 
 __all__ = [
+    "AlertRule",
+    "AlertingSettings",
     "Budget",
     "CollectorSettings",
     "GpuSettings",

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from monitor.settings.alerts import AlertingSettings, AlertRule, refuse_twin_rules
 from monitor.settings.collectors import CollectorSettings, GpuSettings, ModelSettings, PrivacySettings
 from monitor.settings.fleet import Budget, NodeRate
 from monitor.settings.jobs import JobSettings
@@ -44,6 +45,10 @@ class Settings(BaseSettings):
         [], description="What nodes cost by the hour; of the entries that fit a node, the first counts."
     )
     budgets: list[Budget] = Field([], description="What may be spent by the calendar month.")
+    alerting: AlertingSettings = Field(default_factory=lambda: AlertingSettings())
+    alerts: list[AlertRule] = Field(
+        [], description="Alert rules, beside those that are there by default; see docs/alerts.md."
+    )
     receivers: dict[str, ReceiverSettings] = Field(
         {}, description="Who is told of alerts, and by which channels, by name; see docs/alerts.md. Empty: nobody."
     )
@@ -53,6 +58,11 @@ class Settings(BaseSettings):
     @classmethod
     def _no_twins(cls, value: list[ObjectiveSettings]) -> list[ObjectiveSettings]:
         return refuse_twins(value)
+
+    @field_validator("alerts")
+    @classmethod
+    def _no_twin_rules(cls, value: list[AlertRule]) -> list[AlertRule]:
+        return refuse_twin_rules(value)
 
     @field_validator("receivers")
     @classmethod

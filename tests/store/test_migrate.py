@@ -59,6 +59,11 @@ TABLES = {
     "notifications",
     "job_runs",
     "job_claims",
+    "alert_rules",
+    "alert_state",
+    "alert_health",
+    "alert_events",
+    "alert_marks",
     "schema_migrations",
 }
 
