@@ -85,7 +85,7 @@ def _declared(settings: Settings, stored: Mapping[str, Mapping[str, Any]]) -> tu
     problems: list[Problem] = []
     for rule in settings.alerts:
         given = rule.model_dump(mode="json", by_alias=True, exclude_unset=True)
-        found.append(Declared(rule=read_rule(laid_over_default(given)), origin="file"))
+        found.append(Declared(rule=read_laid(given), origin="file"))
     names = {rule.name for rule in settings.alerts}
     for name, definition in stored.items():
         if name in names:
@@ -94,7 +94,7 @@ def _declared(settings: Settings, stored: Mapping[str, Mapping[str, Any]]) -> tu
             continue
         names.add(name)
         try:
-            rule = read_rule(laid_over_default(dict(definition)))
+            rule = read_laid(definition)
         except BadInput as error:
             problems.append(Problem(rule=name, origin="dashboard", key="", text=str(error)))
             continue
@@ -104,6 +104,17 @@ def _declared(settings: Settings, stored: Mapping[str, Mapping[str, Any]]) -> tu
             if default["name"] not in names and makes_sense(default["name"], settings):
                 found.append(Declared(rule=AlertRule(**default), origin="default"))
     return found, problems
+
+
+def read_laid(given: Mapping[str, Any]) -> AlertRule:
+    """A rule from plain data, laid over the default of that name if there is one.
+
+    Raises
+    ------
+    ConfigError
+        Naming the key, what came and what was wanted.
+    """
+    return read_rule(laid_over_default(dict(given)))
 
 
 def _once(rules: Iterable[Rule], problems: list[Problem]) -> list[Rule]:
