@@ -24,7 +24,6 @@ from alerts.conditions.change import Change
 from alerts.conditions.plain import Always, Health
 from alerts.evaluate import evaluate_rules
 from alerts.kept import Event, Kept, Key
-from alerts.model import ALARMING
 from alerts.rules import Rule
 from monitor.errors import BadInput
 from monitor.kpis import KpiValue, Window, series
@@ -120,7 +119,8 @@ def backtest(client: Client, rule: Rule, *, since: timedelta, now: datetime, shi
     history = _read(client, rule, begin_s - _back_s(rule), end_s, step_s)
     moments = [datetime.fromtimestamp(begin_s + step_s * count, UTC) for count in range(1, steps + 1)]
     events = _replay(history, rule, moments)
-    delays = _delays(history, rule, moments, shift) if shift is not None else ()
+    without = [event.at for event in events if event.kept.track.alarming]
+    delays = _delays(history, rule, moments, shift, without) if shift is not None else ()
     return _result(rule, events, moments[-1], steps * step_s, delays)
 
 
@@ -219,12 +219,12 @@ def _replay(history: History, rule: Rule, moments: Iterable[datetime], *, until_
         found = evaluate_rules(history, [rule], kept, {}, now=now, lateness_s=0.0)
         kept = found.kept
         events += found.events
-        if until_fired and any(event.kept.track.state in ALARMING for event in found.events):
-            break
     return events
 
 
-def _delays(history: History, rule: Rule, moments: Sequence[datetime], shift: Shift) -> list[float | None]:
+def _delays(
+    history: History, rule: Rule, moments: Sequence[datetime], shift: Shift, without: Sequence[datetime]
+) -> list[float | None]:
     """From the begin of the shift to the alert, for begins that are spread over the history."""
     wait = max(1, round(SHIFT_WAIT_S / history.step_s))
     warm = max(1, math.ceil((rule.timing.for_s + rule.window_s) / history.step_s))
@@ -234,10 +234,22 @@ def _delays(history: History, rule: Rule, moments: Sequence[datetime], shift: Sh
         begun = moments[place]
         history.shift, history.shift_from = shift, round((begun.timestamp() - history.begin_s) / history.step_s)
         events = _replay(history, rule, moments[max(0, place - warm) : place + 1 + wait])
-        fired = [event.at for event in events if event.kept.track.state in ALARMING and event.at > begun]
-        found.append((fired[0] - begun).total_seconds() if fired else None)
+        if _alarmed(events, begun):
+            continue  # of what is told already, a shift says nothing
+        fired = min((event.at for event in events if event.kept.track.alarming and event.at > begun), default=None)
+        # What would have fired without the shift is not owed to it.
+        own = min((each for each in without if each > begun), default=None)
+        if own is not None and (fired is None or own <= fired):
+            continue
+        found.append((fired - begun).total_seconds() if fired else None)
     history.shift = None
     return found
+
+
+def _alarmed(events: Iterable[Event], at: datetime) -> bool:
+    """Whether anything alarmed at this moment."""
+    states = {event.kept.key: event.kept.track.alarming for event in events if event.at <= at}
+    return any(states.values())
 
 
 def _result(

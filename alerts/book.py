@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from alerts.defaults import DEFAULTS, laid_over_default, makes_sense
@@ -69,7 +69,7 @@ def make_book(settings: Settings, known: Known, stored: Mapping[str, Mapping[str
         if not each.rule.enabled:
             continue
         try:
-            rules += compile_rule(each.rule, known, origin=each.origin)
+            rules += compile_rule(each.rule, _left_to(each, declared, known), origin=each.origin)
         except RuleError as error:
             # A default is about what this release may not measure yet.
             waiting = each.origin == "default" and error.key == "kpi"
@@ -104,6 +104,16 @@ def _declared(settings: Settings, stored: Mapping[str, Mapping[str, Any]]) -> tu
             if default["name"] not in names and makes_sense(default["name"], settings):
                 found.append(Declared(rule=AlertRule(**default), origin="default"))
     return found, problems
+
+
+def _left_to(mine: Declared, declared: Sequence[Declared], known: Known) -> Known:
+    """What a rule can be about; objectives that have a rule of their own are not left to that for all of them."""
+    if mine.rule.objective != "*":
+        return known
+    own = {each.rule.objective for each in declared if each is not mine and each.rule.objective and each.rule.enabled}
+    if "*" in own and mine.origin == "default":
+        return replace(known, promises={})
+    return replace(known, promises={name: promise for name, promise in known.promises.items() if name not in own})
 
 
 def read_laid(given: Mapping[str, Any]) -> AlertRule:

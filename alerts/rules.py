@@ -114,6 +114,11 @@ def compile_rule(given: AlertRule, known: Known, *, origin: Origin = "file") -> 
     return _Compiler(given, known, origin).rules()
 
 
+def _is_given(value: object) -> bool:
+    # 0 is a threshold, and it equals False.
+    return value is not None and value is not False and value != ""
+
+
 class _Compiler:
     def __init__(self, given: AlertRule, known: Known, origin: Origin) -> None:
         self.given = given
@@ -121,7 +126,7 @@ class _Compiler:
         self.origin = origin
 
     def rules(self) -> list[Rule]:
-        kinds = [key for key in CONDITIONS if getattr(self.given, key) not in (None, "", False)]
+        kinds = [key for key in CONDITIONS if _is_given(getattr(self.given, key))]
         if set(kinds) == {"above", "below"}:
             self._refuse("above", "is given beside `below`; a band is `outside: [low, high]`")
         if len(kinds) != 1:
