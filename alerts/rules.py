@@ -19,7 +19,7 @@ from alerts.conditions.plain import Always, Health
 from alerts.conditions.subject import Subject
 from alerts.model import Severity
 from alerts.quantity import amount_text, bounds, duration_text, read_amount, read_share
-from alerts.templates import check_template
+from alerts.texts import check_template
 from monitor.errors import BadInput, ConfigError
 from monitor.kpis import check_by, check_where, parse_duration
 from monitor.kpis.kpi import Kpi

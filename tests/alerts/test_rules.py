@@ -161,7 +161,7 @@ def test_names_are_given_once() -> None:
 
 
 def test_texts_are_made_in_a_sandbox() -> None:
-    from alerts.templates import render_annotation, render_label
+    from alerts.texts import render_annotation, render_label
 
     assert render_label("a\r\nBcc: {{ node }}", {"node": "x\ny"}) == "a Bcc: x y"
     assert len(render_label("{{ node }}", {"node": "x" * 9999})) == 256
