@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -69,6 +70,7 @@ def make_book(settings: Settings, known: Known, stored: Mapping[str, Mapping[str
         if not each.rule.enabled:
             continue
         try:
+            _refuse_unknown_receivers(each.rule, settings)
             rules += compile_rule(each.rule, _left_to(each, declared, known), origin=each.origin)
         except RuleError as error:
             # A default is about what this release may not measure yet.
@@ -104,6 +106,14 @@ def _declared(settings: Settings, stored: Mapping[str, Mapping[str, Any]]) -> tu
             if default["name"] not in names and makes_sense(default["name"], settings):
                 found.append(Declared(rule=AlertRule(**default), origin="default"))
     return found, problems
+
+
+def _refuse_unknown_receivers(rule: AlertRule, settings: Settings) -> None:
+    for name in rule.receivers:
+        if name not in settings.receivers:
+            near = difflib.get_close_matches(name, settings.receivers, n=1, cutoff=0.5)
+            advice = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(settings.receivers) or 'none'}"
+            raise RuleError(rule.name, "receivers", f"there is no receiver `{name}`; {advice}")
 
 
 def _left_to(mine: Declared, declared: Sequence[Declared], known: Known) -> Known:

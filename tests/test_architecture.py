@@ -57,7 +57,15 @@ ONLY_IN = {
     "grpc": ("collectors", "monitor.serve"),
     "typer": ("monitor.cli",),
     "apscheduler": ("monitor.jobs",),
-    "pandas": ("monitor.kpis", "monitor.bias", "monitor.drift", "monitor.jobs", "monitor.stats", "dashboards"),
+    "pandas": (
+        "monitor.kpis",
+        "monitor.bias",
+        "monitor.drift",
+        "monitor.jobs",
+        "monitor.stats",
+        "dashboards",
+        "alerts",
+    ),
     "sklearn": ("monitor.stats", "monitor.jobs"),
     "genai_prices": ("monitor.jobs",),
 }

@@ -11,6 +11,8 @@ from monitor.settings.jobs import JobSettings
 from monitor.settings.load import load_settings
 from monitor.settings.objectives import ObjectiveSettings
 from monitor.settings.prices import OwnPrice, PriceSettings, PriceTier, TokenPrices
+from monitor.settings.receivers import ReceiverSettings
+from monitor.settings.routing import RoutingSettings
 from monitor.settings.section import Section
 from monitor.settings.store import RetentionSettings, StoreSettings
 from monitor.settings.tree import Settings
@@ -29,7 +31,9 @@ __all__ = [
     "PriceSettings",
     "PriceTier",
     "PrivacySettings",
+    "ReceiverSettings",
     "RetentionSettings",
+    "RoutingSettings",
     "Section",
     "Settings",
     "StoreSettings",

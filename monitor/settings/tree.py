@@ -14,6 +14,8 @@ from monitor.settings.fleet import Budget, NodeRate
 from monitor.settings.jobs import JobSettings
 from monitor.settings.objectives import ObjectiveSettings, refuse_twins
 from monitor.settings.prices import PriceSettings
+from monitor.settings.receivers import ReceiverSettings, refuse_odd_names
+from monitor.settings.routing import RoutingSettings
 from monitor.settings.store import RetentionSettings, StoreSettings
 
 DEFAULT_DATA = Path("monitor-data")
@@ -47,6 +49,10 @@ class Settings(BaseSettings):
     alerts: list[AlertRule] = Field(
         [], description="Alert rules, beside those that are there by default; see docs/alerts.md."
     )
+    receivers: dict[str, ReceiverSettings] = Field(
+        {}, description="Who is told of alerts, and by which channels, by name; see docs/alerts.md. Empty: nobody."
+    )
+    routing: RoutingSettings = Field(default_factory=lambda: RoutingSettings())
 
     @field_validator("objectives")
     @classmethod
@@ -57,6 +63,11 @@ class Settings(BaseSettings):
     @classmethod
     def _no_twin_rules(cls, value: list[AlertRule]) -> list[AlertRule]:
         return refuse_twin_rules(value)
+
+    @field_validator("receivers")
+    @classmethod
+    def _speakable(cls, value: dict[str, ReceiverSettings]) -> dict[str, ReceiverSettings]:
+        return refuse_odd_names(value)
 
     @classmethod
     def settings_customise_sources(

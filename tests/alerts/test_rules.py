@@ -130,7 +130,9 @@ def test_every_default_can_be_changed_and_switched_off() -> None:
         {"name": "first-token-slower", "enabled": False},
         {"name": "watchdog", "enabled": True, "receivers": ["deadman"]},
     ]
-    changed = {rule.name: rule for rule in make_book(Settings.model_validate({"alerts": given}), KNOWN).rules}
+    receivers = {"deadman": {"webhook": {"url": "https://deadman.example.com/"}}}
+    changed_settings = Settings.model_validate({"alerts": given, "receivers": receivers})
+    changed = {rule.name: rule for rule in make_book(changed_settings, KNOWN).rules}
     assert isinstance(changed["error-rate"].condition, Band)
     assert changed["error-rate"].condition.high == pytest.approx(0.1)
     assert changed["error-rate"].by == ("service", "model")
@@ -148,6 +150,13 @@ def test_wrong_rules_of_the_file_stop_the_start() -> None:
     refuse_wrong_rules(
         Settings.model_validate({"alerts": [{"name": "r", "kpi": "accuracy.score.toxicity", "above": 0.5}]})
     )
+
+
+def test_receivers_are_those_of_the_configuration() -> None:
+    receivers = {"oncall": {"webhook": {"url": "https://a.example.com/"}}}
+    given = {"alerts": [{**TTFT, "above": 1, "receivers": ["onca"]}], "receivers": receivers}
+    with pytest.raises(ConfigError, match=r"`receivers`: there is no receiver `onca`; did you mean `oncall`\?"):
+        refuse_wrong_rules(Settings.model_validate(given))
 
 
 def test_names_are_given_once() -> None:
