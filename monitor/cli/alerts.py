@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -297,7 +297,11 @@ def _table(found: Sequence[Listed]) -> Table:
 
     table = Table(box=box.SIMPLE)
     for heading in ("alert", "rule", "group", "state", "value", "threshold", "n", "since (UTC)", "what"):
-        table.add_column(heading, justify="right" if heading in ("value", "threshold", "n") else "left")
+        justify: Literal["left", "right"] = "right" if heading in ("value", "threshold", "n") else "left"
+        # What is copied, or read at a glance, stays whole in a narrow window.
+        table.add_column(
+            heading, justify=justify, no_wrap=heading in ("alert", "state", "value", "threshold", "since (UTC)")
+        )
     for each in found:
         instance, track = each.kept.instance, each.kept.track
         since = track.resolved_at if track.state == "inactive" else track.active_at
