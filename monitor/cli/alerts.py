@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from alerts.listing import Listed
     from alerts.rules import Known, Rule
     from monitor.settings import Settings
+    from monitor.store import Client
 
 alerts_app = typer.Typer(
     invoke_without_command=True,
@@ -52,6 +53,7 @@ def alerts(context: typer.Context, json: Json = False, data: Data = None, config
     client = open_existing(settings)
     try:
         with explained(server_address(settings.store_url)):
+            _refuse_old_schema(client)
             found, rules = listed(client), rules_json(client)
     finally:
         client.close()
@@ -165,6 +167,7 @@ def backtest(
     found: list[Replay] = []
     try:
         with explained(server_address(settings.store_url)):
+            _refuse_old_schema(client)
             from alerts.evaluator import Evaluator
 
             rules = [each for each in Evaluator(settings).book(client).rules if not rule or _meant(each, rule)]
@@ -242,6 +245,7 @@ def precision(
     client = open_existing(settings)
     try:
         with explained(server_address(settings.store_url)):
+            _refuse_old_schema(client)
             found = read(client, since=parse_duration(since), now=datetime.now(UTC))
     finally:
         client.close()
@@ -285,6 +289,13 @@ def _known(settings: Settings) -> tuple[Known, Mapping[str, Mapping[str, Any]], 
     # Objectives count as the file says: the store learns of them at the next start.
     kpis = {name: kpi for name, kpi in there.kpis.items() if not name.startswith("objective.")} | dict(known.kpis)
     return replace(known, kpis=kpis), stored, ""
+
+
+def _refuse_old_schema(client: Client) -> None:
+    from monitor.errors import StoreError
+
+    if not client.command("EXISTS TABLE alert_state"):
+        raise StoreError("the store has no account of alerts yet, as its schema is older; run `monitor migrate`")
 
 
 def _meant(rule: Rule, names: Sequence[str]) -> bool:
