@@ -17,7 +17,7 @@ from dashboards.filters import View
 from dashboards.tables import records
 from dashboards.theme import ERROR, MUTED, assigned
 from dashboards.watch import watched
-from dashboards.wording import count_text, digits, escaped, moment_text
+from dashboards.wording import count_text, digits, escaped, finite, moment_text
 
 # A domain classifier's effect is an area, of which one half is nothing.
 CLASSIFIER: Final = "domain_classifier"
