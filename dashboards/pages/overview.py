@@ -8,7 +8,7 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
-from dashboards import answers, data, explore, facts, findings, navigation, states, timerange
+from dashboards import answers, budgets, data, explore, facts, findings, navigation, states, timerange
 from dashboards.answers import ATTENTION, BAD, UNKNOWN, Finding
 from dashboards.explore import Chart
 from dashboards.filters import View
@@ -79,7 +79,12 @@ def answer(view: View) -> None:
     if data.values(HEADLINES, window, where=view.where)[0].n == 0:
         states.nothing_in_range(view)
         return
-    found = [*_firing(view), *objective_findings(view), *answers.moved(view, WATCHED, among=HEADLINES)]
+    found = [
+        *_firing(view),
+        *objective_findings(view),
+        *budgets.findings(view.window().end),
+        *answers.moved(view, WATCHED, among=HEADLINES),
+    ]
     hot = facts.hot_nodes(window, view.where)
     if hot:
         causes = dict.fromkeys(f"{escaped(each.hot.node)} ({each.hot.cause})" for each in hot)
