@@ -1,9 +1,27 @@
 """All commands; importing this registers them."""
 
-from monitor.cli import admin, bias, compare, cost, drift, gpu, jobs, label, plan, probes, read, review, run, send
+from monitor.cli import (
+    admin,
+    alerts,
+    bias,
+    compare,
+    cost,
+    drift,
+    gpu,
+    jobs,
+    label,
+    notify,
+    plan,
+    probes,
+    read,
+    review,
+    run,
+    send,
+)
 
 __all__ = [
     "admin",
+    "alerts",
     "bias",
     "compare",
     "cost",
@@ -11,6 +29,7 @@ __all__ = [
     "gpu",
     "jobs",
     "label",
+    "notify",
     "plan",
     "probes",
     "read",

@@ -56,8 +56,17 @@ TABLES = {
     "probe_results",
     "refusal_models",
     "safety_state",
+    "silences",
+    "alert_outbox",
+    "alert_sends",
+    "notifications",
     "job_runs",
     "job_claims",
+    "alert_rules",
+    "alert_state",
+    "alert_health",
+    "alert_events",
+    "alert_marks",
     "schema_migrations",
 }
 
