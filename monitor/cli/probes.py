@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -85,6 +86,8 @@ def _run(name: str, settings: Any) -> None:
 
     if not settings.probes.endpoint:
         raise BadInput("no probes can be sent: `probes.endpoint` is empty; see docs/probes.md")
+    # What fails is said below, once.
+    logging.getLogger("monitor.jobs.runner").setLevel(logging.ERROR)
     result = run_job(settings, name)
     if result["state"] != "ok":
         raise MonitorError(result["error"] or f"the job {name} was {result['state']}; see `monitor jobs`")
