@@ -5,6 +5,7 @@ right one. Secrets are given as `${ENV_NAME}` or as a `…_file`, are kept in `S
 """
 
 from monitor.settings.collectors import CollectorSettings, GpuSettings, ModelSettings, PrivacySettings
+from monitor.settings.drift import CohortSettings, DriftSettings
 from monitor.settings.fleet import Budget, NodeRate
 from monitor.settings.jobs import JobSettings
 from monitor.settings.load import load_settings
@@ -16,7 +17,9 @@ from monitor.settings.tree import Settings
 
 __all__ = [
     "Budget",
+    "CohortSettings",
     "CollectorSettings",
+    "DriftSettings",
     "GpuSettings",
     "JobSettings",
     "ModelSettings",

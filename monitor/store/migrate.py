@@ -232,6 +232,9 @@ def apply_retention(
         "inferences_1d": ("period", days_days),
         "job_runs": ("started_at", facts_days),
         "kpi_results": ("window_end", facts_days),
+        "drift_results": ("window_end", facts_days),
+        "drift_counts": ("window_start", facts_days),
+        "bias_results": ("window_end", facts_days),
     }
     for name, (column, days) in wanted.items():
         if name in leave:
