@@ -37,7 +37,7 @@ class Plan:
     together: tuple[tuple[str, ...], ...] = ()
     off: tuple[str, ...] = ()
     outcomes: tuple[str, ...] = ("error", "refusal", "latency", "correct", "thumbs_up")
-    window_s: int = 86400
+    windows_s: tuple[int, ...] = (3600, 6 * 3600, 86400)
     tolerance: float = 0.05
     tolerances: Mapping[str, float] = field(default_factory=dict)
     ratio_tolerance: float = 0.0
@@ -53,6 +53,7 @@ class Judged:
 
     shown: Gap
     strict: Gap
+    n: int
     traces: tuple[str, ...] = ()
 
 
@@ -62,15 +63,16 @@ def run_looks(client: Client, plan: Plan, *, now: datetime) -> int:
     Looks that were missed are not made up: the newest one is over the time of those before it.
     """
     end_s = int(now.timestamp() - GRACE_S) // LOOK_S * LOOK_S
-    if _last_look(client, plan) >= end_s:
-        return 0
     end = datetime.fromtimestamp(end_s, UTC)
-    window = Window(end - timedelta(seconds=plan.window_s), end)
     rows: list[dict[str, Any]] = []
-    for group, where in _groups(client, plan, window):
-        values, gaps = look(client, plan, window, where)
-        rows += [{**_shared(end, plan, group), **_value_row(value)} for value in values]
-        rows += [{**_shared(end, plan, group), **_gap_row(gap)} for gap in gaps]
+    for window_s in plan.windows_s:
+        if _last_look(client, window_s) >= end_s:
+            continue
+        window = Window(end - timedelta(seconds=window_s), end)
+        for group, where in _groups(client, plan, window):
+            values, gaps = look(client, plan, window, where)
+            rows += [{**_shared(end, window_s, group), **_value_row(value)} for value in values]
+            rows += [{**_shared(end, window_s, group), **_gap_row(gap)} for gap in gaps]
     if rows:
         version = int(client.query("SELECT toUnixTimestamp64Milli(now64(3))").result_rows[0][0])
         client.insert(
@@ -93,10 +95,13 @@ def look(
     values = list(assess(families, Options(min_n=plan.min_n)).values)
     measures = sum(len(family.measures) for family in families)
     # Differences, worst groups and, where they may alarm, ratios.
-    comparisons = measures * (3 if plan.ratio_tolerance else 2)
+    comparisons = measures * (3 if plan.ratio_tolerance else 2) * len(plan.windows_s)
     level = 1 - plan.alpha / (LOOKS * max(1, comparisons))
     gaps = [
-        judged for family in families for measure in family.measures for judged in _gaps(family, measure.name, plan, level)
+        judged
+        for family in families
+        for measure in family.measures
+        for judged in _gaps(family, measure.name, plan, level)
     ]
     return values, [replace(each, traces=_examples(client, window, where, each.strict)) for each in gaps]
 
@@ -106,11 +111,12 @@ def _gaps(family: Family, metric: str, plan: Plan, level: float) -> Iterator[Jud
     options = Options(
         tolerance=plan.tolerances.get(metric, plan.tolerance), ratio_tolerance=plan.ratio_tolerance, min_n=plan.min_n
     )
-    shown = assess([alone], options).gaps
+    report = assess([alone], options)
+    shown, n = report.gaps, sum(value.n for value in report.values if value.sufficient)
     strict = assess([alone], replace(options, level=level)).gaps
     for one, other in zip(shown, strict, strict=True):
         if one.gap != "ratio" or plan.ratio_tolerance:
-            yield Judged(shown=one, strict=other)
+            yield Judged(shown=one, strict=other, n=n)
 
 
 def _examples(client: Client, window: Window, where: Mapping[str, tuple[str, ...]], gap: Gap) -> tuple[str, ...]:
@@ -144,9 +150,7 @@ def _keys(client: Client, plan: Plan, window: Window, where: Mapping[str, tuple[
     return [key for key, groups in seen.items() if key not in plan.off and groups <= VALUES_MAX][:KEYS_MAX]
 
 
-def _groups(
-    client: Client, plan: Plan, window: Window
-) -> list[tuple[tuple[str, str], Mapping[str, tuple[str, ...]]]]:
+def _groups(client: Client, plan: Plan, window: Window) -> list[tuple[tuple[str, str], Mapping[str, tuple[str, ...]]]]:
     """Services and models to judge each by itself, with calls in the window."""
     names = [dimension_sql(name) if name in plan.split else "''" for name in ("service", "model")]
     rows = client.query(
@@ -154,24 +158,24 @@ def _groups(
         f" WHERE {between(window.start_ns, window.end_ns)} GROUP BY first, second ORDER BY calls DESC, first, second"
         f" LIMIT {plan.groups_max if plan.split else 1}"
     ).result_rows
-    found = []
+    found: list[tuple[tuple[str, str], Mapping[str, tuple[str, ...]]]] = []
     for service, model, _ in rows:
         pairs = {"service": (str(service),), "model": (str(model),)}
         found.append(((str(service), str(model)), {name: pairs[name] for name in plan.split}))
     return found
 
 
-def _last_look(client: Client, plan: Plan) -> int:
+def _last_look(client: Client, window_s: int) -> int:
     return int(
         client.query(
-            f"SELECT toUnixTimestamp(max(window_end)) FROM bias_results WHERE window_s = {plan.window_s}"
+            f"SELECT toUnixTimestamp(max(window_end)) FROM bias_results WHERE window_s = {window_s}"
         ).result_rows[0][0]
         or 0
     )
 
 
-def _shared(end: datetime, plan: Plan, group: Sequence[str]) -> dict[str, Any]:
-    return {"window_end": end, "window_s": plan.window_s, "service": group[0], "model": group[1]}
+def _shared(end: datetime, window_s: int, group: Sequence[str]) -> dict[str, Any]:
+    return {"window_end": end, "window_s": window_s, "service": group[0], "model": group[1]}
 
 
 def _value_row(value: GroupValue) -> dict[str, Any]:
@@ -216,7 +220,7 @@ def _gap_row(judged: Judged) -> dict[str, Any]:
         "strict_low": strict.low,
         "strict_high": strict.high,
         "corrected": shown.corrected,
-        "n": 0,
+        "n": judged.n,
         "n_groups": shown.groups,
         "sufficient": shown.verdict != "insufficient",
         "p_value": None,

@@ -102,9 +102,9 @@ def feature_named(name: str) -> Feature:
         return Feature(name=name, sql=_category_sql(name), number=False)
     if name.startswith(SCORE):
         return _score(name)
-    if name.startswith(COHORT):
-        return _cohort(name)
-    refuse("feature", name, [*NUMBERS, *CATEGORIES, f"{COHORT}NAME", f"{SCORE}NAME"])
+    if not name.startswith(COHORT):
+        refuse("feature", name, [*NUMBERS, *CATEGORIES, f"{COHORT}NAME", f"{SCORE}NAME"])
+    return _cohort(name)
 
 
 def calls_of(client: Client, window: Window) -> str:

@@ -122,7 +122,9 @@ def read_counts(
     return found
 
 
-def write_counts(client: Client, group: Group, cuts: Mapping[str, Cut], found: Mapping[str, Mapping[int, Array]]) -> None:
+def write_counts(
+    client: Client, group: Group, cuts: Mapping[str, Cut], found: Mapping[str, Mapping[int, Array]]
+) -> None:
     names = ["window_start", "service", "model", "feature", "fitted", "counts", "version"]
     version = milliseconds(client)
     rows = [

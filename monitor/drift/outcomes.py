@@ -17,11 +17,13 @@ from monitor.kpis.sources.judged import calls_judged
 from monitor.kpis.sources.question import between
 from monitor.stats.drift import Drift
 from monitor.stats.drift.contribution import BinOutcome, brought
+from monitor.stats.drift.effects import Array
 from monitor.store import Client
 
 OUTCOMES: Final = ("latency", "cost", "accuracy")
 FEATURES_MAX: Final = 20  # of those that are weighed; each has nine columns
 _NANO: Final = 1e9
+_AS_COUNTED: Final[Mapping[str, tuple[Array, Array]]] = {}
 
 
 def weighed(
@@ -31,6 +33,8 @@ def weighed(
     reference: Window,
     current: Window,
     where: Mapping[str, tuple[str, ...]],
+    *,
+    masses: Mapping[str, tuple[Array, Array]] = _AS_COUNTED,
 ) -> list[Drift]:
     """The same with `brings` and `impact` of those whose effect is above its threshold.
 
@@ -42,6 +46,8 @@ def weighed(
     reference, current : Window
     where : mapping
         A checked filter, for both.
+    masses : mapping
+        Feature -> weights of its bins before and now, where they are not those of the two windows.
     """
     wanted = {each.feature for each in found if each.value is not None and each.value > each.threshold}
     chosen = [each for each in bins if {each.feature.name, f"{each.feature.name}.missing"} & wanted][:FEATURES_MAX]
@@ -51,8 +57,12 @@ def weighed(
     answers = {}
     for i, each in enumerate(chosen):
         brings, shares = [], []
+        own = masses.get(each.feature.name)
         for outcome in OUTCOMES:
-            told = brought(before[i, outcome], after[i, outcome])
+            sides = before[i, outcome], after[i, outcome]
+            if own is not None:
+                sides = replace(sides[0], mass=own[0]), replace(sides[1], mass=own[1])
+            told = brought(*sides)
             if told is not None:
                 brings.append((outcome, told[0]))
                 # Against a mean of accuracy near 1, what is wrong is the measure: a tenth more errors counts.
@@ -117,7 +127,7 @@ LEFT ANY JOIN ({judged}) AS j ON c.trace_id = j.trace_id AND c.span_id = j.span_
 )"""
 
 
-def _array(found: Mapping[int, float], width: int) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _array(found: Mapping[int, float], width: int) -> Array:
     """By bin, with those without a value at the end."""
     array = np.zeros(width + 1)
     for at, value in found.items():

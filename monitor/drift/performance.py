@@ -69,7 +69,10 @@ def _reference(plan: Plan, current: Window) -> Window:
 
 
 def _changes(client: Client, plan: Plan, group: Group, reference: Window, current: Window) -> list[Drift]:
-    where = {**plan.where, **{name: (value,) for name, value in zip(("service", "model"), group, strict=True) if name in plan.split}}
+    where = {
+        **plan.where,
+        **{name: (value,) for name, value in zip(("service", "model"), group, strict=True) if name in plan.split},
+    }
     before, after = (_estimates(client, window, where) for window in (reference, current))
     return [
         change(name, before[name], after[name], tolerance=plan.performance_tolerance)
@@ -114,9 +117,7 @@ def _judged(
     verdicts: dict[str, Drift] = {}
     for each, key, game, state, now_told in zip(changes, keys, played, states, beyond, strict=True):
         told = bool(now_told) or game.told
-        size = judge_watched(
-            size_of(each), told=told, p_value=state.p_value, alpha=plan.alpha, rows_min=rows_min
-        )
+        size = judge_watched(size_of(each), told=told, p_value=state.p_value, alpha=plan.alpha, rows_min=rows_min)
         verdicts[each.feature] = replace(
             each, drifted=size.drifted, reason=size.reason, p_value=size.p_value, p_adjusted=None
         )

@@ -44,8 +44,8 @@ def groups_of(client: Client, plan: Plan, window: Window) -> list[Group]:
     names = [dimension_sql(name) if name in plan.split else "''" for name in ("service", "model")]
     condition, parameters = where_sql(plan.where)
     rows = client.query(
-        f"SELECT {names[0]} AS first, {names[1]} AS second, count() AS calls FROM inferences WHERE {between(window.start_ns, window.end_ns)}"
-        f" AND {condition} GROUP BY first, second ORDER BY calls DESC, first, second LIMIT {plan.groups_max}",
+        f"SELECT {names[0]} AS first, {names[1]} AS second, count() AS calls FROM inferences"
+        f" WHERE {between(window.start_ns, window.end_ns)} AND {condition} GROUP BY first, second ORDER BY calls DESC, first, second LIMIT {plan.groups_max}",
         parameters=parameters,
     ).result_rows
     return [(str(service), str(model)) for service, model, _ in rows]
@@ -65,7 +65,10 @@ def watch_group(client: Client, plan: Plan, group: Group, begin_s: int, end_s: i
     A feature that is new, or whose bins are older than the plan's history, gets bins from that history, and all of its
     looks are counted in them.
     """
-    where = {**plan.where, **{name: (value,) for name, value in zip(("service", "model"), group, strict=True) if name in plan.split}}
+    where = {
+        **plan.where,
+        **{name: (value,) for name, value in zip(("service", "model"), group, strict=True) if name in plan.split},
+    }
     run = window_of(begin_s, end_s - begin_s)
     features = _features(client, plan, run, where)
     cuts = read_cuts(client, group, plan, features)
@@ -88,16 +91,13 @@ def watch_group(client: Client, plan: Plan, group: Group, begin_s: int, end_s: i
     return Watched(group=group, where=where, cuts=old, earlier=earlier)
 
 
-def _features(
-    client: Client, plan: Plan, window: Window, where: Mapping[str, tuple[str, ...]]
-) -> list[Feature]:
+def _features(client: Client, plan: Plan, window: Window, where: Mapping[str, tuple[str, ...]]) -> list[Feature]:
     if plan.features:
         names = [name for name in plan.features if name not in TEXTS]
     else:
         found = [feature.name for feature in find_features(client, window, (), where)]
         names = [name for name in found if name in STANDARD or name.startswith((COHORT, SCORE))]
-    constant = {name for name in plan.split}
-    return [feature_named(name) for name in names if name not in plan.off and name not in constant]
+    return [feature_named(name) for name in names if name not in plan.off and name not in plan.split]
 
 
 def _since(

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
 
@@ -19,7 +19,7 @@ import numpy as np
 from monitor.drift.counting import OTHER, Bins
 from monitor.drift.kept import Game, Key, Look, fresh, last_look, read_games, write_looks
 from monitor.drift.outcomes import weighed
-from monitor.drift.plan import Plan, last_end, window_of
+from monitor.drift.plan import DAY_S, Plan, last_end, window_of
 from monitor.drift.references import Reference, reference_of
 from monitor.drift.texts import text_drifts
 from monitor.drift.watched import Watched, first_call, groups_of, last_start, watch_group
@@ -42,6 +42,8 @@ from monitor.store import Client
 GRACE_S: Final = 300  # the last calls of a window arrive after it
 LOOKS_MAX: Final = 1000
 BATCH: Final = 48  # looks that are written at once
+MISSING: Final = ".missing"
+OUTCOME_ROWS: Final = 20_000
 TEXT_LOOKS: Final = 2  # texts are read for the newest looks alone: what was missed is not made up
 
 
@@ -55,6 +57,7 @@ class Compared:
     reference: str
     start_s: int | None
     end_s: int | None
+    masses: tuple[Array, Array] | None = None
 
     @property
     def key(self) -> Key:
@@ -111,11 +114,12 @@ def compared_at(plan: Plan, watched: Watched, start_s: int) -> Iterator[Compared
         against = reference_of(plan, start_s, earlier, cut.reference, len(own))
         counts = Counts(reference=against.effect[:-1], current=own[:-1], names=_names(cut.bins))
         drift = compare_counts(name, counts, plan.method, threshold=plan.threshold)
-        yield _compared(watched, against, drift, against.pool[:-1], own[:-1])
+        masses = (against.effect, own)
+        yield _compared(watched, against, drift, against.pool[:-1], own[:-1], masses)
         if against.effect[-1] or own[-1]:
             n, m = against.effect.sum(), own.sum()
-            share = compare_shares(f"{name}.missing", against.effect[-1], n, own[-1], m)
-            yield _compared(watched, against, share, _present(against.pool), _present(own))
+            share = compare_shares(f"{name}{MISSING}", against.effect[-1], n, own[-1], m)
+            yield _compared(watched, against, share, _present(against.pool), _present(own), masses)
 
 
 def judged(
@@ -165,33 +169,47 @@ def _gone_on(game: Game, drift: Drift, plan: Plan) -> Game:
 def _weighed(
     client: Client, plan: Plan, compared: Sequence[Compared], drifts: dict[Key, Drift], end_s: int
 ) -> dict[Key, Drift]:
-    """What the drifts of this look do to latency, cost and accuracy."""
+    """What the drifts of this look do to latency, cost and accuracy.
+
+    The shares are those of the comparison. What a bin's outcome is, is read from as much of the time before as holds
+    some thousands of calls.
+    """
     found: dict[Key, Drift] = {}
-    current = window_of(end_s - plan.window_s, plan.window_s)
+    start_s = end_s - plan.window_s
     for watched in {id(each.watched): each.watched for each in compared}.values():
-        mine = [each for each in compared if each.watched is watched]
-        references = {(each.start_s, each.end_s): None for each in mine if drifts[each.key].drifted}
-        for start, end in references:
-            if start is None or end is None:
-                continue
-            keys = [each.key for each in mine if (each.start_s, each.end_s) == (start, end) and drifts[each.key].drifted]
-            bins = [cut.bins for cut in watched.cuts.values()]
-            before = window_of(start, end - start)
-            more = weighed(client, [drifts[key] for key in keys], bins, before, current, watched.where)
-            found |= dict(zip(keys, more, strict=True))
+        mine = [each for each in compared if each.watched is watched and drifts[each.key].drifted and each.masses]
+        if not mine:
+            continue
+        rows = max(1, *(each.drift.n_current for each in mine))
+        length = plan.window_s * max(1, min(OUTCOME_ROWS // rows, DAY_S // plan.window_s))
+        before = window_of(start_s - length, length)
+        if plan.reference == "pinned" and plan.pinned is not None:
+            before = plan.pinned
+        more = weighed(
+            client,
+            [drifts[each.key] for each in mine],
+            [cut.bins for cut in watched.cuts.values()],
+            before,
+            window_of(start_s, plan.window_s),
+            watched.where,
+            masses={each.drift.feature.removesuffix(MISSING): each.masses for each in mine if each.masses},
+        )
+        found |= {each.key: drift for each, drift in zip(mine, more, strict=True)}
     return found
 
 
 def _texts(client: Client, plan: Plan, watched: Watched, start_s: int) -> Iterator[Compared]:
     for drift, before in text_drifts(client, plan, watched.where, start_s):
         start, end = (int(each.timestamp()) for each in (before.start, before.end))
-        name = f"{datetime.fromtimestamp(start, UTC):%a %d %b %H:%M} to {datetime.fromtimestamp(end, UTC):%a %d %b %H:%M}"
-        yield Compared(
-            watched=watched, drift=drift, p_look=drift.p_value, reference=name, start_s=start, end_s=end
+        name = (
+            f"{datetime.fromtimestamp(start, UTC):%a %d %b %H:%M} to {datetime.fromtimestamp(end, UTC):%a %d %b %H:%M}"
         )
+        yield Compared(watched=watched, drift=drift, p_look=drift.p_value, reference=name, start_s=start, end_s=end)
 
 
-def _compared(watched: Watched, against: Reference, drift: Drift, pool: Array, own: Array) -> Compared:
+def _compared(
+    watched: Watched, against: Reference, drift: Drift, pool: Array, own: Array, masses: tuple[Array, Array]
+) -> Compared:
     found = homogeneity(pool, own) if pool.sum() and own.sum() else None
     return Compared(
         watched=watched,
@@ -200,6 +218,7 @@ def _compared(watched: Watched, against: Reference, drift: Drift, pool: Array, o
         reference=against.name,
         start_s=against.start_s,
         end_s=against.end_s,
+        masses=masses,
     )
 
 

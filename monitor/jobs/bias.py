@@ -22,7 +22,7 @@ def plan_of(settings: CohortSettings) -> Plan:
         together=tuple(map(tuple, settings.together)),
         off=tuple(settings.off),
         outcomes=tuple(settings.outcomes),
-        window_s=seconds_of(settings.window),
+        windows_s=tuple(map(seconds_of, settings.windows)),
         tolerance=settings.tolerance,
         tolerances=settings.tolerances,
         ratio_tolerance=settings.ratio_tolerance,
@@ -34,5 +34,8 @@ def plan_of(settings: CohortSettings) -> Plan:
 
 
 BIAS: Final = Job(
-    name="bias", meaning="Holds the groups of users against each other: errors, refusals, latency, accuracy.", every_s=3600, run=run
+    name="bias",
+    meaning="Holds the groups of users against each other: errors, refusals, latency, accuracy.",
+    every_s=3600,
+    run=run,
 )

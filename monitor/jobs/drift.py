@@ -51,5 +51,8 @@ def plan_of(settings: DriftSettings) -> Plan:
 
 
 DRIFT: Final = Job(
-    name="drift", meaning="Looks for drift of what is asked, what is answered and how right it is.", every_s=3600, run=run
+    name="drift",
+    meaning="Looks for drift of what is asked, what is answered and how right it is.",
+    every_s=3600,
+    run=run,
 )

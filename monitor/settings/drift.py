@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -44,7 +44,8 @@ class DriftSettings(Section):
     )
     min_n: int = Field(100, ge=20, description="Calls of both sides below which there is no verdict.")
     split: list[Literal["service", "model"]] = Field(
-        ["service"], description="Each service, or model, or pair of both, is looked at by itself; empty: all calls together."
+        ["service"],
+        description="Each service, or model, or pair of both, is looked at by itself; empty: all calls together.",
     )
     groups_max: int = Field(20, ge=1, le=200, description="Of these the most frequent, at most.")
     method: Literal["jensen_shannon", "psi", "chi_square", "total_variation"] = Field(
@@ -54,7 +55,10 @@ class DriftSettings(Section):
         None, gt=0, description="Effect that matters, instead of the method's own (0.1; PSI: 0.2)."
     )
     text_threshold: float = Field(
-        0.6, ge=0.5, lt=1, description="The same for texts: how well a classifier tells the two sides apart; 0.5 is not at all."
+        0.6,
+        ge=0.5,
+        lt=1,
+        description="The same for texts: how well a classifier tells the two sides apart; 0.5 is not at all.",
     )
     false_discovery_rate: float = Field(
         0.05,
@@ -70,7 +74,10 @@ class DriftSettings(Section):
         "1d", pattern=_DURATION, description="The same as `window`, for changes of accuracy and of the judge."
     )
     performance_tolerance: float = Field(
-        0.05, ge=0, lt=1, description="Change of accuracy, or of a judge's agreement with people, that does not matter yet."
+        0.05,
+        ge=0,
+        lt=1,
+        description="Change of accuracy, or of a judge's agreement with people, that does not matter yet.",
     )
 
     @field_validator("pinned_start", "pinned_end")
@@ -85,13 +92,16 @@ class DriftSettings(Section):
         if self.pinned_start and self.pinned_end and self.pinned_end <= self.pinned_start:
             raise ValueError("has a `pinned_end` that is not after `pinned_start`")
         if WEEK_S % seconds_of(self.window) or (seconds_of(self.window) < 86400 and 86400 % seconds_of(self.window)):
-            raise ValueError(f"has a `window` of {self.window}, which does not divide a week (and a day); such as 1h, 6h, 1d")
+            raise ValueError(
+                f"has a `window` of {self.window}, which does not divide a week (and a day); such as 1h, 6h, 1d"
+            )
         return self
 
 
 class CohortSettings(Section):
     keys: list[str] = Field(
-        [], description="Cohorts that are compared, such as language; empty: all that calls carry (the ten most frequent)."
+        [],
+        description="Cohorts that are compared, such as language; empty: all that calls carry (the ten most frequent).",
     )
     together: list[list[str]] = Field([], description="Cohorts that are also compared in combination.")
     off: list[str] = Field([], description="Cohorts that are not compared.")
@@ -99,13 +109,20 @@ class CohortSettings(Section):
         ["error", "refusal", "latency", "correct", "thumbs_up"],
         description="What is compared: error, refusal, latency, ttft, correct, thumbs_up, and score.NAME (mean of an evaluation).",
     )
-    window: str = Field("1d", pattern=_DURATION, description="Length of what each look is over.")
+    windows: list[Annotated[str, Field(pattern=_DURATION)]] = Field(
+        ["1h", "6h", "1d"],
+        min_length=1,
+        description="Lengths of what each look is over: short ones find large gaps soon, long ones small gaps and small groups.",
+    )
     tolerance: float = Field(0.05, ge=0, description="Largest gap of a share that is no cause for alarm, in points.")
     tolerances: dict[str, float] = Field(
         {"latency": 0.5, "ttft": 0.2}, description="The same by outcome, in its unit (seconds, points of the score)."
     )
     ratio_tolerance: float = Field(
-        0.0, ge=0, le=1, description="Smallest ratio of the lowest to the highest group that is none; 0: ratios alarm never."
+        0.0,
+        ge=0,
+        le=1,
+        description="Smallest ratio of the lowest to the highest group that is none; 0: ratios alarm never.",
     )
     min_n: int = Field(30, ge=2, description="Calls of a group below which it is not judged.")
     split: list[Literal["service", "model"]] = Field(

@@ -24,6 +24,7 @@ def fill(client: Client, *, days: int = 30, per_hour: int = 160, seed: int = 1, 
         SQL over `hour` (hours since the start): 1 where the incident is. Prompts are then longer and of another topic
         (`prompt`), and German questions are refused more often.
     """
+
     def u(name: str) -> str:
         return f"(cityHash64({seed}, '{name}', number) % 1000003 + 0.5) / 1000003"
 
@@ -41,15 +42,15 @@ def fill(client: Client, *, days: int = 30, per_hour: int = 160, seed: int = 1, 
             (input + 3 * output) * 1e-6
         FROM (
         SELECT number, intDiv(number, {per_hour}) AS hour, ({shifts}) AS shifted,
-            fromUnixTimestamp64Nano(toInt64(({int(START.timestamp())} + hour * {HOUR_S} + {u('at')} * {HOUR_S}) * 1e9)) AS timestamp,
-            toUInt64(exp(5 + if({office}, 0, 0.8) + 0.9 * ({normal('in')}) + 0.9 * shifted)) AS input,
-            toUInt64(exp(4.5 + if({office}, 0.3, 0) + 0.8 * ({normal('out')}))) AS output,
-            exp(-1.5 + if({office}, 0.3, 0) + 0.4 * ({normal('ttft')})) AS ttft,
-            multiIf({u('lang')} < if({weekend}, 0.45, 0.3), 'de', {u('lang')} < 0.8, 'en', 'fr') AS language,
-            if({u('error')} < 0.01, 'timeout', '') AS error,
-            multiIf(error != '', '', {u('refused')} < if(shifted AND language = 'de', 0.3, 0.02), 'content_filter',
-                {u('length')} < 0.1, 'length', 'stop') AS finish,
-            if(shifted AND {u('topic')} < 0.6, concat('why was my refund for order ', toString(number % 97), ' rejected by the bank'),
+            fromUnixTimestamp64Nano(toInt64(({int(START.timestamp())} + hour * {HOUR_S} + {u("at")} * {HOUR_S}) * 1e9)) AS timestamp,
+            toUInt64(exp(5 + if({office}, 0, 0.8) + 0.9 * ({normal("in")}) + 0.9 * shifted)) AS input,
+            toUInt64(exp(4.5 + if({office}, 0.3, 0) + 0.8 * ({normal("out")}))) AS output,
+            exp(-1.5 + if({office}, 0.3, 0) + 0.4 * ({normal("ttft")})) AS ttft,
+            multiIf({u("lang")} < if({weekend}, 0.45, 0.3), 'de', {u("lang")} < 0.8, 'en', 'fr') AS language,
+            if({u("error")} < 0.01, 'timeout', '') AS error,
+            multiIf(error != '', '', {u("refused")} < if(shifted AND language = 'de', 0.3, 0.02), 'content_filter',
+                {u("length")} < 0.1, 'length', 'stop') AS finish,
+            if(shifted AND {u("topic")} < 0.6, concat('why was my refund for order ', toString(number % 97), ' rejected by the bank'),
                 concat('please summarise chapter ', toString(number % 89), ' of the ', ['novel', 'report', 'paper'][number % 3 + 1])) AS prompt
         FROM numbers({days * 24 * per_hour}) WHERE {keep})"""
     )

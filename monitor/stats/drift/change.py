@@ -74,7 +74,9 @@ def whose(accuracy: Drift | None, agreement: Drift | None, verdicts: Drift | Non
     if model and judge:
         return "model drift and judge drift: the labels moved, and the judge agrees with them otherwise than before"
     if judge:
-        return "judge drift: the judge agrees otherwise with people, whose labels did not move beyond chance and tolerance"
+        return (
+            "judge drift: the judge agrees otherwise with people, whose labels did not move beyond chance and tolerance"
+        )
     if model:
         return "model drift: the labels moved, and the judge agrees with them as before"
     if said:

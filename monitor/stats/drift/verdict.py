@@ -106,9 +106,7 @@ def judge(found: Iterable[Drift], *, alpha: float = ALPHA, rows_min: int = ROWS_
     return [_verdict(each, adjusted.get(i), alpha, rows_min) for i, each in enumerate(all_found)]
 
 
-def judge_watched(
-    drift: Drift, *, told: bool, p_value: float | None, alpha: float, rows_min: int = ROWS_MIN
-) -> Drift:
+def judge_watched(drift: Drift, *, told: bool, p_value: float | None, alpha: float, rows_min: int = ROWS_MIN) -> Drift:
     """The verdict on one of many looks at one of many features.
 
     Parameters
@@ -152,7 +150,9 @@ def _verdict(drift: Drift, adjusted: float | None, alpha: float, rows_min: int, 
         low = "none" if drift.low is None else f"{drift.low:.3g}"
         reason = f"interval reaches below threshold: {value} above {limit}, but its lower end is {low}"
     elif adjusted is None or adjusted > alpha:
-        why = "over all looks and features it may be chance" if many_looks else f"the adjusted p is {adjusted or 1.0:.2g}"
+        why = (
+            "over all looks and features it may be chance" if many_looks else f"the adjusted p is {adjusted or 1.0:.2g}"
+        )
         reason = f"chance not excluded: {value} above {limit}, but {why}"
     else:
         reason = f"drifted: {value} above {limit}, interval clears it"
