@@ -45,7 +45,8 @@ def groups_of(client: Client, plan: Plan, window: Window) -> list[Group]:
     condition, parameters = where_sql(plan.where)
     rows = client.query(
         f"SELECT {names[0]} AS first, {names[1]} AS second, count() AS calls FROM inferences"
-        f" WHERE {between(window.start_ns, window.end_ns)} AND {condition} GROUP BY first, second ORDER BY calls DESC, first, second LIMIT {plan.groups_max}",
+        f" WHERE {between(window.start_ns, window.end_ns)} AND {condition}"
+        f" GROUP BY first, second ORDER BY calls DESC, first, second LIMIT {plan.groups_max}",
         parameters=parameters,
     ).result_rows
     return [(str(service), str(model)) for service, model, _ in rows]

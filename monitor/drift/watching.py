@@ -17,6 +17,7 @@ from typing import Final
 import numpy as np
 
 from monitor.drift.counting import OTHER, Bins
+from monitor.drift.features import SCORE
 from monitor.drift.kept import Game, Key, Look, fresh, last_look, read_games, write_looks
 from monitor.drift.outcomes import weighed
 from monitor.drift.plan import DAY_S, Plan, last_end, window_of
@@ -116,7 +117,8 @@ def compared_at(plan: Plan, watched: Watched, start_s: int) -> Iterator[Compared
         drift = compare_counts(name, counts, plan.method, threshold=plan.threshold)
         masses = (against.effect, own)
         yield _compared(watched, against, drift, against.pool[:-1], own[:-1], masses)
-        if against.effect[-1] or own[-1]:
+        # How many calls are judged is up to the judges, and says nothing of the calls.
+        if (against.effect[-1] or own[-1]) and not name.startswith(SCORE):
             n, m = against.effect.sum(), own.sum()
             share = compare_shares(f"{name}{MISSING}", against.effect[-1], n, own[-1], m)
             yield _compared(watched, against, share, _present(against.pool), _present(own), masses)

@@ -11,7 +11,16 @@ START: Final = datetime(2026, 3, 2, tzinfo=UTC)  # a Monday
 HOUR_S: Final = 3600
 
 
-def fill(client: Client, *, days: int = 30, per_hour: int = 160, seed: int = 1, shifts: str = "0") -> None:
+def fill(
+    client: Client,
+    *,
+    days: int = 30,
+    per_hour: int = 160,
+    seed: int = 1,
+    shifts: str = "0",
+    even: bool = False,
+    service: str = "chat",
+) -> None:
     """Calls of `days` days.
 
     Nights have a third of the calls and longer prompts than office hours, weekends half of the calls and other users:
@@ -23,6 +32,8 @@ def fill(client: Client, *, days: int = 30, per_hour: int = 160, seed: int = 1, 
     shifts : str
         SQL over `hour` (hours since the start): 1 where the incident is. Prompts are then longer and of another topic
         (`prompt`), and German questions are refused more often.
+    even : bool
+        All hours alike, and all calls kept.
     """
 
     def u(name: str) -> str:
@@ -31,14 +42,14 @@ def fill(client: Client, *, days: int = 30, per_hour: int = 160, seed: int = 1, 
     def normal(name: str) -> str:
         return f"sqrt(-2 * log({u(name + '1')})) * cos(2 * pi() * {u(name + '2')})"
 
-    office = "(hour % 24 BETWEEN 8 AND 18)"
-    weekend = "(intDiv(hour, 24) % 7 >= 5)"
-    keep = f"{u('keep')} < if({office}, 1, 0.33) * if({weekend}, 0.5, 1)"
+    office = "1" if even else "(hour % 24 BETWEEN 8 AND 18)"
+    weekend = "0" if even else "(intDiv(hour, 24) % 7 >= 5)"
+    keep = "1" if even else f"{u('keep')} < if({office}, 1, 0.33) * if({weekend}, 0.5, 1)"
     client.command(
         f"""INSERT INTO inferences (timestamp, trace_id, span_id, role, service, model, input_tokens, output_tokens, ttft_s,
             duration_s, finish_reason, error_type, cohorts, prompt, cost_usd)
         SELECT timestamp, lower(hex(cityHash64({seed}, number, 'a')) || hex(cityHash64({seed}, number, 'b'))), lower(hex(cityHash64({seed}, number))),
-            'client', 'chat', 'llama', input, output, ttft, ttft + 0.02 * output, finish, error, map('language', language), prompt,
+            'client', '{service}', 'llama', input, output, ttft, ttft + 0.02 * output, finish, error, map('language', language), prompt,
             (input + 3 * output) * 1e-6
         FROM (
         SELECT number, intDiv(number, {per_hour}) AS hour, ({shifts}) AS shifted,
