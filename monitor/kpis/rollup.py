@@ -15,9 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from monitor.kpis.estimators import POPULATION, Measure, Quantile
+from monitor.kpis.estimators import POPULATION, Measure, Quantile, at_weight_one
 from monitor.kpis.families import DECLARED
-from monitor.kpis.histogram import histogram_ingredients
+from monitor.kpis.histogram import bucket_list, counted, histogram_ingredients
 
 KEYS: Final = (
     "service", "environment", "deployment", "region", "node", "provider", "model", "variant", "release",
@@ -68,6 +68,24 @@ def ingredients() -> dict[str, str]:
     for measure in rolled_measures():
         found |= histogram_ingredients(measure)
     return found
+
+
+def from_calls(calls: str, keys: Sequence[str], *, unit: bool) -> str:
+    """SELECT of the keys (SQL, with names) and all ingredients over calls; `unit`: each of them has a weight of 1."""
+    names = [key.rpartition(" AS ")[2] for key in keys]
+    if not unit:
+        columns = ", ".join([*keys, *(f"{sql} AS {name}" for name, sql in ingredients().items())])
+        return f"SELECT {columns} FROM {calls} GROUP BY {', '.join(names)}"
+    lists = {f"{measure.name}__b": bucket_list(measure) for measure in rolled_measures()}
+    sums = {name: at_weight_one(sql) for name, sql in ingredients().items() if not name.endswith(("__h", "__hx"))}
+    columns = ", ".join([*keys, *(f"{sql} AS {name}" for name, sql in (sums | lists).items())])
+    read = [
+        f"{counted(f'{name[:-3]}__b')} AS {name}" if name.endswith("__h") else f"{nothing(name)} AS {name}"
+        for name in ingredients()
+        if name not in sums
+    ]
+    grouped = f"SELECT {columns} FROM {calls} GROUP BY {', '.join(names)}"
+    return f"SELECT {', '.join([*names, *sums, *read])} FROM ({grouped})"
 
 
 def merged(name: str) -> str:
