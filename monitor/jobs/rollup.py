@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from monitor.jobs.job import Context, Job, Outcome
-from monitor.kpis.rollup import DAY, HOUR, KEYS, MINUTE, Grain, from_calls, ingredients, merged_columns, nothing
+from monitor.kpis.grains import DAY, HOUR, KEYS, MINUTE, Grain
+from monitor.kpis.rollup import from_calls, ingredients, merged_columns, nothing
 from monitor.store import Client
 from monitor.store.calls import REACH_NS, calls_source
 

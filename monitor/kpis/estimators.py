@@ -36,7 +36,9 @@ def at_weight_one(sql: str) -> str:
     for one in (f"sumIf({W}, ", "sumIf(toFloat64(assumeNotNull(1)), "):
         if plain.startswith(one):
             return f"toFloat64(countIf({plain.removeprefix(one)})"
-    return {f"sum({W})": "toFloat64(count())", f"min({W})": "toFloat64(1)", f"max({W})": "toFloat64(1)"}.get(plain, plain)
+    return {f"sum({W})": "toFloat64(count())", f"min({W})": "toFloat64(1)", f"max({W})": "toFloat64(1)"}.get(
+        plain, plain
+    )
 
 
 class QuantileFound(NamedTuple):

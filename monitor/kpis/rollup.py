@@ -12,42 +12,12 @@ again replaces what was there. An AggregatingMergeTree would add the second time
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from monitor.kpis.estimators import POPULATION, Measure, Quantile, at_weight_one
 from monitor.kpis.families import DECLARED
+from monitor.kpis.grains import GRAINS, KEYS
 from monitor.kpis.histogram import bucket_list, counted, histogram_ingredients
-
-KEYS: Final = (
-    "service", "environment", "deployment", "region", "node", "provider", "model", "variant", "release",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grain:
-    """One rollup table: rows of periods of so many seconds."""
-
-    name: str
-    seconds: int
-    partition: str
-
-    @property
-    def table(self) -> str:
-        return f"inferences_{self.name}"
-
-    def floor(self, seconds: int) -> int:
-        """Begin of the period that this moment (Unix seconds) lies in."""
-        return seconds // self.seconds * self.seconds
-
-    def ceil(self, seconds: int) -> int:
-        return -(-seconds // self.seconds) * self.seconds
-
-
-MINUTE: Final = Grain(name="1m", seconds=60, partition="toDate(period)")
-HOUR: Final = Grain(name="1h", seconds=3600, partition="toYYYYMM(period)")
-DAY: Final = Grain(name="1d", seconds=86400, partition="toYear(period)")
-GRAINS: Final = (MINUTE, HOUR, DAY)
 
 
 def rolled_measures() -> list[Measure]:
