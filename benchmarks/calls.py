@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Final
 
-from monitor.jobs.cost_sql import insert_hours_sql
-from monitor.kpis.sources.cost import NANO
+from monitor.jobs.cost_sql import insert_hours_sql, insert_sessions_sql
+from monitor.kpis.sources.cost import NANO, SESSIONS_SINCE
 from monitor.store import Client
 
 DAYS: Final = 30
@@ -28,17 +29,24 @@ _ROWS_MAX: Final = 4_000_000
 _CPUS: Final = 2
 
 
-def fill(client: Client, calls: int) -> None:
-    """About so many calls with judgements, events, costs and GPU samples, some days at a time."""
-    for statements in (_calls, _judgements, _events, _gpu_samples, _costs):
+def fill(client: Client, calls: int, *, said: bool = True) -> None:
+    """About so many calls and GPU samples and, if `said`, judgements, events and costs; some days at a time."""
+    of_calls = (_judgements, _events, _costs) if said else ()
+    for statements in (_calls, _gpu_samples, *of_calls):
         with ThreadPoolExecutor(_CPUS) as pool:
-            list(pool.map(lambda sql: _insert(client, sql), statements(calls)))
-    version = {"version": 1}
+            list(pool.map(partial(_insert, client), statements(calls)))
+    if said:
+        _add_up_costs(client)
+
+
+def _add_up_costs(client: Client) -> None:
+    """By the hour, as the job `cost` does."""
     for start, end in _days():
         hours = f"(hour >= toDateTime({start}, 'UTC') AND hour < toDateTime({end}, 'UTC'))"
-        client.command(insert_hours_sql(hours, _between(start, end)), parameters=version)
-    known = int(END.timestamp())
-    client.insert("cost_state", [["known_until", known, 1]], column_names=["name", "value", "version"])
+        client.command(insert_hours_sql(hours, _between(start, end)), parameters={"version": 1})
+        client.command(insert_sessions_sql(_between(start, end)), parameters={"version": 1})
+    known = [["known_until", int(END.timestamp()), 1], [SESSIONS_SINCE, 0, 1]]
+    client.insert("cost_state", known, column_names=["name", "value", "version"])
 
 
 def _insert(client: Client, sql: str) -> None:

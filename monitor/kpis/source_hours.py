@@ -14,11 +14,13 @@ from typing import Final
 
 from monitor.kpis.coverage import whole_hours
 from monitor.kpis.dimensions import where_sql
+from monitor.kpis.estimators import POPULATION
 from monitor.kpis.families import DECLARED
 from monitor.kpis.grains import KEYS
 from monitor.kpis.hours import HOUR_S, Hours, ddl_columns, hour_keys, merged
 from monitor.kpis.sources import SOURCES, Question, Source
 from monitor.kpis.sources.balanced import NODE_SUMS, nodes_select
+from monitor.kpis.sources.judged import JUDGED, JUDGED_TWICE
 from monitor.kpis.sources.question import group_by
 from monitor.store import Client
 from monitor.store.flatten import literal
@@ -26,6 +28,12 @@ from monitor.store.flatten import literal
 TABLE: Final = "source_hours"
 KEPT: Final = ("engaged", "moderated", "refusal_checked", "reported", "judged", "node_sums")
 _NS: Final = 10**9
+# Ingredient of `judged_twice`, without its window -> ingredient of `judged`.
+_TWICE: Final = {
+    f"{what}__{sum_}": f"{mine}__{sum_}"
+    for what, mine in (("of", "compared"), ("agreed", "agreed"))
+    for sum_ in ("n", "w", "ww")
+}
 
 
 def ingredients_of(source: str) -> dict[str, str]:
@@ -83,6 +91,8 @@ def hourly_select(client: Client, source: Source, question: Question, wanted: Ma
         by_node = replace(question, by=(*question.by, "service", "model", "node"))
         sums = hourly_select(client, NODE_SUMS, by_node, NODE_SUMS.population)
         return None if sums is None else nodes_select(client, question, sums, wanted)
+    if source.name == JUDGED_TWICE.name:
+        return _twice(client, question, wanted)
     if source.name not in KEPT:
         return None
     kept = ingredients_of(source.name)
@@ -103,6 +113,33 @@ def hourly_select(client: Client, source: Source, question: Question, wanted: Ma
             pieces.append(f"SELECT {cast} FROM (SELECT * FROM ({rows}) WHERE calls__n > 0)")
     keys = "".join(f"{key}, " for key in question.keys)
     sums = ", ".join(f"{merged(name, kind)} AS {name}" for name, kind in columns.items())
+    return f"SELECT {keys}{sums} FROM ({' UNION ALL '.join(pieces)}){group_by(question)}"
+
+
+def _twice(client: Client, question: Question, wanted: Mapping[str, str]) -> str | None:
+    """Judgements of the window (or step) and of the one before it, side by side: sums of `judged`, under the names of both."""
+    length_ns = question.step_ns or question.end_ns - question.start_ns
+    earlier = replace(
+        question,
+        start_ns=question.start_ns - length_ns,
+        end_ns=question.end_ns - length_ns,
+        steps_from_ns=question.origin_ns - length_ns,
+    )
+    mine = ingredients_of(JUDGED.name)
+    needed = {**POPULATION, **{name: mine[name] for name in _TWICE.values()}}
+    pieces = []
+    for when, asked in (("now", question), ("before", earlier)):
+        sums = hourly_select(client, JUDGED, asked, needed)
+        if sums is None:
+            return None
+        columns = []
+        for name in wanted:
+            of_window, _, rest = name.partition("__")
+            said = name if name in POPULATION else _TWICE[rest] if of_window == when else ""
+            columns.append(f"{said or ('toUInt64(0)' if name.endswith('__n') else 'toFloat64(0)')} AS {name}")
+        pieces.append(f"SELECT {', '.join([*question.keys, *columns])} FROM ({sums}) WHERE calls__n > 0")
+    keys = "".join(f"{key}, " for key in question.keys)
+    sums = ", ".join(f"{merged(name, column_type(name))} AS {name}" for name in wanted)
     return f"SELECT {keys}{sums} FROM ({' UNION ALL '.join(pieces)}){group_by(question)}"
 
 

@@ -229,7 +229,7 @@ def apply_retention(
         "session_hours": ("period", facts_days),
         "emitter_hours": ("period", facts_days),
         "emitter_ends": ("period", facts_days),
-        "gpu_1m": ("period", min(minutes_days, facts_days)),
+        "gpu_1m": ("period", facts_days),
         "gpu_1h": ("period", facts_days),
         "call_costs": ("timestamp", facts_days),
         "session_costs": ("hour", facts_days),

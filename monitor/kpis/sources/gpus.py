@@ -143,7 +143,7 @@ def stretches_sql(start_ns: int, end_ns: int, *, reach_ns: int = _REACH_NS) -> s
         FROM ({samples})
         WINDOW w AS (PARTITION BY node, gpu ORDER BY at ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"""
     used = "if(by_counter, if(now < before, now, now - before), (now + before) / 2 * (at - at_0) / 1e9)"
-    return f"""SELECT node, gpu, environment, region, intDiv(since + until, 2) AS middle_ns, since, until,
+    return f"""SELECT node, gpu, environment, region, intDiv(since + until, 2) AS middle_ns, since, until, at,
         (until - since) / 1e9 AS seconds, {used} * (until - since) / (at - at_0) AS joules
         FROM (SELECT *, greatest(at_0, {start_ns}) AS since, least(at, {end_ns}) AS until FROM ({neighbours}))
         WHERE at_0 > 0 AND at > at_0 AND until > since AND (by_counter OR at - at_0 <= {GAP_S * 10**9})"""
@@ -175,7 +175,7 @@ def gpu_minutes_sql(start: int, end: int) -> str:
         ARRAY JOIN range(toUInt64(intDiv(since, {_MINUTE_NS})), toUInt64(intDiv(until - 1, {_MINUTE_NS}) + 1)) AS minute"""
     part = f"(least(until, toInt64(minute + 1) * {_MINUTE_NS}) - greatest(since, toInt64(minute) * {_MINUTE_NS}))"
     energy = {
-        "stretches__n": "toFloat64(minute = last_minute)",
+        "stretches__n": "toFloat64(minute = last_minute AND until = at)",
         "energy__s": f"{part} / 1e9",
         "energy__j": f"joules * {part} / long",
     }
