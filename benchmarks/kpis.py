@@ -120,12 +120,16 @@ def questions(*, each: bool) -> Iterator[Asked]:
         ask=lambda client: evaluate(client, calls, window=Window(END - timedelta(hours=1), END)),
     )
     for family in ("engagement", "fleet", "cost", "accuracy", "safety"):
-        yield Asked(name=f"family `{family}`, 30 days", ask=lambda client, f=family: evaluate(client, [f], window=whole))  # type: ignore[misc]
+        yield Asked(
+            name=f"family `{family}`, 30 days", ask=lambda client, f=family: evaluate(client, [f], window=whole)
+        )  # type: ignore[misc]
     yield Asked(
         name="family `engagement`, the last whole day", ask=lambda client: evaluate(client, ["engagement"], window=day)
     )
     dollars = [f"objective.goodput_per_{what}" for what in ("gpu_hour", "dollar")]
-    yield Asked(name="goodput per GPU-hour and dollar, 30 days", ask=lambda client: evaluate(client, dollars, window=whole))
+    yield Asked(
+        name="goodput per GPU-hour and dollar, 30 days", ask=lambda client: evaluate(client, dollars, window=whole)
+    )
     for name in REGISTRY if each else ():
         yield Asked(name=f"`{name}`", ask=lambda client, name=name: evaluate(client, [name], window=whole))  # type: ignore[misc]
 

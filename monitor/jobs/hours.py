@@ -11,7 +11,7 @@ it is over.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
@@ -28,6 +28,7 @@ from monitor.store import Client
 
 GRACE_S: Final = 300
 SLACK_MS: Final = 120_000  # rows become visible some time after they are stamped
+TELL_MS: Final = 3_600_000
 _GPU_LATE_S: Final = 3 * HOUR_S
 
 
@@ -61,6 +62,7 @@ def run(context: Context) -> Outcome:
     # By the store's own clock, as the times of insert are.
     looked_ms = int(client.query("SELECT toUnixTimestamp64Milli(now64(3))").result_rows[0][0])
     states = read_states(client)
+    looked = Late(client=client, oldest=oldest(context), closed=closed)
     rows, notes = 0, []
     for product in PRODUCTS:
         if context.stop.is_set():
@@ -74,12 +76,14 @@ def run(context: Context) -> Outcome:
             state = State(rule=product.rule, since=since, until=since, seen_ms=looked_ms)
             late: list[int] = []
         else:
-            late = late_hours(client, product, state, oldest=oldest(context), closed=closed)
+            late = looked.of(product, state)
         rows += sum(product.write(client, start, end) for start, end in steps_of(late))
         if late:
             notes.append(f"{product.name}: {len(late)} late hours")
+        # Where nothing was late, the same may be looked at again.
+        tell = bool(late) or looked_ms - state.seen_ms > TELL_MS
         state = replace(state, seen_ms=looked_ms)
-        if late or state.until >= closed:
+        if tell:
             write_state(client, product.name, state)
         while state.until < closed and not context.stop.is_set():
             end = min(closed, DAY.floor(state.until) + DAY.seconds)
@@ -90,41 +94,63 @@ def run(context: Context) -> Outcome:
 
 
 HOURS: Final = Job(
-    name="hours", meaning="Adds up feedback, judgements, users, sessions, emitters and GPUs by the hour.", every_s=60, run=run
+    name="hours",
+    meaning="Adds up feedback, judgements, users, sessions, emitters and GPUs by the hour.",
+    every_s=300,
+    run=run,
 )
 
 
-def late_hours(client: Client, product: Product, state: State, *, oldest: int, closed: int) -> list[int]:
-    """Begins of those hours that are added up and have to be again."""
-    first = max(state.since, oldest)
-    if first >= state.until:
-        return []
-    if product.facts != "inferences":
-        if closed <= state.until:
+@dataclass(frozen=True, kw_only=True)
+class Late:
+    """Finds the hours that are added up and have to be again. Products that reach equally far are looked for at once."""
+
+    client: Client
+    oldest: int
+    closed: int
+    known: dict[tuple[str, int, int, int], set[int]] = field(default_factory=dict)
+
+    def of(self, product: Product, state: State) -> list[int]:
+        """Begins of the hours of a product, in Unix seconds."""
+        first = max(state.since, self.oldest)
+        if first >= state.until:
             return []
-        since = DAY.floor(state.until - 1) if DAY.floor(closed) > DAY.floor(state.until - 1) else state.until - _GPU_LATE_S
-        return list(range(max(first, since), state.until, HOUR_S))
-    inserted = f"inserted_at >= fromUnixTimestamp64Milli(toInt64({state.seen_ms - SLACK_MS}))"
-    rolled = f"timestamp >= toDateTime64({first}, 9) AND timestamp < toDateTime64({state.until}, 9)"
-    conditions = [f"{rolled} AND trace_id IN (SELECT trace_id FROM inferences WHERE {inserted} AND {rolled})"]
-    found: set[int] = set()
-    if product.said:
+        if product.facts != "inferences":
+            return self._of_samples(first, state.until)
+        found: set[int] = set()
+        for table in ("inferences", *([product.said] if product.said else [])):
+            key = (table, first, state.until, state.seen_ms)
+            if key not in self.known:
+                self.known[key] = self._look(*key)
+            found |= self.known[key]
+        return sorted(found)
+
+    def _of_samples(self, first: int, until: int) -> list[int]:
+        if self.closed <= until:
+            return []
+        begun = DAY.floor(until - 1)
+        since = begun if DAY.floor(self.closed) > begun else until - _GPU_LATE_S
+        return list(range(max(first, since), until, HOUR_S))
+
+    def _look(self, table: str, first: int, until: int, seen_ms: int) -> set[int]:
+        inserted = f"inserted_at >= fromUnixTimestamp64Milli(toInt64({seen_ms - SLACK_MS}))"
+        rolled = f"timestamp >= toDateTime64({first}, 9) AND timestamp < toDateTime64({until}, 9)"
+        if table == "inferences":
+            late = f"{rolled} AND trace_id IN (SELECT trace_id FROM inferences WHERE {inserted} AND {rolled})"
+            return _hours(self.client, "inferences", late)
+        if not self.client.query(f"SELECT 1 FROM {table} WHERE {inserted} LIMIT 1").result_rows:
+            return set()
         # Most of what is said is said of calls that are not added up yet.
-        fresh = f"SELECT trace_id FROM inferences WHERE timestamp >= toDateTime64({state.until - HOUR_S}, 9)"
-        near = f"timestamp >= toDateTime64({state.until - HOUR_S}, 9) AND {rolled}"
-        table = product.said
+        newest = f"timestamp >= toDateTime64({until - HOUR_S}, 9)"
+        fresh = f"SELECT trace_id FROM inferences WHERE {newest}"
         judged = f"SELECT trace_id FROM {table} WHERE {inserted} AND trace_id != ''"
         answers = f"SELECT response_id FROM {table} WHERE {inserted} AND trace_id = '' AND response_id != ''"
-        conditions += [
-            f"{near} AND trace_id IN ({judged})",
-            f"{rolled} AND trace_id IN ({judged} AND trace_id NOT IN ({fresh}))",
-            f"{rolled} AND request_id IN ({answers})",
-        ]
-        if product.name == SESSION_HOURS.name:
-            found |= _hours(client, table, f"{inserted} AND {rolled} AND trace_id = '' AND session_id != ''")
-    for condition in conditions:
-        found |= _hours(client, "inferences", condition)
-    return sorted(found)
+        found = _hours(self.client, "inferences", f"{newest} AND {rolled} AND trace_id IN ({judged})")
+        found |= _hours(self.client, "inferences", f"{rolled} AND trace_id IN ({judged} AND trace_id NOT IN ({fresh}))")
+        found |= _hours(self.client, "inferences", f"{rolled} AND request_id IN ({answers})")
+        if table == "engagement_events":  # of sessions alone
+            found |= _hours(self.client, table, f"{inserted} AND {rolled} AND trace_id = '' AND session_id != ''")
+        return found
 
 
 def _hours(client: Client, table: str, condition: str) -> set[int]:

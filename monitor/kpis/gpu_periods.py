@@ -20,6 +20,7 @@ _NS: Final = 10**9
 _KEYS: Final = ("node", "gpu", "parent", "environment", "region")
 _COLUMNS: Final = {
     "rows__n": "UInt64",
+    "samples__n": "UInt64",
     **{f"{reading}__{sum_}": "Float64" for reading in ("busy", "memory") for sum_ in ("n", "s", "x")},
     "stretches__n": "Float64",
     "energy__s": "Float64",
@@ -40,7 +41,7 @@ def _hours(table: str) -> Hours:
         keys=_KEYS,
         dimensions=("environment", "region", "node", "gpu"),
         columns=_COLUMNS,
-        counted=("gpu_1h", "rows__n"),
+        counted=("gpu_1h", "samples__n"),
     )
 
 

@@ -93,7 +93,9 @@ def merged_list(columns: Mapping[str, str]) -> str:
 def nothing(name: str, kind: str) -> str:
     """SQL of what changes nothing when it is added."""
     if name.endswith("_min"):
-        return {"Float64": "inf", "Int64": "toInt64(9223372036854775807)", "UInt64": "toUInt64(18446744073709551615)"}[kind]
+        return {"Float64": "inf", "Int64": "toInt64(9223372036854775807)", "UInt64": "toUInt64(18446744073709551615)"}[
+            kind
+        ]
     return f"defaultValueOfTypeName('{kind}')"
 
 

@@ -111,14 +111,15 @@ def counted_select(client: Client, source: Source, question: Question, wanted: M
 
 def _beside_gpus(client: Client, question: Question, wanted: Mapping[str, str]) -> str | None:
     """The counts beside the hours of GPUs of the same place."""
-    counted = counted_select(client, OUTCOMES, question, {name: sql for name, sql in wanted.items() if name != "gpu__hours"})
+    others = {name: sql for name, sql in wanted.items() if name != "gpu__hours"}
+    counted = counted_select(client, OUTCOMES, question, others)
     if counted is None:
         return None
     hours = gpu_hours_select(client, question)
     if not question.keys:
-        return f"SELECT {', '.join(name for name in wanted if name != 'gpu__hours')}, (SELECT gpu_hours FROM ({hours})) AS gpu__hours FROM ({counted})"
+        return f"SELECT {', '.join(others)}, (SELECT gpu_hours FROM ({hours})) AS gpu__hours FROM ({counted})"
     keys = ", ".join(question.keys)
-    columns = ", ".join(f"hours.gpu_hours AS {name}" if name == "gpu__hours" else f"calls.{name} AS {name}" for name in wanted)
+    columns = ", ".join([*(f"calls.{name} AS {name}" for name in others), "hours.gpu_hours AS gpu__hours"])
     return f"SELECT {keys}, {columns} FROM ({counted}) AS calls LEFT ANY JOIN ({hours}) AS hours USING ({keys})"
 
 

@@ -127,17 +127,18 @@ def _twice(client: Client, question: Question, wanted: Mapping[str, str]) -> str
     )
     mine = ingredients_of(JUDGED.name)
     needed = {**POPULATION, **{name: mine[name] for name in _TWICE.values()}}
+    now = hourly_select(client, JUDGED, question, needed)
+    if now is None:
+        return None
+    before = hourly_select(client, JUDGED, earlier, needed) or JUDGED.build(client, earlier, needed)
     pieces = []
-    for when, asked in (("now", question), ("before", earlier)):
-        sums = hourly_select(client, JUDGED, asked, needed)
-        if sums is None:
-            return None
+    for when, rows in (("now", now), ("before", before)):
         columns = []
         for name in wanted:
             of_window, _, rest = name.partition("__")
             said = name if name in POPULATION else _TWICE[rest] if of_window == when else ""
             columns.append(f"{said or ('toUInt64(0)' if name.endswith('__n') else 'toFloat64(0)')} AS {name}")
-        pieces.append(f"SELECT {', '.join([*question.keys, *columns])} FROM ({sums}) WHERE calls__n > 0")
+        pieces.append(f"SELECT {', '.join([*question.keys, *columns])} FROM ({rows}) WHERE calls__n > 0")
     keys = "".join(f"{key}, " for key in question.keys)
     sums = ", ".join(f"{merged(name, column_type(name))} AS {name}" for name in wanted)
     return f"SELECT {keys}{sums} FROM ({' UNION ALL '.join(pieces)}){group_by(question)}"

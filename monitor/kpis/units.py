@@ -8,7 +8,7 @@ which each is whole, so shares and means of it are what they are, with their own
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from monitor.kpis.coverage import whole_hours
@@ -112,7 +112,7 @@ class UserRows:
 def user_rows(client: Client, question: Question, start_ns: int, end_ns: int, dimensions: tuple[str, ...]) -> UserRows:
     """Users with a call that meets the question's filter, begun in [start_ns, end_ns): of each hour, or of each call."""
     condition, _ = where_sql(question.where)
-    found = sampled(client, question, USER_HOURS, since=0)
+    found = sampled(client, replace(question, start_ns=start_ns, end_ns=end_ns), USER_HOURS, since=0)
     named = ", ".join(["timestamp", "user_id", "sample_weight", *dimensions])
     if found is None or not set(dimensions) <= set(UNIT_KEYS):
         calls = calls_source(client, start_ns, end_ns)

@@ -49,7 +49,9 @@ def calls_of(n: int, *, seed: int, weights: tuple[float, ...] = (1.0,)) -> pd.Da
     """Calls over the hours, with sessions and users, some without; an agent's two calls have one trace."""
     g = np.random.default_rng(seed)
     calls = random_calls(n, seed=seed, weights=weights)
-    calls["timestamp"] = [START + timedelta(microseconds=int(us)) for us in np.sort(g.integers(0, int(HOURS * 3.6e9), n))]
+    calls["timestamp"] = [
+        START + timedelta(microseconds=int(us)) for us in np.sort(g.integers(0, int(HOURS * 3.6e9), n))
+    ]
     calls["session_id"] = [f"s{i}" for i in g.integers(0, n // 4, n)]
     calls["user_id"] = [f"u{i}" for i in g.integers(0, n // 10, n)]
     calls.loc[g.random(n) < 0.1, ["session_id", "user_id"]] = ""
@@ -159,7 +161,7 @@ def test_the_migration_is_what_the_modules_make() -> None:
 def test_hours_say_what_facts_say(
     store_client: Client, monkeypatch: pytest.MonkeyPatch, weights: tuple[float, ...]
 ) -> None:
-    calls = calls_of(1500, seed=3, weights=weights)
+    calls = calls_of(800, seed=3, weights=weights)
     store(store_client, calls.drop(index=range(700, 720)))
     judge(store_client, calls, seed=4)
     sample_gpus(store_client)
@@ -167,8 +169,15 @@ def test_hours_say_what_facts_say(
     run(store_client, END - timedelta(hours=2))
     windows = (Window(START + timedelta(minutes=47), END), Window(START.replace(hour=0, minute=0, second=0), END))
     for window in windows:
-        assert_same(evaluate(store_client, NAMES, window=window), from_facts(monkeypatch, store_client, NAMES, window=window))
-    for asked in ({"by": ("model",)}, {"where": {"model": "llama"}}, {"by": ("node",)}, {"where": {"node": ["gpu-1", "gpu-3"]}}):
+        assert_same(
+            evaluate(store_client, NAMES, window=window), from_facts(monkeypatch, store_client, NAMES, window=window)
+        )
+    for asked in (
+        {"by": ("model",)},
+        {"where": {"model": "llama"}},
+        {"by": ("node",)},
+        {"where": {"node": ["gpu-1", "gpu-3"]}},
+    ):
         rolled = evaluate(store_client, NAMES, window=windows[0], **asked)  # type: ignore[arg-type]
         assert_same(rolled, from_facts(monkeypatch, store_client, NAMES, window=windows[0], **asked))
     frame = retention(store_client, window=windows[1])
@@ -202,7 +211,13 @@ def test_steps(store_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     run(store_client)
     hour = START.replace(minute=0, second=0)
     asked: dict[str, Any] = {"window": Window(hour, hour + timedelta(hours=50)), "step_s": 7200, "by": ("model",)}
-    names = ["engagement.active_users", "engagement.new_users", "engagement.sessions", "engagement.feedback_rate", "safety.flagged_rate"]
+    names = [
+        "engagement.active_users",
+        "engagement.new_users",
+        "engagement.sessions",
+        "engagement.feedback_rate",
+        "safety.flagged_rate",
+    ]
     rolled = series(store_client, names, **asked)
     with monkeypatch.context() as patch:
         patch.setattr(coverage, "EXACT_CALLS", 10**12)
@@ -211,7 +226,7 @@ def test_steps(store_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_late_rows_make_their_hours_anew(store_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls = calls_of(800, seed=10)
+    calls = calls_of(400, seed=10)
     late = calls["trace_id"].str.endswith(("0", "7"))
     store(store_client, calls[~late])
     run(store_client)
@@ -255,7 +270,13 @@ def test_a_sample_of_users_and_sessions_is_near_all(store_client: Client, monkey
     store(store_client, calls)
     run(store_client, LATER, cost, rollup, hours)
     window = Window(START.replace(hour=0, minute=0, second=0), END)
-    names = ["engagement.active_users", "engagement.sessions", "engagement.turns_per_session", "engagement.return_rate_d1", "cost.per_session"]
+    names = [
+        "engagement.active_users",
+        "engagement.sessions",
+        "engagement.turns_per_session",
+        "engagement.return_rate_d1",
+        "cost.per_session",
+    ]
     truth = {value.name: value for value in from_facts(monkeypatch, store_client, names, window=window)}
     monkeypatch.setattr(units, "UNITS_MAX", 1000)
     monkeypatch.setattr(units, "_PROBED", units.BUCKETS)

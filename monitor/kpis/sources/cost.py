@@ -12,7 +12,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from monitor.kpis.dimensions import DIMENSIONS, WHERE_KEYS, where_sql
-from monitor.kpis.hours import Hours, State
+from monitor.kpis.hours import Hours, State, periods
 from monitor.kpis.sources.outcomes import good_rows
 from monitor.kpis.sources.question import Question, Source, between, group_by, select_list
 from monitor.kpis.units import UNIT_KEYS, sampled, unit_sql
@@ -129,10 +129,13 @@ def _sessions(client: Client, question: Question, ingredients: Mapping[str, str]
     if found is not None:
         rest = [(question.start_ns, found.first * NANO), (found.last * NANO, question.end_ns)]
         own, share = found.of_units(unit), found.share
-        # As if they were hours of the other tables.
-        columns = ", ".join(["toDateTime64(hour, 9, 'UTC') AS timestamp", "unit", *UNIT_KEYS, "requests", "cost", "unpriced", "weight_max", "currency"])
-        rows = f"SELECT {columns} FROM session_costs FINAL WHERE bucket < {found.buckets} AND hour >= toDateTime({found.first}) AND hour < toDateTime({found.last})"
-        select = ", ".join([*question.key_columns, "unit AS id", "cost", "unpriced", "requests", "weight_max", "currency"])
+        sums = ("requests", "cost", "unpriced", "weight_max", "currency")
+        columns = ", ".join(["toDateTime64(hour, 9, 'UTC') AS timestamp", "unit", *UNIT_KEYS, *sums])
+        inside = f"bucket < {found.buckets} AND {periods(found.first, found.last, 'hour')}"
+        rows = f"SELECT {columns} FROM session_costs FINAL WHERE {inside}"
+        select = ", ".join(
+            [*question.key_columns, "unit AS id", "cost", "unpriced", "requests", "weight_max", "currency"]
+        )
         pieces.append(f"SELECT {select} FROM ({rows}) WHERE {condition}")
     for start_ns, end_ns in rest:
         if start_ns < end_ns:

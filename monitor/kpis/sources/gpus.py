@@ -162,7 +162,7 @@ def gpu_minutes_sql(start: int, end: int) -> str:
     }
     throttled = "(status != '' OR isNotNull(throttle_reasons))"
     told = {
-        "rows__n": "toUInt64(1)",
+        "samples__n": "toUInt64(1)",
         "temperature__n": "toUInt64(isNotNull(temperature_c))",
         "temperature__x": "coalesce(temperature_c, 0)",
         "throttled__n": f"toUInt64({throttled})",
@@ -183,7 +183,7 @@ def gpu_minutes_sql(start: int, end: int) -> str:
     def columns(given: Mapping[str, str]) -> str:
         nothing = {
             name: "toFloat64(0)" if kind == "Float64" else "toUInt64(0)" for name, kind in GPU_MINUTES.columns.items()
-        }
+        } | {"rows__n": "toUInt64(1)"}
         return ", ".join(f"{sql} AS {name}" for name, sql in ({**nothing, **given}).items() if name != "minutes")
 
     pieces = [
@@ -193,7 +193,7 @@ def gpu_minutes_sql(start: int, end: int) -> str:
     ]
     sums = merged_list({name: GPU_MINUTES.columns[name] for name in names if name != "minutes"})
     return f"""SELECT toDateTime(minute * 60, 'UTC') AS period, {who}, {sums},
-        bitShiftLeft(toUInt64(rows__n > 0), minute % 60) AS minutes
+        bitShiftLeft(toUInt64(samples__n > 0), minute % 60) AS minutes
         FROM ({" UNION ALL ".join(pieces)}) AS told GROUP BY minute, {who}"""
 
 

@@ -54,7 +54,9 @@ def _ends(question: Question, found: tuple[int, int] | None) -> list[str]:
             FROM sdk_reports WHERE {inside} AND {condition} GROUP BY {keys}""")
     if found is not None:
         told = "1" if reported else "told_by = 'calls'"
-        rows = f"SELECT * FROM {EMITTER_ENDS.table} FINAL WHERE {EMITTER_ENDS.inside(*found)} AND {told} AND {condition}"
+        rows = (
+            f"SELECT * FROM {EMITTER_ENDS.table} FINAL WHERE {EMITTER_ENDS.inside(*found)} AND {told} AND {condition}"
+        )
         pieces.append(f"""SELECT {", ".join([*hour_keys(question), "emitter"])}, min(first_min) AS first, max(last_max) AS last
             FROM ({rows}) GROUP BY {keys}""")
     return pieces

@@ -112,10 +112,12 @@ def _by_session(client: Client, question: Question, columns: str, lonely: str, c
     calls = calls_source(client, question.start_ns - _BEFORE_NS, question.end_ns)
     of_them = f"session_id IN (SELECT session_id FROM engagement_events WHERE {lonely})"
     events = f"SELECT session_id AS of_session, timestamp AS at FROM engagement_events FINAL WHERE {lonely}"
-    return f"""SELECT e.at AS timestamp, {", ".join(f"c.{name} AS {name}" for name in _COLUMNS)}, toUInt8(1) AS left_, 0 AS is_call
+    told = f"""SELECT e.at AS timestamp, {", ".join(f"c.{name} AS {name}" for name in _COLUMNS)}, toUInt8(1) AS left_, 0 AS is_call
         FROM ({events}) AS e
-        ASOF INNER JOIN (SELECT timestamp AS begun, {columns} FROM {calls} WHERE {of_them} AND {condition}) AS c
+        ASOF INNER JOIN (SELECT timestamp AS begun, {columns} FROM {calls} WHERE {of_them}) AS c
         ON e.of_session = c.session_id AND e.at >= c.begun"""
+    # Filtered last: an event belongs where its session was, not to the newest call that a filter leaves.
+    return f"SELECT * FROM ({told}) WHERE {condition}"
 
 
 SESSIONS: Final = Source(
