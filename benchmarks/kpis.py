@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 from benchmarks.calls import DAYS, END, START, fill
@@ -120,9 +121,7 @@ def questions(*, each: bool) -> Iterator[Asked]:
         ask=lambda client: evaluate(client, calls, window=Window(END - timedelta(hours=1), END)),
     )
     for family in ("engagement", "fleet", "cost", "accuracy", "safety"):
-        yield Asked(
-            name=f"family `{family}`, 30 days", ask=lambda client, f=family: evaluate(client, [f], window=whole)
-        )  # type: ignore[misc]
+        yield Asked(name=f"family `{family}`, 30 days", ask=partial(evaluate, names=[family], window=whole))
     yield Asked(
         name="family `engagement`, the last whole day", ask=lambda client: evaluate(client, ["engagement"], window=day)
     )
