@@ -9,6 +9,7 @@ from typing import Final
 from monitor.jobs.bias import BIAS
 from monitor.jobs.cost import COST
 from monitor.jobs.drift import DRIFT
+from monitor.jobs.hours import HOURS
 from monitor.jobs.job import Job
 from monitor.jobs.kpis import ACCURACY, KPIS
 from monitor.jobs.objectives import OBJECTIVES
@@ -16,5 +17,5 @@ from monitor.jobs.retention import RETENTION
 from monitor.jobs.rollup import ROLLUP
 
 JOBS: Final[Mapping[str, Job]] = MappingProxyType(
-    {job.name: job for job in (ROLLUP, OBJECTIVES, COST, KPIS, ACCURACY, DRIFT, BIAS, RETENTION)}
+    {job.name: job for job in (ROLLUP, HOURS, OBJECTIVES, COST, KPIS, ACCURACY, DRIFT, BIAS, RETENTION)}
 )

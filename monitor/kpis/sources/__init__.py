@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Final
 
 from monitor.kpis.sources import cost
-from monitor.kpis.sources.balanced import BALANCED
+from monitor.kpis.sources.balanced import BALANCED, NODE_SUMS
 from monitor.kpis.sources.calls import CALLS
 from monitor.kpis.sources.engaged import ENGAGED
 from monitor.kpis.sources.gpus import GPU_ENERGY, GPU_TIME
@@ -43,6 +43,7 @@ _ALL: Final = (
     BALANCED,
     DRIFTS,
     GAPS,
+    NODE_SUMS,
 )
 SOURCES: Final[Mapping[str, Source]] = MappingProxyType({source.name: source for source in _ALL})
 
