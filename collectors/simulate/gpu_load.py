@@ -59,7 +59,7 @@ class Meters:
         """Time of the last sample; the demo's begin if there is none."""
         return max(self._last_ns.values(), default=self.began_ns)
 
-    def samples(self, at_ns: Ints, on: Floats, *, group: int = 20) -> Iterator[Batch]:
+    def samples(self, at_ns: Ints, on: Floats, *, group: int = 20, brief: bool = False) -> Iterator[Batch]:
         """Requests with the readings at these moments, in order, when so many calls are on each place.
 
         Parameters
@@ -69,6 +69,8 @@ class Meters:
             Calls on each place, as `on_nodes` counts them.
         group : int
             Moments in one request.
+        brief : bool
+            Leave out what does not change: states and limits of power.
         """
         at_s = (at_ns - self.began_ns) / NS
         quantised = self.scenario.on("quantised variant", at_s)
@@ -79,7 +81,7 @@ class Meters:
                     continue
                 weights = WEIGHTS_FP8 if quantised[column] and place.name == QUANTISED else WEIGHTS
                 readings = tuple(
-                    self._reading(f"GPU-{place.name}-{number}", number, time_ns, float(on[index, column]), weights)
+                    self._reading(f"GPU-{place.name}-{number}", number, time_ns, float(on[index, column]), weights, brief)
                     for number in range(place.gpus)
                 )
                 message = request(Sample(time_ns=time_ns, readings=readings), _who(index), self._starts)
@@ -97,7 +99,7 @@ class Meters:
         if moments:
             yield Batch(body=body, spans=count, calls=0, call_ids=())
 
-    def _reading(self, gpu: str, number: int, time_ns: int, on: float, weights: float) -> Reading:
+    def _reading(self, gpu: str, number: int, time_ns: int, on: float, weights: float, brief: bool) -> Reading:
         busy = 1.0 - math.exp(-max(on, 0.0) / CALLS_BUSY)
         busy = min(1.0, max(0.0, busy * (1.0 + 0.04 * self._rng.standard_normal())))
         watts = IDLE_W + (LIMIT_W - IDLE_W) * 0.9 * busy
@@ -108,12 +110,12 @@ class Meters:
             gpu=gpu,
             index=number,
             model="NVIDIA H100 80GB HBM3",
-            status="ok",
+            status="" if brief else "ok",
             busy=busy,
             memory_used_bytes=min(MEMORY, weights + CALL_BYTES * max(on, 0.0)),
             memory_limit_bytes=MEMORY,
             power_w=watts,
-            power_limit_w=LIMIT_W,
+            power_limit_w=None if brief else LIMIT_W,
             energy_j=self._joules[gpu],
             temperature_c=float(round(36 + 42 * busy)),
         )

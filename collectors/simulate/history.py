@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
@@ -33,7 +34,7 @@ HISTORY: Final = "demo-history"
 DAYS: Final = "demo-days"
 LIVE: Final = "demo-live"
 # From one GPU reading to the next: in the days, in the hour, live.
-DAYS_STEP_S, HOUR_STEP_S, LIVE_STEP_S = 600, 10, 5
+DAYS_STEP_S, HOUR_STEP_S, LIVE_STEP_S = 600, 15, 5
 
 OnIncident = Callable[[int, Episode, bool], None]
 
@@ -103,7 +104,7 @@ class Demo:
         headers: Mapping[str, str] | None = None,
     ) -> None:
         self.world = world
-        self._open = lambda **more: open_senders(endpoint, protocol=protocol, headers=headers, stop=stop, **more)
+        self._open = partial(open_senders, endpoint, protocol=protocol, headers=headers, stop=stop)
         self._stop = stop
         self._waiting = Waiting()
         self._meters = Meters(scenario=world.scenario, began_ns=world.began_ns)
@@ -136,7 +137,7 @@ class Demo:
             if before is not None:
                 self._send_past(senders, new_encoder(world.origins, DAYS), before)
                 at_ns = _steps(world.began_ns - round(days * DAY * NS), first_ns, DAYS_STEP_S)
-                send_readings(senders.readings, self._meters.samples(at_ns, world.on_nodes(at_ns)), stop=self._stop)
+                send_readings(senders.readings, self._meters.samples(at_ns, world.on_nodes(at_ns), brief=True), stop=self._stop)
             at_ns = _steps(first_ns, world.began_ns, HOUR_STEP_S)
             on = on_nodes(hour.calls, place_of(hour.calls, world.scenario), at_ns)
             send_readings(senders.readings, self._meters.samples(at_ns, on), stop=self._stop)

@@ -66,7 +66,7 @@ def make_people(scenario: Scenario, *, seed: int) -> People:
     stays = rng.random(count) > _FICKLE_SHARE
     lasts = rng.exponential(_FICKLE_DAYS * DAY, count)
     return People(
-        weight=1.0 / np.arange(1, count + 1) ** 0.35,
+        weight=1.0 / np.arange(1, count + 1, dtype=np.float64) ** 0.35,
         from_s=joined,
         # A fickle user of before the history has gone in the course of it.
         until_s=np.where(stays, np.inf, np.maximum(joined, -span_s) + lasts),

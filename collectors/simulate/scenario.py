@@ -90,10 +90,10 @@ PAST: Final = (
 # What happens live, in seconds after each cycle's begin; each is seen within two minutes, and is over before the next cycle.
 CYCLE_S: Final = 1_200.0
 LIVE_EPISODES: Final = (
-    Episode(kind="slow node", start_s=30.0, end_s=270.0, strength=2.2),
-    Episode(kind="price", start_s=60.0, end_s=330.0, strength=5.0),
-    Episode(kind="biased refusals", start_s=90.0, end_s=510.0, strength=0.5),
-    Episode(kind="drifting topic", start_s=120.0, end_s=600.0, strength=0.6),
+    Episode(kind="slow node", start_s=90.0, end_s=330.0, strength=2.2),
+    Episode(kind="price", start_s=120.0, end_s=390.0, strength=5.0),
+    Episode(kind="biased refusals", start_s=150.0, end_s=570.0, strength=0.5),
+    Episode(kind="drifting topic", start_s=180.0, end_s=660.0, strength=0.6),
 )
 
 

@@ -99,6 +99,8 @@ class World:
             first_s = (int(calls.start_ns[0]) - self.began_ns) / NS
         rng = np.random.default_rng([self._seed, 2])
         turns = self._turns_like(calls.start_ns, rng)
+        calls = ending_at(self._with_parents(calls, turns, rng), self.began_ns)
+        turns = dataclasses.replace(turns, at_s=(calls.start_ns - self.began_ns) / NS)
         topic = self._topics(turns.at_s, rng)
         return self._told(calls, turns, topic, rng, run="hour", weight=1.0)
 
@@ -140,6 +142,7 @@ class World:
                 self.trace, input_tokens=np.rint(self.trace.input_tokens * longer).astype(np.int64)
             )
             calls = self._served(trace, float(turns.at_s[0]), speed, seed).starting_at(arrivals)
+            calls = self._with_parents(calls, turns, rng)
             after_ns = int(arrivals[-1])
             yield self._told(calls, turns, topic, rng, run=f"live-{seed}", weight=1.0)
 
@@ -228,6 +231,9 @@ class World:
         share = self.scenario.strength("drifting topic", at_s, 0.0)
         return np.where(rng.random(len(at_s)) < share, NEW, usual).astype(np.int64)
 
+    def _with_parents(self, calls: Calls, turns: Turns, rng: np.random.Generator) -> Calls:
+        return dataclasses.replace(calls, parents=_parents(self._people.docs[turns.user], rng))
+
     # --- telling ------------------------------------------------------------------------------------------------
 
     def _told(
@@ -246,7 +252,6 @@ class World:
             cancelled=cancelled,
             user=tuple(f"user-{number + 1:04d}" for number in turns.user.tolist()),
             session=tuple(session),
-            parents=None if calls.arrivals_simulated else _parents(docs, rng),
         )
         services = [self._services[origin] for origin in told.origin.tolist()]
         extra, later = dress(told, turns, people, place, topic, services, scenario, rng, weight=weight)

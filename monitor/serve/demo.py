@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import shutil
 import threading
@@ -16,6 +17,7 @@ from collectors.simulate.scenario import Episode, Scenario, told
 from collectors.simulate.senders import Sent
 from collectors.simulate.workload import NS
 from monitor.errors import ConfigError, MonitorError
+from monitor.jobs.job import Context, Job, Outcome
 from monitor.jobs.registry import JOBS
 from monitor.serve import demo_story
 from monitor.serve.jobs import run_job
@@ -32,7 +34,7 @@ MARKER: Final = "this-is-demo-data"
 SETTLE_S: Final = 60.0
 # Jobs that need no history, or nothing of the demo's.
 _NOT_AT_ONCE: Final = frozenset({"retention"})
-_JOB_TRIES: Final = 20
+_JOB_TRIES: Final = 120
 
 Say = Callable[[str], None]
 
@@ -51,16 +53,16 @@ def run_demo(
             "the demo brings a store of its own; remove store.url from the configuration, or use `monitor up`"
         )
     _clear(settings.data)
-    stop = threading.Event()
+    stop, loaded = threading.Event(), threading.Event()
     story: list[_Story] = []
 
     def on_ready(addresses: Mapping[str, str]) -> None:
         say(ready_line(addresses))
-        story.append(_Story(settings, scenario, dict(addresses), stop, say))
+        story.append(_Story(settings, scenario, dict(addresses), stop, loaded, say))
         story[0].start()
 
     try:
-        run(settings, dashboard=dashboard, on_ready=on_ready)
+        run(settings, dashboard=dashboard, on_ready=on_ready, jobs=_held_until(loaded))
     finally:
         stop.set()
         for each in story:
@@ -80,15 +82,33 @@ def _clear(data: Path) -> None:
     (data / MARKER).touch()
 
 
+def _held_until(loaded: threading.Event) -> Mapping[str, Job]:
+    """The jobs, which do nothing before the history is there: over a part of it they would be wrong, and slow it down."""
+
+    def held(job: Job) -> Job:
+        def run_if_loaded(context: Context) -> Outcome:
+            return job.run(context) if loaded.is_set() else Outcome(note="the demo's history is being loaded")
+
+        return dataclasses.replace(job, run=run_if_loaded)
+
+    return {name: held(job) for name, job in JOBS.items()}
+
+
 class _Story(threading.Thread):
     """Sends the traffic, and says what is in it."""
 
     def __init__(
-        self, settings: Settings, scenario: Scenario, addresses: Mapping[str, str], stop: threading.Event, say: Say
+        self,
+        settings: Settings,
+        scenario: Scenario,
+        addresses: Mapping[str, str],
+        stop: threading.Event,
+        loaded: threading.Event,
+        say: Say,
     ) -> None:
         super().__init__(name="demo", daemon=True)
         self._settings, self._scenario, self._addresses = settings, scenario, addresses
-        self._stop_event, self._say = stop, say
+        self._stop_event, self._loaded, self._say = stop, loaded, say
         self._shown = -1
 
     def run(self) -> None:
@@ -108,6 +128,7 @@ class _Story(threading.Thread):
         self._record_past(world.began_ns)
         sent = demo.load(on_progress=self._progress)
         self._say_loaded(sent)
+        self._loaded.set()
         self._run_jobs()
         if self._stop_event.is_set():
             return
@@ -164,7 +185,7 @@ class _Story(threading.Thread):
                     logger.info("job %s took %.1f s over the history", name, time.monotonic() - began)
                     break
                 except MonitorError as error:  # it runs just now, over a part of the history
-                    logger.debug("%s", error)
+                    logger.debug("job %s: %s", name, error)
                     self._stop_event.wait(0.5)
 
     def _record_past(self, began_ns: int) -> None:
