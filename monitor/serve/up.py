@@ -21,8 +21,8 @@ from collectors.otlp.http_receiver import make_app
 from collectors.pipeline import Pipeline
 from monitor.errors import MonitorError
 from monitor.jobs.job import Job
-from monitor.jobs.registry import JOBS
 from monitor.jobs.scheduler import Scheduler
+from monitor.serve.all_jobs import ALL_JOBS
 from monitor.serve.dashboard import start_dashboard, stop_dashboard, wait_until_ready
 from monitor.serve.gpu import start_gpu_collector
 from monitor.serve.heartbeat import Heartbeat
@@ -45,7 +45,7 @@ OnReady = Callable[[Mapping[str, str]], None]
 Start = Callable[[contextlib.AsyncExitStack], Awaitable[dict[str, str]]]
 
 
-def run(settings: Settings, *, dashboard: bool, on_ready: OnReady, jobs: Mapping[str, Job] = JOBS) -> None:
+def run(settings: Settings, *, dashboard: bool, on_ready: OnReady, jobs: Mapping[str, Job] = ALL_JOBS) -> None:
     """Serve until SIGINT or SIGTERM; `on_ready` is called with the addresses once all of them answer.
 
     Raises
