@@ -81,7 +81,9 @@ class Meters:
                     continue
                 weights = WEIGHTS_FP8 if quantised[column] and place.name == QUANTISED else WEIGHTS
                 readings = tuple(
-                    self._reading(f"GPU-{place.name}-{number}", number, time_ns, float(on[index, column]), weights, brief)
+                    self._reading(
+                        f"GPU-{place.name}-{number}", number, time_ns, float(on[index, column]), weights, brief
+                    )
                     for number in range(place.gpus)
                 )
                 message = request(Sample(time_ns=time_ns, readings=readings), _who(index), self._starts)

@@ -137,7 +137,9 @@ class Demo:
             if before is not None:
                 self._send_past(senders, new_encoder(world.origins, DAYS), before)
                 at_ns = _steps(world.began_ns - round(days * DAY * NS), first_ns, DAYS_STEP_S)
-                send_readings(senders.readings, self._meters.samples(at_ns, world.on_nodes(at_ns), brief=True), stop=self._stop)
+                send_readings(
+                    senders.readings, self._meters.samples(at_ns, world.on_nodes(at_ns), brief=True), stop=self._stop
+                )
             at_ns = _steps(first_ns, world.began_ns, HOUR_STEP_S)
             on = on_nodes(hour.calls, place_of(hour.calls, world.scenario), at_ns)
             send_readings(senders.readings, self._meters.samples(at_ns, on), stop=self._stop)

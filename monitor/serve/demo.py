@@ -7,7 +7,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -18,8 +18,9 @@ from collectors.simulate.senders import Sent
 from collectors.simulate.workload import NS
 from monitor.errors import ConfigError, MonitorError
 from monitor.jobs.job import Context, Job, Outcome
-from monitor.jobs.registry import JOBS
 from monitor.serve import demo_story
+from monitor.serve.all_jobs import ALL_JOBS
+from monitor.serve.demo_alerts import AlertWatch
 from monitor.serve.jobs import run_job
 from monitor.serve.up import run
 from monitor.settings import Settings
@@ -32,8 +33,9 @@ logger = logging.getLogger(__name__)
 
 MARKER: Final = "this-is-demo-data"
 SETTLE_S: Final = 60.0
-# Jobs that need no history, or nothing of the demo's.
-_NOT_AT_ONCE: Final = frozenset({"retention"})
+# Jobs in the order in which people look for what they do; these run by themselves soon enough, or only add speed.
+_LAST: Final = ("objectives", "rollup")
+_NOT_AT_ONCE: Final = frozenset({"retention", "alerts", "notify", "report", "probes"})
 _JOB_TRIES: Final = 120
 
 Say = Callable[[str], None]
@@ -91,7 +93,7 @@ def _held_until(loaded: threading.Event) -> Mapping[str, Job]:
 
         return dataclasses.replace(job, run=run_if_loaded)
 
-    return {name: held(job) for name, job in JOBS.items()}
+    return {name: held(job) for name, job in ALL_JOBS.items()}
 
 
 class _Story(threading.Thread):
@@ -129,9 +131,10 @@ class _Story(threading.Thread):
         sent = demo.load(on_progress=self._progress)
         self._say_loaded(sent)
         self._loaded.set()
-        self._run_jobs()
-        if self._stop_event.is_set():
-            return
+        jobs = threading.Thread(target=self._run_jobs, args=(self._jobs_in_order(),), name="demo-jobs", daemon=True)
+        jobs.start()
+        watch = AlertWatch(self._settings, self._addresses.get("dashboard", ""), self._stop_event, self._say)
+        watch.start()
         dashboard = self._addresses.get("dashboard", "")
         self._say("what is in it (all but arrivals and sizes is made up, and marked so):")
         for incident in demo.hour.incidents:
@@ -140,6 +143,7 @@ class _Story(threading.Thread):
         if dashboard:
             self._say(f"open {dashboard} to see it; live traffic goes on until Ctrl-C")
         demo.run_live(on_incident=self._on_incident)
+        jobs.join(timeout=5)
 
     def _progress(self, answered: int, total: int) -> None:
         percent = 100 * answered // max(total, 1) // 20 * 20
@@ -171,10 +175,14 @@ class _Story(threading.Thread):
             f" {sent.readings.acknowledged:,} GPU readings, by OTLP/gRPC in {sent.spans.seconds:.0f} s"
         )
 
-    def _run_jobs(self) -> None:
+    def _jobs_in_order(self) -> list[str]:
+        names = [name for name in ALL_JOBS if name not in _NOT_AT_ONCE]
+        return sorted(names, key=lambda name: _LAST.index(name) if name in _LAST else -1)
+
+    def _run_jobs(self, names: Sequence[str]) -> None:
         """Each job once over the history, so that no page has to wait for its turn."""
-        for name in JOBS:
-            if name in _NOT_AT_ONCE or name in self._settings.jobs.off:
+        for name in names:
+            if name in self._settings.jobs.off:
                 continue
             for _ in range(_JOB_TRIES):
                 if self._stop_event.is_set():

@@ -84,7 +84,12 @@ def test_raising_for_makes_a_firing_alert_pending() -> None:
     firing = play("BBB", Timing(for_s=30))[-1]
     assert firing.state is State.FIRING
     raised = step(firing, B, at(3), Timing(for_s=60))
-    assert (raised.state, raised.active_at, raised.resolved_at, raised.reason) == (State.PENDING, T0, at(3), "for_raised")
+    assert (raised.state, raised.active_at, raised.resolved_at, raised.reason) == (
+        State.PENDING,
+        T0,
+        at(3),
+        "for_raised",
+    )
     again = step(raised, B, at(4), Timing(for_s=60))
     assert (again.state, again.fired_at, again.resolved_at, again.reason) == (State.FIRING, at(4), None, "")
 
@@ -114,7 +119,9 @@ def test_what_holds_whatever_is_seen(story: list[Seen], timing: Timing, steps: l
         old, track = track, step(track, seen, now, timing)
         assert step(old, seen, now, timing) == track, "the same is the same again"
         assert (track.state in (State.PENDING, *ALARMING)) <= (track.active_at is not None)
-        assert all(one is None or one <= now for one in (track.since, track.active_at, track.fired_at, track.resolved_at))
+        assert all(
+            one is None or one <= now for one in (track.since, track.active_at, track.fired_at, track.resolved_at)
+        )
         if track.alarming:
             assert track.fired_at is not None
             assert track.active_at is not None
