@@ -7,8 +7,9 @@ from types import MappingProxyType
 from typing import Final
 
 from alerts.job import ALERTS
+from alerts.notify_job import NOTIFY
 from monitor.jobs.job import Job
 from monitor.jobs.registry import JOBS
 
 # In the order in which one that needs another comes after it.
-ALL_JOBS: Final[Mapping[str, Job]] = MappingProxyType(dict(JOBS) | {job.name: job for job in (ALERTS,)})
+ALL_JOBS: Final[Mapping[str, Job]] = MappingProxyType(dict(JOBS) | {job.name: job for job in (ALERTS, NOTIFY)})

@@ -128,10 +128,13 @@ def _nearest(name: str, known: list[str]) -> str:
 def _refuse_unknown(values: dict[str, Any], model: type[BaseModel], where: str, prefix: str = "") -> None:
     known = list(keys_of(model))
     for key, value in values.items():
-        if key not in fields:
+        if key not in known:
             raise ConfigError(f"{where}: unknown key `{prefix}{key}`{_nearest(str(key), known)}")
         section = _section_type(model, key)
         if section is not None:
+            optional = keys_of(model)[key].annotation is not section
+            if optional and not isinstance(value, dict):
+                continue  # what may stand in its place, the section itself says
             if value is not None and not isinstance(value, dict):
                 raise ConfigError(f"{where}: `{prefix}{key}` must be a section of keys, not {value!r}")
             _refuse_unknown(value or {}, section, where, f"{prefix}{key}.")
