@@ -90,7 +90,7 @@ PAST: Final = (
 # What happens live, in seconds after each cycle's begin; each is seen within two minutes, and is over before the next cycle.
 CYCLE_S: Final = 1_200.0
 LIVE_EPISODES: Final = (
-    Episode(kind="slow node", start_s=90.0, end_s=330.0, strength=2.2),
+    Episode(kind="slow node", start_s=90.0, end_s=330.0, strength=2.6),
     Episode(kind="price", start_s=120.0, end_s=390.0, strength=5.0),
     Episode(kind="biased refusals", start_s=150.0, end_s=570.0, strength=0.5),
     Episode(kind="drifting topic", start_s=180.0, end_s=660.0, strength=0.6),
@@ -138,7 +138,7 @@ class Scenario:
     impatient_s: float = 2.5
     biased_language: str = "de"
     refused_share: float = 0.02
-    topic_length: float = 2.2
+    topic_length: float = 1.5
     releases: tuple[str, str, str] = ("2.0.0", "2.1.0", "2.2.0")
     release_s: float = -1_702.0
     docs_share: float = 0.3

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Final
 
 from collectors.simulate.history import Demo, demo_world
-from collectors.simulate.scenario import Episode, Scenario, told
+from collectors.simulate.scenario import Episode, Scenario, incidents, told
 from collectors.simulate.senders import Sent
 from collectors.simulate.workload import NS
 from monitor.errors import ConfigError, MonitorError
@@ -69,6 +69,7 @@ def run_demo(
         stop.set()
         for each in story:
             each.join(timeout=15)
+            each.say_summary()
 
 
 def _clear(data: Path) -> None:
@@ -112,6 +113,8 @@ class _Story(threading.Thread):
         self._settings, self._scenario, self._addresses = settings, scenario, addresses
         self._stop_event, self._loaded, self._say = stop, loaded, say
         self._shown = -1
+        self._demo: Demo | None = None
+        self._watch = AlertWatch(settings, addresses.get("dashboard", ""), stop, say)
 
     def run(self) -> None:
         try:
@@ -127,14 +130,14 @@ class _Story(threading.Thread):
         self._say(f"loading {self._scenario.days:g} days of history …")
         world = demo_world(self._scenario)
         demo = Demo(world, endpoint=self._addresses["grpc"], headers=headers, stop=self._stop_event)
+        self._demo = demo
         self._record_past(world.began_ns)
         sent = demo.load(on_progress=self._progress)
         self._say_loaded(sent)
         self._loaded.set()
         jobs = threading.Thread(target=self._run_jobs, args=(self._jobs_in_order(),), name="demo-jobs", daemon=True)
         jobs.start()
-        watch = AlertWatch(self._settings, self._addresses.get("dashboard", ""), self._stop_event, self._say)
-        watch.start()
+        self._watch.start()
         dashboard = self._addresses.get("dashboard", "")
         self._say("what is in it (all but arrivals and sizes is made up, and marked so):")
         for incident in demo.hour.incidents:
@@ -144,6 +147,18 @@ class _Story(threading.Thread):
             self._say(f"open {dashboard} to see it; live traffic goes on until Ctrl-C")
         demo.run_live(on_incident=self._on_incident)
         jobs.join(timeout=5)
+
+    def say_summary(self) -> None:
+        """What happened while it ran, which alerts told of it, and where to look."""
+        if self._demo is None or not self._loaded.is_set():
+            return
+        began_ns = self._demo.world.began_ns
+        happened = incidents(self._scenario, began_ns=began_ns, start_ns=began_ns, end_ns=time.time_ns())
+        lines = demo_story.summary_lines(
+            happened, list(self._watch.fired.values()), self._addresses.get("dashboard", ""), str(self._settings.data)
+        )
+        for line in lines:
+            self._say(line)
 
     def _progress(self, answered: int, total: int) -> None:
         percent = 100 * answered // max(total, 1) // 20 * 20

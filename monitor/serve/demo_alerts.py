@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from monitor.errors import MonitorError
 from monitor.serve import demo_story
+from monitor.serve.demo_story import Fired
 from monitor.settings import Settings
-from monitor.store import Client
+from monitor.store.client import Client, explained, server_address
 from monitor.store.reader import open_reader
 
 logger = logging.getLogger(__name__)
@@ -20,35 +20,6 @@ logger = logging.getLogger(__name__)
 EVERY_S: Final = 3.0
 _FIRING, _RESOLVED = "firing", "resolved"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-# KPI's family -> page.
-_PAGES: Final[Mapping[str, str]] = {
-    "latency": "latency", "traffic": "health", "cost": "cost", "safety": "safety", "bias": "safety", "drift": "drift",
-    "fleet": "fleet", "accuracy": "accuracy", "engagement": "engagement",
-}  # fmt: skip
-_FILTERS: Final = ("service", "model", "node", "variant", "release", "region", "deployment", "provider")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Fired:
-    """One alert: the rule, the group that it is about, and from when to when it fired; no end while it does."""
-
-    rule: str
-    group: Mapping[str, str]
-    kpi: str
-    summary: str
-    at: datetime
-    ended: datetime | None
-
-    @property
-    def name(self) -> str:
-        group = " ".join(f"{key}={value}" for key, value in self.group.items() if value)
-        return f"{self.rule} {group}".strip()
-
-    def link(self, dashboard: str) -> str:
-        where = {key: value for key, value in self.group.items() if key in _FILTERS and value}
-        end = self.ended or self.at + timedelta(minutes=5)
-        start_ns, end_ns = (round(moment.timestamp() * 1e9) for moment in (self.at, end))
-        return demo_story.link(dashboard, _PAGES.get(self.kpi.partition(".")[0], "alerts"), where, start_ns, end_ns)
 
 
 class AlertWatch(threading.Thread):
@@ -68,7 +39,8 @@ class AlertWatch(threading.Thread):
         try:
             while not self._stop_event.wait(EVERY_S):
                 try:
-                    self._look(client)
+                    with explained(server_address(self._settings.store_url)):
+                        self._look(client)
                 except MonitorError as error:
                     logger.debug("alerts are not read: %s", error)
         finally:
@@ -91,7 +63,7 @@ class AlertWatch(threading.Thread):
             if before is None:
                 self._say(f"{now.at:%H:%M:%S} UTC  ALERT {now.name}: {now.summary}")
                 if self._dashboard:
-                    self._say(f"    {now.link(self._dashboard)}")
+                    self._say(f"    {demo_story.alert_link(now, self._dashboard)}")
             if now.ended is not None and (before is None or before.ended is None):
                 self._say(f"{now.ended:%H:%M:%S} UTC  resolved {now.name}")
 

@@ -160,7 +160,7 @@ def test_what_goes_wrong_is_in_the_numbers_and_only_then(trace: Workload) -> Non
     assert new[~drifting].sum() == 0
     assert not any(b"customs" in extra for extra in usual.calls.extra)
     longer = traffic.calls.input_tokens / usual.calls.input_tokens
-    assert longer[drifting].mean() > 1.5
+    assert longer[drifting].mean() > 1.2
     assert (longer[~drifting] == 1).all()
     refusal, german = b"refusal-rules", b"\n\x02de"
     said = np.array([refusal in extra for extra in traffic.calls.extra])
