@@ -6,7 +6,7 @@ import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Final, Literal, NoReturn, TypeVar
 
 from alerts.conditions import Condition
@@ -78,7 +78,7 @@ class Rule:
     origin: Origin = "file"
     declared: str = ""
 
-    @property
+    @cached_property
     def words(self) -> str:
         """The condition for people: `above 500 ms for 5m`."""
         lasting = f" for {duration_text(self.timing.for_s)}" if self.timing.for_s else ""
@@ -151,6 +151,7 @@ class _Compiler:
             min_samples=self._min_samples(kpi),
             empty=kpi.empty is not None,
             better=kpi.better,
+            intervals=self._needs_intervals(kind),
         )
         condition = self._condition(kind, subject, kpi)
         return [self._rule(condition, kpi=kpi.name, by=by, where=where, window_s=window_s)]
@@ -399,6 +400,10 @@ class _Compiler:
                 " so that some calls would never be looked at",
             )
         return window_s
+
+    def _needs_intervals(self, kind: str) -> bool:
+        change = self.given.change
+        return self.given.confident or kind == "anomaly" or (change is not None and change.apart)
 
     def _min_samples(self, kpi: Kpi) -> int:
         if self.given.min_samples is not None:
