@@ -28,6 +28,7 @@ from monitor.serve.gpu import start_gpu_collector
 from monitor.serve.heartbeat import Heartbeat
 from monitor.serve.http import Limits, http_server, read_tls
 from monitor.serve.jobs import run_route, start_jobs
+from monitor.serve.notify_api import notify_routes
 from monitor.serve.objectives import store_objectives
 from monitor.serve.ports import address, bind, free_port, port_of
 from monitor.settings import Settings
@@ -165,7 +166,7 @@ async def start_collectors(
         body_timeout_s=section.request_timeout_s,
         cors_origins=section.cors_origins,
         api=ApiSettings.from_settings(section),
-        more_routes=() if scheduler is None else [run_route(scheduler, tokens)],
+        more_routes=[*notify_routes(settings, tokens), *([] if scheduler is None else [run_route(scheduler, tokens)])],
         more_metrics=str if scheduler is None else scheduler.counters.render,
     )
     limits = Limits(
