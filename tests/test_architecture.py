@@ -28,7 +28,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "monitor.plan": ("monitor.errors", "monitor.store", "monitor.kpis", "monitor.stats"),
     "monitor.bias": ("monitor.errors", "monitor.store", "monitor.kpis", "monitor.stats"),
     "monitor.drift": ("monitor.errors", "monitor.store", "monitor.kpis", "monitor.stats"),
-    "monitor.jobs": (*BASE, "monitor.store", "monitor.stats", "monitor.kpis"),
+    "monitor.jobs": (*BASE, "monitor.store", "monitor.stats", "monitor.kpis", "monitor.bias", "monitor.drift"),
     "collectors": (*BASE, "monitor.store"),
     "alerts": (*BASE, "monitor.store", "monitor.kpis", "monitor.stats", "monitor.jobs"),
     "dashboards": (*BASE, "monitor.store", "monitor.kpis", "monitor.plan", "monitor.stats"),

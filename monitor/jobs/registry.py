@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from monitor.jobs.bias import BIAS
 from monitor.jobs.cost import COST
+from monitor.jobs.drift import DRIFT
 from monitor.jobs.job import Job
 from monitor.jobs.kpis import ACCURACY, KPIS
 from monitor.jobs.objectives import OBJECTIVES
@@ -14,5 +16,5 @@ from monitor.jobs.retention import RETENTION
 from monitor.jobs.rollup import ROLLUP
 
 JOBS: Final[Mapping[str, Job]] = MappingProxyType(
-    {job.name: job for job in (ROLLUP, OBJECTIVES, COST, KPIS, ACCURACY, RETENTION)}
+    {job.name: job for job in (ROLLUP, OBJECTIVES, COST, KPIS, ACCURACY, DRIFT, BIAS, RETENTION)}
 )

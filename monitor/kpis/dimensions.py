@@ -21,7 +21,7 @@ DIMENSIONS: Final = (*_TEXT[:15], "stream", *_TEXT[15:17], "cancelled", *_TEXT[1
 IDS: Final = ("session_id", "user_id", "trace_id")
 WHERE_KEYS: Final = (*DIMENSIONS, *IDS)
 # What only some sources know of their rows; each of them names it among its own dimensions.
-OF_SOURCES: Final = ("category",)
+OF_SOURCES: Final = ("category", "feature", "metric", "cohort")
 
 COHORT: Final = "cohort."
 _COHORT_NAME: Final = re.compile(r"[\w./ -]{1,100}")

@@ -237,6 +237,9 @@ def apply_retention(
         "silences": ("ends_at", facts_days),
         "alert_outbox": ("planned_at", max(30, raw_days)),  # repeats are counted from it, over up to 5 days
         "notifications": ("sent_at", facts_days),
+        "drift_results": ("window_end", facts_days),
+        "drift_counts": ("window_start", facts_days),
+        "bias_results": ("window_end", facts_days),
     }
     for name, (column, days) in wanted.items():
         if name in leave:

@@ -19,6 +19,9 @@ _WHERE: Final = f"{{where_{CATEGORY}:Array(String)}}"
 _FOUND: Final = "if(startsWith(name, 'moderation.'), explanation, toString(name))"
 _FINDINGS: Final = f"maxMapIf(map({_FOUND}, toUInt8({IS_BLOCKED})), {IS_FLAGGED} AND {_FOUND} != '')"
 _PII: Final = "({0} = 'pii' OR startsWith({0}, 'pii.'))"
+# Finish reasons of answers that a filter or the model itself stopped.
+STOPPED: Final = ("content_filter", "refusal", "safety", "content_filtered", "guardrail_intervened")
+IS_REFUSED: Final = f"(lower(finish_reason) IN {STOPPED!r})"
 _REFUSED_LABELS: Final = "('yes', 'true', '1', 'refusal', 'refused')"
 _NO_REFUSAL_LABELS: Final = "('no', 'false', '0', 'answered', 'complied', 'not_refused')"
 _SAID_REFUSAL: Final = (

@@ -6,7 +6,7 @@ from monitor.stats.drift.homogeneity import Homogeneity, homogeneity
 from monitor.stats.drift.methods import DEFAULT, METHODS, Method, compare_counts, compare_shares, compare_values
 from monitor.stats.drift.sequential import Watch, WatchState, calibrated, e_values_bh
 from monitor.stats.drift.tables import Options, compare, kind_of, left_out
-from monitor.stats.drift.verdict import ALPHA, ROWS_MIN, Drift, judge, ranked
+from monitor.stats.drift.verdict import ALPHA, ROWS_MIN, Drift, judge, judge_watched, ranked
 
 __all__ = [
     "ALPHA",
@@ -33,6 +33,7 @@ __all__ = [
     "e_values_bh",
     "homogeneity",
     "judge",
+    "judge_watched",
     "kind_of",
     "left_out",
     "quantile_edges",
