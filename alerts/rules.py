@@ -121,7 +121,12 @@ class _Compiler:
         self.origin = origin
 
     def rules(self) -> list[Rule]:
-        kinds = [key for key in CONDITIONS if getattr(self.given, key) not in (None, "", False)]
+        # 0 is a threshold, and equals False.
+        kinds = [
+            key
+            for key in CONDITIONS
+            if (value := getattr(self.given, key)) is not None and value is not False and value != ""
+        ]
         if set(kinds) == {"above", "below"}:
             self._refuse("above", "is given beside `below`; a band is `outside: [low, high]`")
         if len(kinds) != 1:

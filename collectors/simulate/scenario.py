@@ -144,7 +144,7 @@ class Scenario:
     docs_share: float = 0.3
     users: int = 6_000
     turns: float = 3.2
-    captured_share: float = 0.3
+    captured_share: float = 0.5
 
     @classmethod
     def quiet(cls, **changed: object) -> Scenario:

@@ -25,7 +25,7 @@ def die() -> None:
 def main(store: str, database: str, url: str, where: str) -> None:
     client = connect(store, database=database)
     receivers = {"a": {"webhook": {"url": url, "allow": ["127.0.0.1/32"]}}}
-    settings = Settings(**{"receivers": receivers, "routing": {"receivers": ["a"]}})
+    settings = Settings(receivers=receivers, routing={"receivers": ["a"]})
     if where == "planned":  # between the outbox and the first attempt
         Sender.run = lambda self: die()  # type: ignore[method-assign, assignment, return-value]
         plan(Context(client=client, settings=settings, now=at(0)), [alert(node="n1")])

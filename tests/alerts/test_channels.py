@@ -31,10 +31,10 @@ ALLOW = ["127.0.0.1/32"]
 
 def message(count: int = 1, **more: Any) -> Message:
     firing = [alert(node=f"n{index}", **more) for index in range(count)]
-    explained = {firing[0].fingerprint: Explained(slices=["node n0: bad"], changes=["deploy 1.4 3 min before it began"])}
-    return compose(
-        firing=firing, resolved=[], explained=explained, dashboard_url="https://dash.example", now=at(120)
-    )
+    explained = {
+        firing[0].fingerprint: Explained(slices=["node n0: bad"], changes=["deploy 1.4 3 min before it began"])
+    }
+    return compose(firing=firing, resolved=[], explained=explained, dashboard_url="https://dash.example", now=at(120))
 
 
 def delivery(**more: Any) -> Delivery:
@@ -74,7 +74,14 @@ def test_a_mail_by_starttls_with_login(tmp_path: Path) -> None:
             "multipart/alternative", "text/plain", "multipart/related", "text/html", "image/png",
         ]  # fmt: skip
         text, html = (first.get_body((kind,)).get_content() for kind in ("plain", "html"))  # type: ignore[union-attr]
-        for what in ("slow is slow", "above 0.5 s for 1m", "900 ms (95 %: 800 to 1,000)", "1,234 in 5 min", "node n0: bad", "deploy 1.4 3 min before"):
+        for what in (
+            "slow is slow",
+            "above 0.5 s for 1m",
+            "900 ms (95 %: 800 to 1,000)",
+            "1,234 in 5 min",
+            "node n0: bad",
+            "deploy 1.4 3 min before",
+        ):
             assert what in text.replace("\n", " "), what
         picture = next(part for part in first.walk() if part.get_content_type() == "image/png")
         assert f'src="cid:{picture["Content-ID"][1:-1]}"' in html
@@ -104,7 +111,15 @@ def test_no_mail_without_tls_or_to_a_stranger(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:
         with pytest.raises(TryLater, match="does not answer"):
             email.send(
-                EmailChannel(**{"host": "127.0.0.1", "port": silent.getsockname()[1], "from": "a@b.c", "to": "d@e.f", "timeout_s": 0.3}),
+                EmailChannel(
+                    **{
+                        "host": "127.0.0.1",
+                        "port": silent.getsockname()[1],
+                        "from": "a@b.c",
+                        "to": "d@e.f",
+                        "timeout_s": 0.3,
+                    }
+                ),
                 message(),
                 delivery(),
             )
@@ -130,9 +145,7 @@ def test_recipients_that_are_refused(tmp_path: Path) -> None:
 
 
 def test_nothing_of_others_reaches_a_header_or_is_html(tmp_path: Path) -> None:
-    told = compose(
-        firing=[alert(HOSTILE, node=HOSTILE)], resolved=[], explained={}, dashboard_url="", now=at(0)
-    )
+    told = compose(firing=[alert(HOSTILE, node=HOSTILE)], resolved=[], explained={}, dashboard_url="", now=at(0))
     with mail_server(tmp_path) as server:
         subject = subject_of([alert(HOSTILE, node=HOSTILE)], "page")
         email.send(mail_channel(server), told, delivery(subject=subject))
@@ -159,16 +172,27 @@ def test_slack_takes_it(receiver: HttpReceiver) -> None:
     assert body["text"] == "🔴 *slow · node n0*"
     assert body["attachments"][0]["color"] == "#D9483B"
     text = json.dumps(body, ensure_ascii=False)
-    for what in ("slow is slow", "node n0: bad", "deploy 1.4", "https://dash.example/latency?range=custom", "Possibly repeated"):
+    for what in (
+        "slow is slow",
+        "node n0: bad",
+        "deploy 1.4",
+        "https://dash.example/latency?range=custom",
+        "Possibly repeated",
+    ):
         assert what in text
 
 
 def test_slack_within_its_limits() -> None:
-    firing = [
-        alert("r" * 300, node=f"{index}{'n' * 500}", region="<!channel>" * 50) for index in range(100)
-    ]
+    firing = [alert("r" * 300, node=f"{index}{'n' * 500}", region="<!channel>" * 50) for index in range(100)]
     explained = {one.fingerprint: Explained(slices=["s" * 5000] * 4, changes=["<!here>" * 900] * 5) for one in firing}
-    told = compose(firing=firing, resolved=[], explained=explained, dashboard_url="https://d.example/" + "p" * 2000, now=at(0), footer="f" * 3000)
+    told = compose(
+        firing=firing,
+        resolved=[],
+        explained=explained,
+        dashboard_url="https://d.example/" + "p" * 2000,
+        now=at(0),
+        footer="f" * 3000,
+    )
     body = slack.payload(told, delivery())
     text = json.dumps(body, ensure_ascii=False)
     assert len(text) < 13_000
@@ -211,7 +235,10 @@ def test_what_slack_answers(receiver: HttpReceiver, answer: Any, kind: type[Exce
 
 
 def test_a_signature_that_verifies(receiver: HttpReceiver) -> None:
-    for secret, key in (("plain key", b"plain key"), ("whsec_" + base64.b64encode(b"0123456789").decode(), b"0123456789")):
+    for secret, key in (
+        ("plain key", b"plain key"),
+        ("whsec_" + base64.b64encode(b"0123456789").decode(), b"0123456789"),
+    ):
         webhook.send(WebhookChannel(url=receiver.url, secret=secret, allow=ALLOW), message(2), delivery())
         posted = receiver.taken[-1]
         signed = f"{posted.headers['webhook-id']}.{posted.headers['webhook-timestamp']}.".encode() + posted.body

@@ -52,24 +52,54 @@ def test_silences_and_changes(tmp_path: Path) -> None:
             status, answer = call(service, "POST", "/api/silences", broken)
             assert status == 400
             assert said in answer["error"]
-        done = run("alerts", "silence", "severity=info", "--for", "1h", "--comment", "noise", *shell, "--json", env=tokens)
+        done = run(
+            "alerts", "silence", "severity=info", "--for", "1h", "--comment", "noise", *shell, "--json", env=tokens
+        )
         assert done.returncode == 0, done.stderr
-        longer = run("alerts", "silence", "severity=info", "--for", "3h", "--comment", "noise", "--change", json.loads(done.stdout)["id"], *shell, "--json", env=tokens)
+        longer = run(
+            "alerts",
+            "silence",
+            "severity=info",
+            "--for",
+            "3h",
+            "--comment",
+            "noise",
+            "--change",
+            json.loads(done.stdout)["id"],
+            *shell,
+            "--json",
+            env=tokens,
+        )
         assert json.loads(longer.stdout)["id"] == json.loads(done.stdout)["id"]
         assert call(service, "DELETE", f"/api/silences/{made['id']}")[1]["status"] == "expired"
         assert call(service, "DELETE", f"/api/silences/{made['id']}")[0] == 400
         assert call(service, "DELETE", "/api/silences/none")[0] == 404
         assert [each["status"] for each in call(service, "GET", "/api/silences")[1]] == ["active", "expired"]
 
-        assert run("change", "deploy 1.4", "--where", "service=chat", "--link", "https://x.example/1", *shell, env=tokens).returncode == 0
-        status, answer = call(service, "POST", "/api/changes", {"title": "more\nnodes", "kind": "config", "where": {"node": "a"}})
+        assert (
+            run(
+                "change", "deploy 1.4", "--where", "service=chat", "--link", "https://x.example/1", *shell, env=tokens
+            ).returncode
+            == 0
+        )
+        status, answer = call(
+            service, "POST", "/api/changes", {"title": "more\nnodes", "kind": "config", "where": {"node": "a"}}
+        )
         assert (status, answer["title"]) == (200, "more nodes")
-        for broken, said in (({"title": ""}, "needs a title"), ({"title": "x", "kind": "war"}, "no kind"), ({"title": "x", "where": {"nod": "a"}}, "did you mean `node`"), ({"title": "x", "link": "javascript:1"}, "must begin with")):
+        for broken, said in (
+            ({"title": ""}, "needs a title"),
+            ({"title": "x", "kind": "war"}, "no kind"),
+            ({"title": "x", "where": {"nod": "a"}}, "did you mean `node`"),
+            ({"title": "x", "link": "javascript:1"}, "must begin with"),
+        ):
             status, answer = call(service, "POST", "/api/changes", broken)
             assert status == 400
             assert said in answer["error"]
         changes = call(service, "GET", "/api/changes")[1]
-        assert [(each["kind"], each["title"], each["where"]) for each in changes] == [("config", "more nodes", {"node": ["a"]}), ("deploy", "deploy 1.4", {"service": ["chat"]})]
+        assert [(each["kind"], each["title"], each["where"]) for each in changes] == [
+            ("config", "more nodes", {"node": ["a"]}),
+            ("deploy", "deploy 1.4", {"service": ["chat"]}),
+        ]
     # Without the service, the same from its folder.
     listed = run("alerts", "silences", *shell, "--json")
     assert [each["status"] for each in json.loads(listed.stdout)] == ["active", "expired"]
