@@ -239,8 +239,9 @@ def _facts(instance: Instance, now: datetime) -> list[tuple[str, str]]:
         facts.append(("Value", number_text(instance.value, instance.unit, low=instance.low, high=instance.high)))
     if instance.condition:
         facts.append(("Fires" if instance.alarming else "Fired", instance.condition))
-    if instance.n:
-        facts.append(("Calls", f"{instance.n:,} in {_length(instance.window_end - instance.window_start)}"))
+    if instance.kpi:
+        over = _length(instance.window_end - instance.window_start)
+        facts.append(("Measured", f"{instance.kpi} over {over}" + (f", n = {instance.n:,}" if instance.n else "")))
     began, ended = instance.active_at or instance.fired_at, instance.resolved_at
     if began is not None:
         whole = f" until {_clock(ended, began)}" if ended is not None else ""

@@ -78,7 +78,7 @@ def test_a_mail_by_starttls_with_login(tmp_path: Path) -> None:
             "slow is slow",
             "above 0.5 s for 1m",
             "900 ms (95 %: 800 to 1,000)",
-            "1,234 in 5 min",
+            "latency.ttft.p95 over 5 min, n = 1,234",
             "node n0: bad",
             "deploy 1.4 3 min before",
         ):

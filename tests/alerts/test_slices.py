@@ -101,7 +101,7 @@ def test_the_slow_node_of_a_model_comes_first(store_client: Client, weights: tup
     assert all(each.dimension not in ("provider", "model", "release") for each in found.slices)
     line = in_words(found, instance)[0]
     assert line.startswith("node gpu-2: ")
-    assert "of its calls are above 500 ms (elsewhere " in line
+    assert "of its calls are above 500 ms, elsewhere " in line
 
 
 def test_errors_means_and_cohorts(store_client: Client) -> None:
