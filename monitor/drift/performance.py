@@ -16,6 +16,7 @@ from monitor.kpis.dimensions import where_sql
 from monitor.kpis.estimators import Estimator, Measure
 from monitor.kpis.label_estimators import Proportion
 from monitor.kpis.sources import SOURCES, Question
+from monitor.kpis.sources.question import between
 from monitor.stats.drift import Drift, Watch, WatchState, e_values_bh, judge_watched, ranked
 from monitor.stats.drift.change import METHOD, change, size_of, whose
 from monitor.stats.result import Result
@@ -52,12 +53,19 @@ def run_performance(client: Client, plan: Plan, *, now: datetime, stop: threadin
         current = window_of(end - length, length)
         reference = _reference(plan, current)
         looks: list[Look] = []
-        for group in groups_of(client, plan, current):
+        for group in groups_of(client, plan, current) if _any_judged(client, current) else []:
             looks += _judged(plan, group, _changes(client, plan, group, reference, current), games, end, reference)
         ranks = {id(drift): place for place, drift in enumerate(ranked([look.drift for look in looks]), 1)}
         write_looks(client, plan, [replace(look, rank=ranks[id(look.drift)]) for look in looks])
         rows += len(looks)
     return rows
+
+
+def _any_judged(client: Client, window: Window) -> bool:
+    names = "('correct', 'answer', 'confidence')"
+    inside = between(window.start_ns, window.end_ns)
+    query = f"SELECT 1 FROM evaluations WHERE {inside} AND name IN {names} LIMIT 1"
+    return bool(client.query(query).result_rows)
 
 
 def _reference(plan: Plan, current: Window) -> Window:

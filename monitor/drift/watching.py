@@ -64,11 +64,11 @@ class Compared:
         return (*self.watched.group, self.drift.feature)
 
 
-def run_looks(client: Client, plan: Plan, *, now: datetime, stop: threading.Event) -> int:
-    """Make all looks that are due; how many rows were written."""
+def run_looks(client: Client, plan: Plan, *, now: datetime, stop: threading.Event) -> tuple[int, str]:
+    """Make all looks that are due; how many rows were written, and what to know about it."""
     ends = due(client, plan, now)
     if not ends:
-        return 0
+        return 0, ""
     begin = ends[0] - plan.window_s
     watched = [
         watch_group(client, plan, group, begin, ends[-1])
@@ -87,7 +87,9 @@ def run_looks(client: Client, plan: Plan, *, now: datetime, stop: threading.Even
             looks += judged(client, plan, compared, games, end, newest=end == ends[-1])
         write_looks(client, plan, looks)
         rows += len(looks)
-    return rows
+    if not any(group.cuts for group in watched):
+        return rows, f"no feature has {plan.rows_min} calls in its reference yet"
+    return rows, ""
 
 
 def due(client: Client, plan: Plan, now: datetime) -> list[int]:

@@ -1,7 +1,8 @@
 """The job `drift`: looks at each feature, hour by hour, and keeps what it saw in `drift_results`.
 
-What was missed is made up, as far back as `drift.history`; texts are looked at in the newest hours alone. All that a
-look leaves to later ones (bins, counts, the games against chance) is in the store.
+It asks every ten minutes whether an hour is over, so that a look is not an hour late. What was missed is made up, as far
+back as `drift.history`; texts are looked at in the newest hours alone. All that a look leaves to later ones (bins,
+counts, the games against chance) is in the store.
 """
 
 from __future__ import annotations
@@ -20,9 +21,9 @@ from monitor.settings.drift import seconds_of
 def run(context: Context) -> Outcome:
     """Make all looks that are due."""
     plan = plan_of(context.settings.drift)
-    rows = run_looks(context.client, plan, now=context.now, stop=context.stop)
+    rows, note = run_looks(context.client, plan, now=context.now, stop=context.stop)
     rows += run_performance(context.client, plan, now=context.now, stop=context.stop)
-    return Outcome(rows=rows)
+    return Outcome(rows=rows, note=note)
 
 
 def plan_of(settings: DriftSettings) -> Plan:
@@ -54,6 +55,6 @@ def plan_of(settings: DriftSettings) -> Plan:
 DRIFT: Final = Job(
     name="drift",
     meaning="Looks for drift of what is asked, what is answered and how right it is.",
-    every_s=3600,
+    every_s=600,
     run=run,
 )
