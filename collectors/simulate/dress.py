@@ -82,11 +82,10 @@ def dress(
 
 
 def costs_usd(calls: Calls, place: Ints, at_s: Floats, scenario: Scenario) -> Floats:
-    """What the provider's API says that each call cost; NaN for calls on nodes of one's own, and for those that failed."""
+    """What the provider's API says that each call cost; NaN for calls on nodes of one's own."""
     price = scenario.strength("price", at_s, 1.0)
     usd = price * (calls.input_tokens * API_INPUT_USD + calls.output_tokens * API_OUTPUT_USD) / 1e6
-    failed = np.array([bool(error) for error in calls.error])
-    return np.where((place == API) & ~failed, usd, np.nan)
+    return np.where(place == API, usd, np.nan)
 
 
 def _truth(
