@@ -44,7 +44,8 @@ _FOUND: Final = {
     for name, _, label in FINDINGS
 }
 _REFUSALS: Final = tuple(
-    Evaluation(name="refusal", label=label, source="judge", evaluator="refusal-rules") for label in ("no", "yes")
+    Evaluation(name="refusal", label=label, score=score, source="judge", evaluator="refusal-rules")
+    for label, score in (("no", 0.0), ("yes", 1.0))
 )
 
 

@@ -128,7 +128,10 @@ class World:
         )
 
     def live(self, *, after_ns: int, speed: float) -> Iterator[Traffic]:
-        """Pass after pass over the trace without end, each one usual gap after the last arrival before it."""
+        """Pass after pass over the trace without end, each one usual gap after the last arrival before it.
+
+        Sizes are those of the trace in another order: within the hour they wander, and minutes of it are not like the whole.
+        """
         gap_ns = int(self.trace.arrival_ns[-1]) // max(len(self.trace) - 1, 1)
         seed = self._seed
         while True:
@@ -138,8 +141,11 @@ class World:
             turns = self._turns_like(arrivals, rng)
             topic = self._topics(turns.at_s, rng)
             longer = np.where(topic == NEW, self.scenario.topic_length, 1.0)
+            order = rng.permutation(len(self.trace))
             trace = dataclasses.replace(
-                self.trace, input_tokens=np.rint(self.trace.input_tokens * longer).astype(np.int64)
+                self.trace,
+                input_tokens=np.rint(self.trace.input_tokens[order] * longer).astype(np.int64),
+                output_tokens=self.trace.output_tokens[order],
             )
             calls = self._served(trace, float(turns.at_s[0]), speed, seed).starting_at(arrivals)
             calls = self._with_parents(calls, turns, rng)

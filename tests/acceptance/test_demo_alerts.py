@@ -67,7 +67,7 @@ def config(folder: Path, mails: MailServer, hook: HttpReceiver) -> Path:
         },
         "routing": {"receivers": ["oncall", "chat"]},
         "alerts": RULES,
-        "drift": {"window": "1m", "lateness": "10s", "history": "1h", "features": ["prompt", "input_tokens"]},
+        "drift": {"window": "1m", "lateness": "10s", "history": "1h", "features": ["prompt"]},
         "cohorts": {"windows": ["1m"], "every": "1m", "lateness": "10s", "keys": ["language"], "outcomes": ["refusal"]},
         "jobs": {
             "intervals": {"cost": "10s", "drift": "10s", "bias": "10s"},

@@ -18,12 +18,14 @@ EPISODES: Final = (
     Episode(kind="slow node", start_s=60.0, end_s=150.0, strength=3.5),
     Episode(kind="price", start_s=60.0, end_s=150.0, strength=6.0),
     Episode(kind="biased refusals", start_s=60.0, end_s=180.0, strength=0.7),
-    Episode(kind="drifting topic", start_s=60.0, end_s=180.0, strength=0.7),
+    Episode(kind="drifting topic", start_s=60.0, end_s=240.0, strength=0.8),
 )
 
 
 def scenario() -> Scenario:
-    return dataclasses.replace(Scenario.quiet(), days=0.0, live=EPISODES, cycle_s=100_000.0, topic_length=1.2)
+    return dataclasses.replace(
+        Scenario.quiet(), days=0.0, live=EPISODES, cycle_s=100_000.0, topic_length=1.2, captured_share=0.95
+    )
 
 
 def main(data: str, config: str) -> None:
