@@ -70,12 +70,14 @@ def load_history(
 ) -> tuple[ReplayResult, DemoHour]:
     """Send the demo's hour, ending at `end_ns` (default: now), and so many days before it; nothing live.
 
+    Without a scenario no call goes to the provider's API: one model on three nodes.
+
     Raises
     ------
     NoReceiver, ReplayFailed
         As `replay` does.
     """
-    world = World(azure_trace(), scenario or Scenario(), seed=seed, began_ns=end_ns or time.time_ns())
+    world = World(azure_trace(), scenario or Scenario(api_share=0.0), seed=seed, began_ns=end_ns or time.time_ns())
     demo = Demo(world, endpoint=endpoint, protocol=protocol, headers=headers, stop=stop or threading.Event())
     sent = demo.load(days=days, on_progress=on_progress)
     return sent.spans, demo.hour

@@ -32,7 +32,6 @@ class Place:
     deployment: str
     pricing: str
     engine: Engine
-    share: float = 1.0
     gpus: int = 2
     model: str = MODEL
     provider: str = "vllm"
@@ -52,7 +51,6 @@ PLACES: Final = (
         pricing="per_token",
         # A large fleet that others share: no queue of ours, about the same speed.
         engine=Engine(prefill_tokens_per_s=20_000.0, prefill_overhead_s=0.12, step_base_s=0.016, slots=4096),
-        share=0.45,
         gpus=0,
         model=API_MODEL,
         provider=API_PROVIDER,
@@ -121,6 +119,8 @@ class Scenario:
         Share of users of the service `docs-assistant`, which retrieves documents before each call; others use `chat-api`.
     users, turns
         Number of users; mean number of calls in a session.
+    api_share
+        Share of calls that go to the provider's API; the rest is spread over the nodes.
     captured_share
         Share of calls of which prompt and completion are sent.
     """
@@ -144,6 +144,7 @@ class Scenario:
     docs_share: float = 0.3
     users: int = 6_000
     turns: float = 3.2
+    api_share: float = 0.13
     captured_share: float = 0.5
 
     @classmethod

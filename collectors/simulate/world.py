@@ -281,7 +281,7 @@ def _nodes(scenario: Scenario, slowdowns: tuple[Slowdown, ...], quantised: bool)
         Node(
             name=place.name,
             engine=FP8 if quantised and place.name == QUANTISED else place.engine,
-            share=place.share,
+            share=(1 - scenario.api_share) / (len(PLACES) - 1) if place.gpus else scenario.api_share,
             slowdowns=slowdowns if place.name == scenario.slow_node else (),
         )
         for place in PLACES

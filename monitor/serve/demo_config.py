@@ -9,7 +9,7 @@ from typing import Any, Final
 import numpy as np
 
 from collectors.simulate.dress import API_INPUT_USD, API_OUTPUT_USD
-from collectors.simulate.scenario import API, DAY, PLACES, Scenario
+from collectors.simulate.scenario import DAY, Scenario
 from collectors.simulate.workload import NS, azure_trace
 from collectors.simulate.world import load
 from monitor.settings.load import read_yaml
@@ -44,9 +44,8 @@ def month_so_far_usd(scenario: Scenario, now: datetime) -> float:
         (trace.input_tokens.sum() * API_INPUT_USD + trace.output_tokens.sum() * API_OUTPUT_USD) / 1e6 / len(trace)
     )
     hour_s = float(trace.arrival_ns[-1]) / NS
-    shares = [place.share for place in PLACES]
     month_s = (now - datetime(now.year, now.month, 1, tzinfo=UTC)).total_seconds()
     before_s = max(0.0, min(month_s, scenario.days * DAY) - hour_s)
     grid = np.arange(-hour_s - before_s, -hour_s, 60.0)
     busy_s = hour_s + float(load(grid).sum()) * 60.0
-    return float(per_call * len(trace) / hour_s * busy_s * shares[API] / sum(shares))
+    return float(per_call * len(trace) / hour_s * busy_s * scenario.api_share)
