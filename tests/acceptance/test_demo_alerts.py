@@ -6,6 +6,7 @@ The incidents are those of the demo, one after the other within minutes; rules a
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -117,6 +118,8 @@ def test_incidents_are_told_in_time_and_nothing_else(tmp_path: Path) -> None:
             log_text = (tmp_path / "demo.log").read_text()[-4000:]
             assert process.poll() is None, log_text
             seen = events(data)
+            # Where many processes wait for each core, an evaluation takes as many times as long.
+            late_s = LATE_S * max(1.0, os.getloadavg()[1] / (os.cpu_count() or 1))
         finally:
             process.send_signal(signal.SIGINT)
             process.wait(timeout=60)
@@ -128,7 +131,7 @@ def test_incidents_are_told_in_time_and_nothing_else(tmp_path: Path) -> None:
             at = next(each["at"] for each in seen if each["rule"] == rule and each["state"] == "firing")
             came = next(moment for moment, posted in arrived if posted is firing)
             delay_s = came - datetime.fromisoformat(f"{at}+00:00").timestamp()
-            assert delay_s <= EVERY_S + LATE_S, f"{rule} came {delay_s:.1f} s after it was seen"
+            assert delay_s <= EVERY_S + late_s, f"{rule} came {delay_s:.1f} s after it was seen"
             mail = [each for each in mails.mails if rule in str(each["Subject"])]
             assert len(mail) >= 2, f"mails of its begin and its end; {[str(each['Subject']) for each in mails.mails]}"
         fired = {each["rule"] for each in seen if each["state"] == "firing"}
