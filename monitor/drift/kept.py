@@ -13,7 +13,7 @@ from typing import Any, Final
 import numpy as np
 
 from monitor.drift.counting import Bins
-from monitor.drift.features import Feature
+from monitor.drift.features import feature_named
 from monitor.drift.plan import Plan
 from monitor.stats.drift import Drift, WatchState
 from monitor.stats.drift.effects import Array
@@ -59,9 +59,8 @@ class Look:
     rank: int = 0
 
 
-def read_cuts(client: Client, group: Group, plan: Plan, features: Sequence[Feature]) -> dict[str, Cut]:
-    """By feature; what was fitted for another setup is not there."""
-    known = {feature.name: feature for feature in features}
+def read_cuts(client: Client, group: Group, plan: Plan) -> dict[str, Cut]:
+    """By feature; what was fitted for another setup is not there, nor what the plan does not look at any more."""
     rows = client.query(
         "SELECT feature, fitted, edges, categories, complete, reference FROM drift_bins FINAL"
         " WHERE service = {service:String} AND model = {model:String} AND setup = {setup:String}",
@@ -70,7 +69,7 @@ def read_cuts(client: Client, group: Group, plan: Plan, features: Sequence[Featu
     return {
         str(name): Cut(
             bins=Bins(
-                feature=known[str(name)],
+                feature=feature_named(str(name)),
                 edges=tuple(map(float, edges)),
                 categories=tuple(map(str, categories)),
                 complete=bool(complete),
@@ -79,7 +78,7 @@ def read_cuts(client: Client, group: Group, plan: Plan, features: Sequence[Featu
             reference=np.array(reference, dtype=np.float64) if reference else None,
         )
         for name, fitted, edges, categories, complete, reference in rows
-        if str(name) in known
+        if plan.watches(str(name))
     }
 
 

@@ -68,6 +68,10 @@ class Plan:
         kept = "".join(f" {key}={','.join(values)}" for key, values in sorted(self.where.items()))
         return f"{self.reference}{pinned if self.reference == 'pinned' else ''} {self.window_s}s{kept}"
 
+    def watches(self, feature: str) -> bool:
+        """Whether it is looked at, should calls have it."""
+        return feature not in self.off and feature not in self.split and (not self.features or feature in self.features)
+
     def week_slot(self, start_s: int) -> int:
         """Which hour of the week, if windows are hours."""
         return (start_s - _MONDAY_S) % WEEK_S // self.window_s

@@ -21,7 +21,7 @@ def text_drifts(
     client: Client, plan: Plan, where: Mapping[str, tuple[str, ...]], start_s: int
 ) -> Iterator[tuple[Drift, Window]]:
     """Drift of each captured text, with the window that it was held against."""
-    names = [name for name in TEXTS if name not in plan.off and (not plan.features or name in plan.features)]
+    names = [name for name in TEXTS if plan.watches(name)]
     current = window_of(start_s, plan.window_s)
     names = [name for name in names if _captured(client, name, current, where) >= plan.rows_min]
     for name in names:

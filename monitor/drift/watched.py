@@ -71,8 +71,7 @@ def watch_group(client: Client, plan: Plan, group: Group, begin_s: int, end_s: i
         **{name: (value,) for name, value in zip(("service", "model"), group, strict=True) if name in plan.split},
     }
     run = window_of(begin_s, end_s - begin_s)
-    features = _features(client, plan, run, where)
-    cuts = read_cuts(client, group, plan, features)
+    cuts = read_cuts(client, group, plan)
     now_ms = milliseconds(client)
     old = {name: cut for name, cut in cuts.items() if cut.fitted >= now_ms - plan.history_s * 1000}
     counts = _since(client, group, plan, old, begin_s, end_s)
@@ -80,8 +79,9 @@ def watch_group(client: Client, plan: Plan, group: Group, begin_s: int, end_s: i
     write_counts(client, group, old, found)
     for name, by_start in found.items():
         counts[name] |= by_start
-    # What nobody says in these looks needs no look at all of the history.
-    new = [each.feature for each in fit(client, run, [f for f in features if f.name not in old], where, numbers=BINS)]
+    # What nobody says in these looks needs no look at all of the history; what was said before, and is no more, is watched.
+    unknown = [feature for feature in _features(client, plan, run, where) if feature.name not in old]
+    new = [each.feature for each in fit(client, run, unknown, where, numbers=BINS)]
     if new:
         made, fresh = _from_history(client, plan, new, where, begin_s, end_s, fitted=now_ms)
         write_cuts(client, group, plan, list(made.values()))
@@ -98,7 +98,7 @@ def _features(client: Client, plan: Plan, window: Window, where: Mapping[str, tu
     else:
         found = [feature.name for feature in find_features(client, window, (), where)]
         names = [name for name in found if name in STANDARD or name.startswith((COHORT, SCORE))]
-    return [feature_named(name) for name in names if name not in plan.off and name not in plan.split]
+    return [feature_named(name) for name in names if plan.watches(name)]
 
 
 def _since(

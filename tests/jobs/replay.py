@@ -20,6 +20,7 @@ def fill(
     shifts: str = "0",
     even: bool = False,
     service: str = "chat",
+    unlabelled: str = "0",
 ) -> None:
     """Calls of `days` days.
 
@@ -34,6 +35,8 @@ def fill(
         (`prompt`), and German questions are refused more often.
     even : bool
         All hours alike, and all calls kept.
+    unlabelled : str
+        SQL over `hour`: 1 where calls do not say their language.
     """
 
     def u(name: str) -> str:
@@ -49,7 +52,7 @@ def fill(
         f"""INSERT INTO inferences (timestamp, trace_id, span_id, role, service, model, input_tokens, output_tokens, ttft_s,
             duration_s, finish_reason, error_type, cohorts, prompt, cost_usd)
         SELECT timestamp, lower(hex(cityHash64({seed}, number, 'a')) || hex(cityHash64({seed}, number, 'b'))), lower(hex(cityHash64({seed}, number))),
-            'client', '{service}', 'llama', input, output, ttft, ttft + 0.02 * output, finish, error, map('language', language), prompt,
+            'client', '{service}', 'llama', input, output, ttft, ttft + 0.02 * output, finish, error, if({unlabelled}, map(), map('language', language)), prompt,
             (input + 3 * output) * 1e-6
         FROM (
         SELECT number, intDiv(number, {per_hour}) AS hour, ({shifts}) AS shifted,

@@ -208,6 +208,18 @@ def test_services_by_themselves_and_a_feature_that_is_new(store_client: Client) 
     assert not names & {"service", "release", "cached_tokens", "queue", "score.helpful"}
 
 
+@EMBEDDED
+def test_a_cohort_that_is_no_longer_sent(store_client: Client) -> None:
+    fill(store_client, days=2, per_hour=300, even=True, unlabelled="hour >= 26")
+    settings = Settings.model_validate({"drift": {"reference": "previous", "off": ["prompt"]}})
+    for hour in (26, 27, 28):
+        drift.run(at(store_client, hour, settings))
+    found = store_client.query(
+        "SELECT feature, moved FROM drift_results FINAL WHERE drifted AND window_end = (SELECT max(window_end) FROM drift_results)"
+    ).result_rows
+    assert found == [("cohort.language.missing", ["share 0.037 to 1"])]
+
+
 @pytest.mark.parametrize("kind", ["model", "judge", "both", "none"])
 @EMBEDDED
 def test_judge_and_model_drift_are_told_apart(store_client: Client, kind: str) -> None:
