@@ -19,7 +19,10 @@ _STEPS = 240
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
-    """One KPI over one window, by group; `intervals`: with those of quantiles, which cost as much again."""
+    """One KPI over one window, by group; `intervals`: with those of quantiles, which cost as much again.
+
+    `spanning`: of a time much longer than the rule's window, of which only the number of rows counts.
+    """
 
     kpi: str
     end: datetime
@@ -27,6 +30,7 @@ class Ask:
     by: tuple[str, ...] = ()
     where: Where = ()
     intervals: bool = False
+    spanning: bool = False
 
     def earlier(self, seconds: float) -> Ask:
         """The same, so much before."""

@@ -15,7 +15,7 @@ from alerts.quantity import amount_text
 from alerts.reading import Judged, Reading, Seen
 from alerts.rules import Rule
 from alerts.state import Track, step
-from alerts.templates import render_annotation, render_label
+from alerts.texts import render_annotation, render_label
 from monitor.errors import BadInput
 
 _ORDER: Final = (State.FIRING, State.ERROR, State.NO_DATA, State.RECOVERING, State.PENDING, State.INACTIVE)

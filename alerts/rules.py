@@ -19,7 +19,7 @@ from alerts.conditions.plain import Always, Health
 from alerts.conditions.subject import Subject
 from alerts.model import Severity
 from alerts.quantity import amount_text, bounds, duration_text, read_amount, read_share
-from alerts.templates import check_template
+from alerts.texts import check_template
 from monitor.errors import BadInput, ConfigError
 from monitor.kpis import check_by, check_where, parse_duration
 from monitor.kpis.kpi import Kpi
@@ -114,6 +114,11 @@ def compile_rule(given: AlertRule, known: Known, *, origin: Origin = "file") -> 
     return _Compiler(given, known, origin).rules()
 
 
+def _is_given(value: object) -> bool:
+    # 0 is a threshold, and it equals False.
+    return value is not None and value is not False and value != ""
+
+
 class _Compiler:
     def __init__(self, given: AlertRule, known: Known, origin: Origin) -> None:
         self.given = given
@@ -121,12 +126,7 @@ class _Compiler:
         self.origin = origin
 
     def rules(self) -> list[Rule]:
-        # 0 is a threshold, and equals False.
-        kinds = [
-            key
-            for key in CONDITIONS
-            if (value := getattr(self.given, key)) is not None and value is not False and value != ""
-        ]
+        kinds = [key for key in CONDITIONS if _is_given(getattr(self.given, key))]
         if set(kinds) == {"above", "below"}:
             self._refuse("above", "is given beside `below`; a band is `outside: [low, high]`")
         if len(kinds) != 1:

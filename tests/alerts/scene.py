@@ -21,7 +21,8 @@ def at(seconds: float) -> datetime:
 def settings(*rules: Mapping[str, Any], defaults: bool = False, **sections: Any) -> Settings:
     """Settings with these rules, and without lateness: tests write calls at once."""
     alerting = {"defaults": defaults, "lateness": "0s", **sections.pop("alerting", {})}
-    return Settings.model_validate({"alerts": list(rules), "alerting": alerting, **sections})
+    receivers = {"oncall": {"webhook": {"url": "http://127.0.0.1:9/"}}}
+    return Settings.model_validate({"alerts": list(rules), "alerting": alerting, "receivers": receivers, **sections})
 
 
 def calls(
