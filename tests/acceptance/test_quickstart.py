@@ -7,6 +7,7 @@ import os
 import re
 import shlex
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -43,7 +44,8 @@ class Running:
 
     def _read(self) -> None:
         assert self.process.stdout is not None
-        self.lines.extend(self.process.stdout)
+        for line in self.process.stdout:
+            self.lines.append(line)
 
     def wait_for(self, wanted: Callable[[str], bool], timeout_s: float) -> str:
         deadline = time.monotonic() + timeout_s
@@ -70,6 +72,15 @@ def background(command: str, folder: Path, env: dict[str, str]) -> Iterator[Runn
         yield started
     finally:
         started.stop()
+
+
+def listens(port: str, started: Running) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and started.process.poll() is None:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", int(port)), timeout=1):
+            return
+        time.sleep(0.1)
+    raise AssertionError(f"nothing listens on {port}: {started.lines}")
 
 
 def test_each_step_leads_to_the_next(tmp_path: Path) -> None:
@@ -108,13 +119,13 @@ def test_each_step_leads_to_the_next(tmp_path: Path) -> None:
             return done.stdout
 
         with background(one("python examples/server.py"), tmp_path, env) as server:
-            server.wait_for(lambda line: "running on" in line, 60)
+            listens(server_port, server)
             assert "calls sent" in run(client)
         service.wait_until_stored()
         assert "llama-3.1-8b" in run(one("monitor kpi"))
         assert not any("slow-answers" in line for line in told.lines), told.lines
         with background(one("python examples/server.py", last=True), tmp_path, env) as server:
-            server.wait_for(lambda line: "running on" in line, 60)
+            listens(server_port, server)
             run(client)
         alert = told.wait_for(lambda line: "slow-answers" in line, 60)
         assert "llama-3.1-8b" in alert
