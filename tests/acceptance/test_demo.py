@@ -74,6 +74,7 @@ def demo(data: Path, *options: str) -> Iterator[Demo]:
                 break
         else:
             raise AssertionError(f"it ended: {said}\n{(data.parent / f'{data.name}.log').read_text()[-3000:]}")
+        watchdog.cancel()  # from here on each test has its own limit
         yield Demo(process, data, said)
     finally:
         watchdog.cancel()
