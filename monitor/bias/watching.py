@@ -20,9 +20,7 @@ from monitor.stats.bias import Family, Gap, GroupValue, Options, assess
 from monitor.store import Client
 from monitor.store.calls import calls_source
 
-LOOK_S: Final = 3600
-GRACE_S: Final = 300
-LOOKS: Final = 30 * 24  # of the time over which false alarms are held down
+HELD_S: Final = 30 * 86400  # time over which false alarms are held down
 KEYS_MAX: Final = 10
 VALUES_MAX: Final = 50  # a cohort of more values is an id
 TRACES_MAX: Final = 5
@@ -45,6 +43,8 @@ class Plan:
     split: tuple[str, ...] = ()
     groups_max: int = 20
     alpha: float = 0.05
+    every_s: int = 3600
+    grace_s: int = 300
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +62,7 @@ def run_looks(client: Client, plan: Plan, *, now: datetime) -> int:
 
     Looks that were missed are not made up: the newest one is over the time of those before it.
     """
-    end_s = int(now.timestamp() - GRACE_S) // LOOK_S * LOOK_S
+    end_s = int(now.timestamp() - plan.grace_s) // plan.every_s * plan.every_s
     end = datetime.fromtimestamp(end_s, UTC)
     rows: list[dict[str, Any]] = []
     for window_s in plan.windows_s:
@@ -96,7 +96,8 @@ def look(
     measures = sum(len(family.measures) for family in families)
     # Differences, worst groups and, where they may alarm, ratios.
     comparisons = measures * (3 if plan.ratio_tolerance else 2) * len(plan.windows_s)
-    level = 1 - plan.alpha / (LOOKS * max(1, comparisons))
+    looks = HELD_S / plan.every_s
+    level = 1 - plan.alpha / (looks * max(1, comparisons))
     gaps = [
         judged
         for family in families

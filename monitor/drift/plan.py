@@ -27,8 +27,8 @@ class Plan:
         Which features, none meaning `STANDARD` and what cohorts, scores and texts there are; and which not.
     reference : {"seasonal", "previous", "pinned"}
     pinned : Window, optional
-    rolling_s, window_s, history_s, performance_s : int
-        Lengths in seconds.
+    rolling_s, window_s, history_s, performance_s, grace_s : int
+        Lengths in seconds; the last is how long the last calls of a window take to arrive.
     rows_min, groups_max : int
     split : tuple of str
         Of `service` and `model`.
@@ -50,6 +50,7 @@ class Plan:
     window_s: int = 3600
     history_s: int = 28 * DAY_S
     performance_s: int = DAY_S
+    grace_s: int = 300
     rows_min: int = 100
     groups_max: int = 20
     split: tuple[str, ...] = ("service",)

@@ -40,7 +40,6 @@ from monitor.stats.drift import (
 from monitor.stats.drift.effects import Array
 from monitor.store import Client
 
-GRACE_S: Final = 300  # the last calls of a window arrive after it
 LOOKS_MAX: Final = 1000
 BATCH: Final = 48  # looks that are written at once
 MISSING: Final = ".missing"
@@ -95,7 +94,7 @@ def run_looks(client: Client, plan: Plan, *, now: datetime, stop: threading.Even
 
 def due(client: Client, plan: Plan, now: datetime) -> list[int]:
     """Ends of the looks that are to be made, oldest first."""
-    newest = last_end(now, plan.window_s, GRACE_S)
+    newest = last_end(now, plan.window_s, plan.grace_s)
     oldest = newest - plan.history_s
     last = last_look(client, plan, plan.window_s, performance=False)
     if last is None:

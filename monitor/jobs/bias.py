@@ -26,6 +26,8 @@ def plan_of(settings: CohortSettings) -> Plan:
         off=tuple(settings.off),
         outcomes=tuple(settings.outcomes),
         windows_s=tuple(map(seconds_of, settings.windows)),
+        every_s=seconds_of(settings.every),
+        grace_s=seconds_of(settings.lateness),
         tolerance=settings.tolerance,
         tolerances=settings.tolerances,
         ratio_tolerance=settings.ratio_tolerance,

@@ -39,6 +39,7 @@ def plan_of(settings: DriftSettings) -> Plan:
         rolling_s=seconds_of(settings.rolling),
         window_s=seconds_of(settings.window),
         history_s=seconds_of(settings.history),
+        grace_s=seconds_of(settings.lateness),
         performance_s=seconds_of(settings.performance_window),
         rows_min=settings.min_n,
         groups_max=settings.groups_max,

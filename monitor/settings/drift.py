@@ -10,7 +10,8 @@ from pydantic import Field, field_validator, model_validator
 from monitor.settings.section import Section
 
 _DURATION = r"^[1-9]\d{0,5}[mhdw]$"
-_SECONDS = {"m": 60, "h": 3600, "d": 86400, "w": 604800}
+_SHORT = r"^[1-9]\d{0,5}[smhd]$"
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 WEEK_S = 604800
 
 
@@ -41,6 +42,11 @@ class DriftSettings(Section):
         pattern=_DURATION,
         description="Length of what is judged at once; one look at each. Longer where an hour has too few calls; a day or a week"
         " must be a multiple of it.",
+    )
+    lateness: str = Field(
+        "5m",
+        pattern=_SHORT,
+        description="How long the last calls of a window take to arrive; it is looked at so long after its end.",
     )
     min_n: int = Field(100, ge=20, description="Calls of both sides below which there is no verdict.")
     split: list[Literal["service", "model"]] = Field(
@@ -114,6 +120,12 @@ class CohortSettings(Section):
         min_length=1,
         description="Lengths of what each look is over: short ones find large gaps soon, long ones small gaps and small groups.",
     )
+    every: str = Field(
+        "1h",
+        pattern=_DURATION,
+        description="From one look to the next; the more often, the wider the intervals that verdicts are by.",
+    )
+    lateness: str = Field("5m", pattern=_SHORT, description="As in `drift`.")
     tolerance: float = Field(0.05, ge=0, description="Largest gap of a share that is no cause for alarm, in points.")
     tolerances: dict[str, float] = Field(
         {"latency": 0.5, "ttft": 0.2}, description="The same by outcome, in its unit (seconds, points of the score)."
