@@ -11,7 +11,7 @@ import pandas as pd
 from monitor.drift.features import Feature, rows_of
 from monitor.kpis import Window
 from monitor.kpis.dimensions import where_sql
-from monitor.stats.drift import DOMAIN, Drift, Options, compare_tables, compare_texts
+from monitor.stats.drift import Drift, Options, compare_tables, compare_texts, compare_topics
 from monitor.stats.drift.domain import CHARACTERS_MAX, ROWS_MAX
 from monitor.stats.drift.tables import EVERYTHING
 from monitor.store import Client
@@ -42,7 +42,9 @@ def compare_sampled(
         if before[name].notna().any() and after[name].notna().any():
             told = compare_texts(name, before[name], after[name], level=options.level, seed=options.seed)
             found.append(_traced(told, before, after))
-    return [replace(each, threshold=options.thresholds.get(DOMAIN, each.threshold)) for each in found]
+            topics = compare_topics(name, before[name], after[name], level=options.level, seed=options.seed)
+            found += [_traced(topics, before, after)] if topics is not None else []
+    return [replace(each, threshold=options.thresholds.get(each.method, each.threshold)) for each in found]
 
 
 def compare_captured(

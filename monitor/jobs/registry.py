@@ -13,9 +13,27 @@ from monitor.jobs.hours import HOURS
 from monitor.jobs.job import Job
 from monitor.jobs.kpis import ACCURACY, KPIS
 from monitor.jobs.objectives import OBJECTIVES
+from monitor.jobs.probes import BBQ, PROBES
 from monitor.jobs.retention import RETENTION
 from monitor.jobs.rollup import ROLLUP
+from monitor.jobs.safety import SAFETY
 
 JOBS: Final[Mapping[str, Job]] = MappingProxyType(
-    {job.name: job for job in (ROLLUP, HOURS, OBJECTIVES, COST, KPIS, ACCURACY, DRIFT, BIAS, RETENTION)}
+    {
+        job.name: job
+        for job in (
+            ROLLUP,
+            HOURS,
+            OBJECTIVES,
+            COST,
+            SAFETY,
+            PROBES,
+            BBQ,
+            KPIS,
+            ACCURACY,
+            DRIFT,
+            BIAS,
+            RETENTION,
+        )
+    }
 )

@@ -12,6 +12,7 @@ from monitor.settings.jobs import JobSettings
 from monitor.settings.load import load_settings
 from monitor.settings.objectives import ObjectiveSettings
 from monitor.settings.prices import OwnPrice, PriceSettings, PriceTier, TokenPrices
+from monitor.settings.probes import ProbeSettings
 from monitor.settings.receivers import ReceiverSettings
 from monitor.settings.routing import RoutingSettings
 from monitor.settings.section import Section
@@ -34,6 +35,7 @@ __all__ = [
     "PriceSettings",
     "PriceTier",
     "PrivacySettings",
+    "ProbeSettings",
     "ReceiverSettings",
     "RetentionSettings",
     "RoutingSettings",

@@ -15,6 +15,7 @@ from monitor.settings.fleet import Budget, NodeRate
 from monitor.settings.jobs import JobSettings
 from monitor.settings.objectives import ObjectiveSettings, refuse_twins
 from monitor.settings.prices import PriceSettings
+from monitor.settings.probes import ProbeSettings
 from monitor.settings.receivers import ReceiverSettings, refuse_odd_names
 from monitor.settings.routing import RoutingSettings
 from monitor.settings.store import RetentionSettings, StoreSettings
@@ -48,6 +49,7 @@ class Settings(BaseSettings):
         [], description="What nodes cost by the hour; of the entries that fit a node, the first counts."
     )
     budgets: list[Budget] = Field([], description="What may be spent by the calendar month.")
+    probes: ProbeSettings = Field(default_factory=lambda: ProbeSettings())
     alerting: AlertingSettings = Field(default_factory=lambda: AlertingSettings())
     alerts: list[AlertRule] = Field(
         [], description="Alert rules, beside those that are there by default; see docs/alerts.md."

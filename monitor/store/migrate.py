@@ -240,6 +240,7 @@ def apply_retention(
         "inferences_1d": ("period", days_days),
         "job_runs": ("started_at", facts_days),
         "kpi_results": ("window_end", facts_days),
+        "probe_results": ("run_at", facts_days),
         "alert_events": ("at", facts_days),
         "alert_marks": ("active_at", facts_days),
         "silences": ("ends_at", facts_days),

@@ -16,6 +16,7 @@ from monitor.kpis.sources.looks import DRIFTS, GAPS
 from monitor.kpis.sources.moderated import MODERATED, REFUSAL_CHECKED, REPORTED
 from monitor.kpis.sources.numbered import NUMBERED
 from monitor.kpis.sources.outcomes import GPU_HOURS, OUTCOMES, PRICED
+from monitor.kpis.sources.probed import PROBES_BBQ, PROBES_PAIRED
 from monitor.kpis.sources.question import Question, Source
 from monitor.kpis.sources.sessions import SESSIONS
 from monitor.kpis.sources.users import RETURNED_D1, RETURNED_D7, USERS
@@ -33,6 +34,8 @@ _ALL: Final = (
     MODERATED,
     REFUSAL_CHECKED,
     REPORTED,
+    PROBES_PAIRED,
+    PROBES_BBQ,
     ENGAGED,
     SESSIONS,
     USERS,

@@ -126,6 +126,7 @@ JUDGED: Final = Source(
     where_keys=WHERE_KEYS,
     population=POPULATION,
     build=_judged,
+    cohorts=True,
 )
 JUDGED_TWICE: Final = replace(
     JUDGED,
@@ -142,4 +143,5 @@ SCORES: Final = Source(
     where_keys=WHERE_KEYS,
     population=POPULATION,
     build=_scores,
+    cohorts=True,
 )

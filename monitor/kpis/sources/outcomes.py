@@ -27,7 +27,8 @@ from monitor.store.calls import calls_source
 from monitor.store.judged import judged_source
 from monitor.store.objectives import read_objectives
 
-IS_MODERATION: Final = "source = 'moderation'"
+# That somebody looked whether an answer is a refusal says nothing of what a filter would find in it.
+IS_MODERATION: Final = "(source = 'moderation' AND name != 'refusal')"
 # The SDK's labels; of a filter that gives a score alone, half and more is a finding, as for the SDK's own filters.
 IS_BLOCKED: Final = f"({IS_MODERATION} AND label = 'blocked')"
 IS_FLAGGED: Final = (
@@ -126,6 +127,7 @@ OUTCOMES: Final = Source(
     where_keys=WHERE_KEYS,
     population=POPULATION,
     build=_build,
+    cohorts=True,
 )
 
 # A source of its own, so that what is added up by hour answers without it.
