@@ -30,7 +30,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "monitor.drift": ("monitor.errors", "monitor.store", "monitor.kpis", "monitor.stats"),
     "monitor.jobs": (*BASE, "monitor.store", "monitor.stats", "monitor.kpis"),
     "collectors": (*BASE, "monitor.store"),
-    "alerts": (*BASE, "monitor.store", "monitor.kpis", "monitor.stats"),
+    "alerts": (*BASE, "monitor.store", "monitor.kpis", "monitor.stats", "monitor.jobs"),
     "dashboards": (*BASE, "monitor.store", "monitor.kpis", "monitor.plan", "monitor.stats"),
     "monitor.serve": (*BASE, "monitor.store", "monitor.kpis", "monitor.jobs", "collectors", "alerts", "dashboards"),
     "monitor.cli": (
@@ -44,6 +44,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "monitor.jobs",
         "monitor.serve",
         "collectors",
+        "alerts",
     ),
     # `import monitor` is the SDK.
     "monitor": ("monitor.sdk",),
@@ -56,7 +57,15 @@ ONLY_IN = {
     "grpc": ("collectors", "monitor.serve"),
     "typer": ("monitor.cli",),
     "apscheduler": ("monitor.jobs",),
-    "pandas": ("monitor.kpis", "monitor.bias", "monitor.drift", "monitor.jobs", "monitor.stats", "dashboards"),
+    "pandas": (
+        "monitor.kpis",
+        "monitor.bias",
+        "monitor.drift",
+        "monitor.jobs",
+        "monitor.stats",
+        "dashboards",
+        "alerts",
+    ),
     "sklearn": ("monitor.stats", "monitor.jobs"),
     "genai_prices": ("monitor.jobs",),
 }

@@ -15,19 +15,22 @@ from functools import partial
 import grpc
 from starlette.types import ASGIApp
 
+from alerts.book import refuse_wrong_rules
 from collectors.otlp.api import ApiSettings
 from collectors.otlp.grpc_receiver import make_server
 from collectors.otlp.http_receiver import make_app
 from collectors.pipeline import Pipeline
 from monitor.errors import MonitorError
 from monitor.jobs.job import Job
-from monitor.jobs.registry import JOBS
 from monitor.jobs.scheduler import Scheduler
+from monitor.serve.alerts import alert_routes
+from monitor.serve.all_jobs import ALL_JOBS
 from monitor.serve.dashboard import start_dashboard, stop_dashboard, wait_until_ready
 from monitor.serve.gpu import start_gpu_collector
 from monitor.serve.heartbeat import Heartbeat
 from monitor.serve.http import Limits, http_server, read_tls
 from monitor.serve.jobs import run_route, start_jobs
+from monitor.serve.notify_api import notify_routes
 from monitor.serve.objectives import store_objectives
 from monitor.serve.ports import address, bind, free_port, port_of
 from monitor.settings import Settings
@@ -45,7 +48,7 @@ OnReady = Callable[[Mapping[str, str]], None]
 Start = Callable[[contextlib.AsyncExitStack], Awaitable[dict[str, str]]]
 
 
-def run(settings: Settings, *, dashboard: bool, on_ready: OnReady, jobs: Mapping[str, Job] = JOBS) -> None:
+def run(settings: Settings, *, dashboard: bool, on_ready: OnReady, jobs: Mapping[str, Job] = ALL_JOBS) -> None:
     """Serve until SIGINT or SIGTERM; `on_ready` is called with the addresses once all of them answer.
 
     Raises
@@ -86,6 +89,7 @@ async def _start(
     """Start everything in order; the stack stops it in the reverse one."""
     section = settings.collectors
     host = section.host
+    refuse_wrong_rules(settings)
     scheduler = Scheduler(settings, jobs=jobs)  # says first what the configuration says wrong of jobs
     http_socket = stack.enter_context(bind(host, section.http_port, "OTLP/HTTP", "--http-port"))
     # gRPC binds its port itself; asking first says at once, and quietly, if it is taken.
@@ -165,7 +169,11 @@ async def start_collectors(
         body_timeout_s=section.request_timeout_s,
         cors_origins=section.cors_origins,
         api=ApiSettings.from_settings(section),
-        more_routes=() if scheduler is None else [run_route(scheduler, tokens)],
+        more_routes=[
+            *notify_routes(settings, tokens),
+            *alert_routes(settings, tokens),
+            *([] if scheduler is None else [run_route(scheduler, tokens)]),
+        ],
         more_metrics=str if scheduler is None else scheduler.counters.render,
     )
     limits = Limits(

@@ -7,10 +7,11 @@ import contextlib
 from collections.abc import Mapping
 from functools import partial
 
+from alerts.book import refuse_wrong_rules
 from monitor.errors import BadInput
 from monitor.jobs.job import Job
-from monitor.jobs.registry import JOBS
 from monitor.jobs.scheduler import Scheduler
+from monitor.serve.all_jobs import ALL_JOBS
 from monitor.serve.jobs import start_jobs
 from monitor.serve.objectives import store_objectives
 from monitor.serve.up import OnReady, open_store, serve_until_stopped
@@ -19,7 +20,7 @@ from monitor.store.client import server_address
 from monitor.store.owner import find_owner
 
 
-def run_work(settings: Settings, *, on_ready: OnReady, jobs: Mapping[str, Job] = JOBS) -> None:
+def run_work(settings: Settings, *, on_ready: OnReady, jobs: Mapping[str, Job] = ALL_JOBS) -> None:
     """Run jobs until SIGINT or SIGTERM; `on_ready` is called with this worker's name and the store's address.
 
     Raises
@@ -40,6 +41,7 @@ def run_work(settings: Settings, *, on_ready: OnReady, jobs: Mapping[str, Job] =
 
 
 async def _start(settings: Settings, stack: contextlib.AsyncExitStack, jobs: Mapping[str, Job]) -> dict[str, str]:
+    refuse_wrong_rules(settings)
     scheduler = Scheduler(settings, jobs=jobs)
     heartbeat = await open_store(settings, stack, on_open=partial(store_objectives, settings))
     # A server that is away now is brought up to date when it comes.

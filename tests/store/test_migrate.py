@@ -53,8 +53,17 @@ TABLES = {
     "objective_counts",
     "objective_counts_state",
     "changes",
+    "silences",
+    "alert_outbox",
+    "alert_sends",
+    "notifications",
     "job_runs",
     "job_claims",
+    "alert_rules",
+    "alert_state",
+    "alert_health",
+    "alert_events",
+    "alert_marks",
     "schema_migrations",
 }
 
