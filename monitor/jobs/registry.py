@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
+from monitor.jobs.bias import BIAS
 from monitor.jobs.cost import COST
+from monitor.jobs.drift import DRIFT
+from monitor.jobs.hours import HOURS
 from monitor.jobs.job import Job
 from monitor.jobs.kpis import ACCURACY, KPIS
 from monitor.jobs.objectives import OBJECTIVES
@@ -16,5 +19,21 @@ from monitor.jobs.rollup import ROLLUP
 from monitor.jobs.safety import SAFETY
 
 JOBS: Final[Mapping[str, Job]] = MappingProxyType(
-    {job.name: job for job in (ROLLUP, OBJECTIVES, COST, SAFETY, PROBES, BBQ, KPIS, ACCURACY, RETENTION)}
+    {
+        job.name: job
+        for job in (
+            ROLLUP,
+            HOURS,
+            OBJECTIVES,
+            COST,
+            SAFETY,
+            PROBES,
+            BBQ,
+            KPIS,
+            ACCURACY,
+            DRIFT,
+            BIAS,
+            RETENTION,
+        )
+    }
 )

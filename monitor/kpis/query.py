@@ -16,6 +16,7 @@ from monitor.kpis.kpi import Kpi, KpiValue
 from monitor.kpis.objective_counts import counted_select
 from monitor.kpis.registry import known, resolve
 from monitor.kpis.rolled import rolled_parts, rolled_select
+from monitor.kpis.source_hours import hourly_select
 from monitor.kpis.sources import SOURCES, Question, Source
 from monitor.kpis.window import Window
 from monitor.store import Client
@@ -195,6 +196,8 @@ def _answer(client: Client, source: Source, kpis: list[Kpi], question: Question,
         ingredients |= kpi.estimator.ingredients
     if not asked and (counted := counted_select(client, source, question, ingredients)) is not None:
         return _rows(client, counted, question)
+    if (hourly := hourly_select(client, source, question, ingredients)) is not None:
+        return _rows(client, hourly, question)
     parts = rolled_parts(client, source, question, ingredients, asked)
     if parts is not None:
         rolled = rolled_select(client, source, question, ingredients, asked, parts)

@@ -6,6 +6,7 @@ right one. Secrets are given as `${ENV_NAME}` or as a `…_file`, are kept in `S
 
 from monitor.settings.alerts import AlertingSettings, AlertRule
 from monitor.settings.collectors import CollectorSettings, GpuSettings, ModelSettings, PrivacySettings
+from monitor.settings.drift import CohortSettings, DriftSettings
 from monitor.settings.fleet import Budget, NodeRate
 from monitor.settings.jobs import JobSettings
 from monitor.settings.load import load_settings
@@ -22,7 +23,9 @@ __all__ = [
     "AlertRule",
     "AlertingSettings",
     "Budget",
+    "CohortSettings",
     "CollectorSettings",
+    "DriftSettings",
     "GpuSettings",
     "JobSettings",
     "ModelSettings",

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from monitor.settings.alerts import AlertingSettings, AlertRule, refuse_twin_rules
 from monitor.settings.collectors import CollectorSettings, GpuSettings, ModelSettings, PrivacySettings
+from monitor.settings.drift import CohortSettings, DriftSettings
 from monitor.settings.fleet import Budget, NodeRate
 from monitor.settings.jobs import JobSettings
 from monitor.settings.objectives import ObjectiveSettings, refuse_twins
@@ -38,6 +39,8 @@ class Settings(BaseSettings):
         [],
         description="What the service promises its users, as shares of calls; see docs/objectives.md. Empty: nothing.",
     )
+    drift: DriftSettings = Field(default_factory=lambda: DriftSettings())
+    cohorts: CohortSettings = Field(default_factory=lambda: CohortSettings())
     privacy: PrivacySettings = Field(default_factory=lambda: PrivacySettings())
     jobs: JobSettings = Field(default_factory=lambda: JobSettings())
     retention: RetentionSettings = Field(default_factory=lambda: RetentionSettings())

@@ -103,6 +103,7 @@ def test_each_kpi_is_declared_whole() -> None:
     names += [f"fleet.{n}" for n in (
         "gpu_utilization", "gpu_memory", "power", "energy_per_token", "energy_per_request", "imbalance", "hot_node",
     )]  # fmt: skip
+    names += ["drift.drifted_features", "drift.effect", "drift.p_value", "bias.unfair_gaps", "bias.gap"]
     assert [name for name in REGISTRY if not name.startswith("accuracy.")] == names
     for name, kpi in REGISTRY.items():
         assert kpi.name == name

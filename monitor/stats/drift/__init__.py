@@ -8,7 +8,7 @@ from monitor.stats.drift.methods import DEFAULT, METHODS, Method, compare_counts
 from monitor.stats.drift.sequential import Watch, WatchState, calibrated, e_values_bh
 from monitor.stats.drift.tables import Options, compare, kind_of, left_out
 from monitor.stats.drift.topics import Topics, compare_topics, find_topics, topics_of
-from monitor.stats.drift.verdict import ALPHA, ROWS_MIN, Drift, judge, ranked
+from monitor.stats.drift.verdict import ALPHA, ROWS_MIN, Drift, judge, judge_watched, ranked
 
 __all__ = [
     "ALPHA",
@@ -40,6 +40,7 @@ __all__ = [
     "find_topics",
     "homogeneity",
     "judge",
+    "judge_watched",
     "kind_of",
     "left_out",
     "quantile_edges",
