@@ -1,6 +1,23 @@
 """All commands; importing this registers them."""
 
-from monitor.cli import admin, alerts, bias, compare, cost, drift, gpu, jobs, label, notify, plan, read, run, send
+from monitor.cli import (
+    admin,
+    alerts,
+    bias,
+    compare,
+    cost,
+    drift,
+    gpu,
+    jobs,
+    label,
+    notify,
+    plan,
+    probes,
+    read,
+    review,
+    run,
+    send,
+)
 
 __all__ = [
     "admin",
@@ -14,7 +31,9 @@ __all__ = [
     "label",
     "notify",
     "plan",
+    "probes",
     "read",
+    "review",
     "run",
     "send",
 ]
