@@ -24,6 +24,7 @@ from monitor.jobs.job import Job
 from monitor.jobs.registry import JOBS
 from monitor.jobs.scheduler import Scheduler
 from monitor.serve.dashboard import start_dashboard, stop_dashboard, wait_until_ready
+from monitor.serve.datasets import dataset_routes
 from monitor.serve.gpu import start_gpu_collector
 from monitor.serve.heartbeat import Heartbeat
 from monitor.serve.http import Limits, http_server, read_tls
@@ -165,7 +166,7 @@ async def start_collectors(
         body_timeout_s=section.request_timeout_s,
         cors_origins=section.cors_origins,
         api=ApiSettings.from_settings(section),
-        more_routes=() if scheduler is None else [run_route(scheduler, tokens)],
+        more_routes=[*dataset_routes(settings), *([] if scheduler is None else [run_route(scheduler, tokens)])],
         more_metrics=str if scheduler is None else scheduler.counters.render,
     )
     limits = Limits(

@@ -53,6 +53,8 @@ TABLES = {
     "objective_counts",
     "objective_counts_state",
     "changes",
+    "dataset_items",
+    "reviews",
     "job_runs",
     "job_claims",
     "schema_migrations",
