@@ -1,0 +1,5 @@
+"""Cost."""
+
+import streamlit as st
+
+st.caption("This page is being made.")

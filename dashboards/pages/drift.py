@@ -1,0 +1,5 @@
+"""Drift."""
+
+import streamlit as st
+
+st.caption("This page is being made.")
