@@ -36,6 +36,7 @@ ENTRIES: Final = (
     Entry(file="safety.py", title="Safety & fairness", path="safety", group=WATCH),
     Entry(file="drift.py", title="Drift", path="drift", group=WATCH),
     Entry(file="traces.py", title="Traces", path="traces", group=IMPROVE),
+    Entry(file="datasets.py", title="Datasets", path="datasets", group=IMPROVE),
     Entry(file="fleet.py", title="Fleet", path="fleet", group=OPERATE),
     Entry(file="health.py", title="Health", path="health", group=OPERATE),
 )

@@ -23,7 +23,7 @@ from monitor.errors import MonitorError
 from monitor.jobs.job import Job
 from monitor.jobs.registry import JOBS
 from monitor.jobs.scheduler import Scheduler
-from monitor.serve.dashboard import start_dashboard, stop_dashboard, wait_until_ready
+from monitor.serve.dashboard import log_of, start_dashboard, stop_dashboard, wait_until_ready
 from monitor.serve.datasets import dataset_routes
 from monitor.serve.gpu import start_gpu_collector
 from monitor.serve.heartbeat import Heartbeat
@@ -103,13 +103,13 @@ async def _start(
         addresses["clickhouse"] = server_address(settings.store_url)
 
     child: subprocess.Popen[bytes] | None = None
-    log = settings.data / "dashboard.log"
+    log = log_of(settings)
     if dashboard:
         port = free_port(host, section.dashboard_port, "the dashboard", "--dashboard-port")
         addresses["dashboard"] = f"http://{address(host, port)}"
         reading = with_user(addresses["clickhouse"], settings) if settings.embedded else settings.store_url
         # Started first: it takes longest, and the engine must not be open when a process is forked off.
-        child = start_dashboard(reading, host=host, port=port, log=log)
+        child = start_dashboard(reading, api_url=addresses["http"], settings=settings, host=host, port=port)
         stack.callback(stop_dashboard, child)
 
     heartbeat = await open_store(settings, stack, on_open=partial(store_objectives, settings))
