@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import Final
+from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import pandas as pd
 import streamlit as st
@@ -12,8 +14,12 @@ import streamlit as st
 from dashboards import traces_query
 from dashboards.distribution import Histogram, read_histogram
 from dashboards.store import reading, store_url
-from monitor.kpis import KpiValue, Window, evaluate, series
+from monitor.kpis import REGISTRY, KpiValue, Window, evaluate, series
+from monitor.kpis.registry import known
+from monitor.store import Client
 
+P = ParamSpec("P")
+T = TypeVar("T")
 # Of (key, values) pairs: hashable, unlike a dict.
 Where = tuple[tuple[str, tuple[str, ...]], ...]
 
@@ -29,6 +35,23 @@ class Arrivals:
 
     newest_call: datetime | None
     newest_span: datetime | None
+
+
+def kept(question: Callable[Concatenate[Client, P], T]) -> Callable[P, T]:
+    """The question without its client: asked of the dashboard's store, its answer kept for some seconds."""
+    name = f"{question.__module__}.{question.__qualname__}"
+
+    # Streamlit tells functions apart by their text, which is the same for all of these; so the name goes along.
+    @st.cache_data(ttl=FRESH_S, max_entries=ENTRIES_MAX, show_spinner=False)
+    def answer(url: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+        with reading() as client:
+            return question(client, *args, **kwargs)
+
+    @functools.wraps(question)
+    def ask(*args: P.args, **kwargs: P.kwargs) -> T:
+        return answer(store_url(), name, args, kwargs)
+
+    return ask
 
 
 def values(
@@ -66,9 +89,41 @@ def _values(
 ) -> list[KpiValue]:
     with reading() as client:
         window = Window(start, end)
-        return evaluate(
+        found = evaluate(
             client, names, window=window, by=by, where=dict(where), intervals=intervals, groups_max=ROWS_MAX
         )
+    return [
+        replace(value, unit=value.unit.replace("currency", currency())) if "currency" in value.unit else value
+        for value in found
+    ]
+
+
+def unit_of(name: str) -> str:
+    """A KPI's unit, with the currency's code in it; KPIs that only the store knows are shares or are said otherwise."""
+    unit = REGISTRY[name].unit if name in REGISTRY else _made_unit(name)
+    return unit.replace("currency", currency())
+
+
+def _made_unit(name: str) -> str:
+    return "×" if name.endswith(".burn_rate") else "score" if name.startswith("accuracy.score.") else "1"
+
+
+@kept
+def currency(client: Client) -> str:
+    """Code of the currency that costs are told in."""
+    code = client.query("SELECT currency FROM cost_results WHERE currency != '' LIMIT 1").result_rows
+    return str(code[0][0]) if code else "USD"
+
+
+@kept
+def described(client: Client, front: str) -> dict[str, str]:
+    """Name -> what it means, of the KPIs of a front (`objective`); those made by the store's content too."""
+    start = f"{front.rstrip('.')}."
+    return {
+        name: f"{kpi.meaning}\n\n`{name}` = {kpi.formula}"
+        for name, kpi in known(client, [front]).items()
+        if name.startswith(start)
+    }
 
 
 @st.cache_data(ttl=FRESH_S, max_entries=ENTRIES_MAX, show_spinner=False)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
@@ -12,7 +12,7 @@ import streamlit as st
 
 from dashboards import address, data, timerange
 from dashboards.data import Where
-from dashboards.wording import DIMENSION_LABELS, UNKNOWN, group_text
+from dashboards.wording import DIMENSION_LABELS, UNKNOWN, escaped, group_text
 from monitor.errors import BadInput
 from monitor.kpis import Window
 
@@ -48,6 +48,10 @@ class View:
     @property
     def range_words(self) -> str:
         return timerange.NAMES[self.range]
+
+    def during(self, window: Window) -> View:
+        """The same view of another time."""
+        return replace(self, range=timerange.CUSTOM, custom=window)
 
     def carried(self) -> list[tuple[str, str]]:
         """What a link to another page must carry."""
@@ -199,13 +203,8 @@ def _clear() -> None:
 def _say(view: View) -> None:
     """In words: which time, in whose zone, and what is filtered."""
     chips = [
-        f":blue-badge[{DIMENSION_LABELS[key].lower()}: {' or '.join(_plain(group_text(value)) for value in values)}]"
+        f":blue-badge[{DIMENSION_LABELS[key].lower()}: {' or '.join(escaped(group_text(value)) for value in values)}]"
         for key, values in view.where
     ]
     words = timerange.window_words(view.window(), view.zone)
     st.caption(" ".join([words, *(["· only", *chips] if chips else [])]))
-
-
-def _plain(text: str) -> str:
-    """The text with whatever Markdown would take for its own made harmless."""
-    return "".join(f"\\{sign}" if sign in "\\`*_{}[]()<>#+-.!|$:~" else sign for sign in text)

@@ -8,7 +8,7 @@ from typing import Any, Final
 import pandas as pd
 import streamlit as st
 
-from dashboards.wording import DIMENSION_LABELS, Scale, evidence, group_text, interval_text, label, scale_of
+from dashboards.wording import Scale, dimension_label, evidence, group_text, interval_text, label, scale_of
 from monitor.kpis import KpiValue
 
 Group = Mapping[str, str]
@@ -23,6 +23,7 @@ def kpi_table(
     key: str,
     alt: str,
     link: Callable[[Group], str] | None = None,
+    n_help: str = "Calls that the numbers are computed from",
 ) -> None:
     """One row for each group, one column for each KPI.
 
@@ -36,6 +37,8 @@ def kpi_table(
         The KPI whose n is shown.
     link : callable, optional
         Where a row leads.
+    n_help : str
+        What n counts.
     """
     names = list(dict.fromkeys(value.name for value in values))
     scales = {
@@ -53,7 +56,7 @@ def kpi_table(
         for name in names
     }
     config |= {interval_heading(name): st.column_config.TextColumn("95 % interval") for name in intervals}
-    config["n"] = st.column_config.NumberColumn(format="localized", help="Calls that the latencies are computed from")
+    config["n"] = st.column_config.NumberColumn(format="localized", help=n_help)
     config["Traces"] = st.column_config.LinkColumn(display_text="open", width="small")
     st.dataframe(frame, hide_index=True, column_config=config, key=key, alt=alt, height=_height(len(frame)))
     cut = {value.note for value in values if " largest of " in value.note}
@@ -87,7 +90,7 @@ def _rows(
     for value in values:
         group = tuple(value.group.items())
         if group not in rows:
-            rows[group] = {DIMENSION_LABELS[name]: group_text(value.group.get(name, "")) for name in by} | {"n": 0}
+            rows[group] = {dimension_label(name): group_text(value.group.get(name, "")) for name in by} | {"n": 0}
         row = rows[group]
         scale = scales[value.name]
         row[heading(value.name, scale)] = None if value.value is None else _rounded(value.value * scale.factor)

@@ -13,6 +13,9 @@ import streamlit as st
 PALETTE: Final = ("#3D85D8", "#E08214", "#1E9E77", "#A463D2", "#B8960C", "#DB5C96", "#4AA3B8", "#96704F")
 ERROR: Final = "#D9483B"
 MUTED: Final = "#8A919C"
+# Changes from outside, and times in which a rule fired.
+CHANGE: Final = MUTED
+FIRING: Final = ERROR
 
 STATISTICS: Final = {
     "p50": PALETTE[0],
@@ -25,7 +28,41 @@ KPI_COLOURS: Final = {
     "traffic.request_rate": PALETTE[0],
     "traffic.error_rate": ERROR,
     "traffic.token_rate": PALETTE[2],
+    "accuracy.estimated": PALETTE[2],
+    "accuracy.correct": PALETTE[0],
+    "accuracy.judged": PALETTE[4],
+    "accuracy.expected": PALETTE[3],
+    "accuracy.judge_agreement": PALETTE[1],
+    "accuracy.calibration_error": PALETTE[5],
+    "cost.total": PALETTE[4],
+    "cost.per_request": PALETTE[1],
+    "cost.per_million_tokens": PALETTE[3],
+    "cost.idle_share": PALETTE[7],
+    "safety.flagged_rate": PALETTE[1],
+    "safety.blocked_rate": ERROR,
+    "safety.refusal_rate": PALETTE[0],
+    "safety.pii_rate": PALETTE[3],
+    "engagement.active_users": PALETTE[0],
+    "engagement.new_users": PALETTE[6],
+    "engagement.sessions": PALETTE[2],
+    "engagement.thumbs_up": PALETTE[6],
+    "engagement.thumbs_up_corrected": PALETTE[2],
+    "engagement.feedback_rate": PALETTE[0],
+    "engagement.regenerate_rate": PALETTE[1],
+    "engagement.copy_rate": PALETTE[2],
+    "engagement.abandon_rate": ERROR,
+    "fleet.gpu_utilization": PALETTE[0],
+    "fleet.gpu_memory": PALETTE[3],
+    "fleet.power": PALETTE[1],
+    "fleet.energy_per_token": PALETTE[4],
+    "fleet.imbalance": PALETTE[5],
 }
+
+
+def colour_of(name: str) -> str:
+    """A KPI's colour: the same on every page."""
+    statistic = name.rpartition(".")[2]
+    return KPI_COLOURS.get(name) or STATISTICS.get(statistic) or PALETTE[sum(map(ord, name)) % len(PALETTE)]
 
 
 class Assigned:

@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from datetime import datetime, tzinfo
 from typing import Final
 
 from monitor.kpis import REGISTRY, KpiValue
 
 NOTHING: Final = "—"
 # Whole numbers of what the KPI's name says already.
-COUNTED: Final = ("call", "token", "user", "session", "node", "label")
+COUNTED: Final = ("call", "token", "user", "session", "node", "label", "feature", "gap")
+# Numbers that their name says all of.
+BARE: Final = (*COUNTED, "score", "kappa", "turn")
 
 LABELS: Final = {
     "traffic.requests": "Requests",
@@ -23,6 +26,41 @@ LABELS: Final = {
     "traffic.error_rate": "Error rate",
     "traffic.cancelled_rate": "Cancelled",
     "traffic.completeness": "Completeness",
+    "accuracy.correct": "Correct, labels alone",
+    "accuracy.estimated": "Correct, estimated",
+    "accuracy.judged": "Correct, judge alone",
+    "accuracy.expected": "Correct, expected",
+    "accuracy.labels_needed": "Labels for ±1 point",
+    "accuracy.judge_agreement": "Judge agrees",
+    "accuracy.judge_agreement_change": "Judge drift",
+    "accuracy.judge_kappa": "Judge kappa",
+    "accuracy.f1": "F1",
+    "cost.total": "Spent",
+    "cost.per_request": "Per request",
+    "cost.per_million_tokens": "Per million tokens",
+    "cost.per_session": "Per session",
+    "cost.per_goodput_request": "Per good request",
+    "cost.gpu_hour": "Per GPU hour",
+    "cost.unpriced": "Unpriced calls",
+    "cost.forecast_month": "This month, forecast",
+    "safety.flagged_rate": "Flagged",
+    "safety.blocked_rate": "Blocked",
+    "safety.refusal_rate": "Refused",
+    "safety.pii_rate": "Personal data",
+    "engagement.return_rate_d1": "Back next day",
+    "engagement.return_rate_d7": "Back on day 7",
+    "engagement.thumbs_up": "Thumbs up, as given",
+    "engagement.thumbs_up_corrected": "Thumbs up, corrected",
+    "engagement.feedback_rate": "Gave feedback",
+    "engagement.regenerate_rate": "Regenerated",
+    "engagement.copy_rate": "Copied",
+    "engagement.abandon_rate": "Abandoned",
+    "fleet.gpu_utilization": "GPU busy",
+    "fleet.gpu_memory": "GPU memory",
+    "fleet.power": "Power of a GPU",
+    "fleet.hot_node": "Hot nodes",
+    "drift.drifted_features": "Drifted features",
+    "bias.unfair_gaps": "Unfair gaps",
 }
 MEASURES: Final = {
     "ttft": "TTFT",
@@ -36,7 +74,9 @@ DIMENSION_LABELS: Final = {
     "service": "Service", "model": "Model", "node": "Node", "variant": "Variant", "release": "Release",
     "region": "Region", "environment": "Environment", "provider": "Provider", "deployment": "Deployment",
     "pricing": "Pricing", "gpu": "GPU", "experiment": "Experiment", "arm": "Arm", "operation": "Operation",
-    "finish_reason": "Finish reason", "error_type": "Error type", "dialect": "Dialect",
+    "finish_reason": "Finish reason", "error_type": "Error type", "dialect": "Dialect", "category": "Category",
+    "role": "Role", "stream": "Stream", "cancelled": "Cancelled", "simulated": "Simulated", "feature": "Feature",
+    "metric": "Metric", "cohort": "Cohort",
 }  # fmt: skip
 UNKNOWN: Final = "(unknown)"
 
@@ -60,7 +100,7 @@ def scale_of(unit: str, values: Iterable[float | None]) -> Scale:
         if 0 < largest < 0.001:
             return Scale(1e6, "µs", "~r")
         return Scale(1e3, "ms", "~r") if largest < 1 else Scale(1.0, "s", "~r")
-    suffix = {**dict.fromkeys(COUNTED, ""), "call/s": "/s", "token/s": "/s"}.get(unit, unit)
+    suffix = {**dict.fromkeys(BARE, ""), "call/s": "/s", "token/s": "/s"}.get(unit, unit)
     for limit, factor, prefix in ((1e9, 1e-9, "G"), (1e6, 1e-6, "M"), (1e5, 1e-3, "k")):
         if largest >= limit:
             return Scale(factor, f"{prefix}{suffix}", "~r")
@@ -75,8 +115,17 @@ def label(name: str) -> str:
     if family == "latency":
         measure, _, statistic = rest.partition(".")
         return f"{MEASURES[measure]} {statistic}"
+    if family == "objective" and "." in rest:
+        objective, _, what = rest.rpartition(".")
+        return f"{objective}: {what.replace('_', ' ')}"
     words = rest.replace("_", " ").replace(".", " ")
     return words[:1].upper() + words[1:]
+
+
+def dimension_label(name: str) -> str:
+    """A dimension's name for people: `cohort.language` is "Language"."""
+    words = name.removeprefix("cohort.")
+    return DIMENSION_LABELS.get(name) or words[:1].upper() + words[1:]
 
 
 def value_text(value: float | None, unit: str) -> str:
@@ -106,13 +155,13 @@ def evidence(value: KpiValue) -> tuple[str, str]:
     if value.value is None:
         return value.note or "no data", ""
     interval = interval_text(value.low, value.high, value.unit)
-    without = "counted, not estimated" if counted(value.name) else "too few for an interval"
+    without = "counted, not estimated" if counted(value.method) else "too few for an interval"
     return f"95 %: {interval}" if interval else without, f"n = {value.n:,}"
 
 
-def counted(name: str) -> bool:
-    """Whether a KPI is a count of all, which has no interval."""
-    return REGISTRY[name].estimator.method in ("exact", "census")
+def counted(method: str) -> bool:
+    """Whether a number is a count of all, which has no interval."""
+    return method in ("exact", "census")
 
 
 def change_text(value: KpiValue, before: KpiValue) -> str:
@@ -140,9 +189,35 @@ def differs(value: KpiValue, before: KpiValue) -> bool:
 
 
 def help_text(name: str) -> str:
-    """What a KPI is, for a tooltip."""
-    kpi = REGISTRY[name]
+    """What a KPI is, for a tooltip; empty for one that the store's content makes, which only the store can explain."""
+    kpi = REGISTRY.get(name)
+    if kpi is None:
+        return ""
     return f"{kpi.meaning}\n\n`{kpi.name}` = {kpi.formula}\n\nInterval: {kpi.estimator.interval}."
+
+
+def better(name: str) -> str | None:
+    """Whether "lower" or "higher" is better; None where neither is."""
+    if name.startswith("objective."):
+        return "lower" if name.endswith(".burn_rate") else "higher"
+    kpi = REGISTRY.get(name)
+    return kpi.better if kpi is not None else None
+
+
+def count_text(count: int, one: str, several: str = "") -> str:
+    """`1 node`, `3 nodes`, `no node`."""
+    return f"{f'{count:,}' if count else 'no'} {one if count < 2 else several or one + 's'}"
+
+
+def moment_text(moment: datetime, zone: tzinfo, *, now: datetime) -> str:
+    """`14:05`, or `22 Nov 14:05` on another day, in the viewer's zone."""
+    there = moment.astimezone(zone)
+    return f"{there:%H:%M}" if there.date() == now.astimezone(zone).date() else f"{there:%-d %b %H:%M}"
+
+
+def escaped(text: str) -> str:
+    """The text with whatever Markdown would take for its own made harmless."""
+    return "".join(f"\\{sign}" if sign in "\\`*_{}[]()<>#+-.!|$:~" else sign for sign in text)
 
 
 def group_text(value: str) -> str:
@@ -173,5 +248,5 @@ def _with_suffix(text: str, suffix: str) -> str:
 def _ends(value: KpiValue) -> tuple[float, float]:
     assert value.value is not None, "only called with a value"
     if value.low is None and value.high is None:
-        return (value.value, value.value) if counted(value.name) else (-math.inf, math.inf)
+        return (value.value, value.value) if counted(value.method) else (-math.inf, math.inf)
     return (-math.inf if value.low is None else value.low, math.inf if value.high is None else value.high)

@@ -5,20 +5,60 @@ Times are given to the browser as milliseconds since 1970; it writes them in the
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any, Final
 
 import altair as alt
 import pandas as pd
 import streamlit as st
 
+from dashboards.theme import CHANGE, ERROR, FIRING
 from dashboards.wording import Scale, interval_text, scale_of, value_text
 from monitor.kpis import Window
 
 HEIGHT: Final = 230
 _DAY_S: Final = 86_400
+
+
+@dataclass(frozen=True, kw_only=True)
+class Marker:
+    """Something that happened outside: a deploy, a new price."""
+
+    at: datetime
+    title: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Threshold:
+    """Where a rule begins to mind; in the unit of the chart's values."""
+
+    value: float
+    rule: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Firing:
+    """A time in which a rule fired."""
+
+    start: datetime
+    end: datetime
+    rule: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Watched:
+    """What a line chart shows beside its lines."""
+
+    markers: Sequence[Marker] = ()
+    thresholds: Sequence[Threshold] = ()
+    firing: Sequence[Firing] = ()
+
+
+NOTHING_WATCHED: Final = Watched()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,6 +73,8 @@ class Line:
         Of the values, as in the KPI registry.
     colours : mapping
         Line -> colour, in the order of the legend.
+    watched : Watched
+        Changes, thresholds and firing times to draw with the lines.
     """
 
     frame: pd.DataFrame
@@ -41,16 +83,33 @@ class Line:
     window: Window
     title: str
     step_s: float
+    watched: Watched = NOTHING_WATCHED
 
 
-def draw_lines(line: Line, *, key: str, height: int = HEIGHT) -> None:
-    """Lines over time with their intervals as bands; says so if there is nothing to draw."""
+Picked = Callable[[datetime, str], None]
+
+
+def draw_lines(line: Line, *, key: str, height: int = HEIGHT, on_pick: Picked | None = None) -> None:
+    """Lines over time with their intervals as bands; says so if there is nothing to draw.
+
+    `on_pick` is called with the step and the line when somebody clicks a point.
+    """
     known = line.frame.dropna(subset=["value"])
     if known.empty:
         nothing("Too few calls in each step to draw this.", key=key)
         return
     scale = scale_of(line.unit, known["value"])
-    st.altair_chart(_line_chart(line, scale, height), width="stretch", key=key, alt=_line_alt(line, known))
+    chart, words = _line_chart(line, scale, height, pick=on_pick is not None), _line_alt(line, known)
+    if on_pick is None:
+        st.altair_chart(chart, width="stretch", key=key, alt=words)
+        return
+
+    def picked() -> None:
+        points = st.session_state[key].get("selection", {}).get("pick", [])
+        if points:
+            on_pick(pd.Timestamp(int(points[0]["ms"]), unit="ms", tz="UTC").to_pydatetime(), str(points[0]["line"]))
+
+    st.altair_chart(chart, width="stretch", key=key, alt=words, on_select=picked)
 
 
 def nothing(words: str, *, key: str) -> None:
@@ -59,19 +118,17 @@ def nothing(words: str, *, key: str) -> None:
         st.caption(words)
 
 
-def _line_chart(line: Line, scale: Scale, height: int) -> Any:
+def _line_chart(line: Line, scale: Scale, height: int, *, pick: bool) -> Any:
     frame = _prepared(line, scale)
-    x = alt.X(
-        "ms:T",
-        title=None,
-        scale=alt.Scale(domain=_domain(line.window)),
-        axis=alt.Axis(format=_time_format(line.window), tickCount=6, labelOverlap=True, grid=False),
-    )
-    top = _top(frame)
+    x = time_axis(line.window)
+    low, top = _ends(frame)
+    # Thresholds far above everything would flatten the lines; the words under the chart tell of them.
+    thresholds = [each for each in line.watched.thresholds if each.value * scale.factor <= 2 * top]
+    top = max([top, *(each.value * scale.factor * 1.05 for each in thresholds)])
     y = alt.Y(
         "shown:Q",
         title=scale.suffix or None,
-        scale=alt.Scale(domain=[0, top], clamp=True, nice=True),
+        scale=alt.Scale(domain=[low, top], clamp=True, nice=True),
         axis=alt.Axis(format=scale.axis, tickCount=5),
     )
     legend = (
@@ -93,12 +150,76 @@ def _line_chart(line: Line, scale: Scale, height: int) -> Any:
     dots = base.mark_point(filled=True, size=70, clip=True).encode(
         y=y, opacity=alt.condition("datum.alone", alt.value(1), alt.value(0)), tooltip=tooltip
     )
-    return alt.layer(band, path, dots).properties(height=height)
+    if pick:
+        dots = dots.add_params(
+            alt.selection_point(name="pick", fields=["ms", "line"], on="click", nearest=True, clear=False)
+        )
+    behind = _firing_layers(line.watched.firing, x)
+    front = [*_threshold_layers(thresholds, scale), *_marker_layers(line.watched.markers, line)]
+    return alt.layer(*behind, band, path, *front, dots).properties(height=height)
+
+
+def time_axis(window: Window) -> Any:
+    """The axis of `ms` over the window, in the viewer's zone."""
+    return alt.X(
+        "ms:T",
+        title=None,
+        scale=alt.Scale(domain=_domain(window)),
+        axis=alt.Axis(format=_time_format(window), tickCount=6, labelOverlap=True, grid=False),
+    )
+
+
+def _firing_layers(firing: Sequence[Firing], x: Any) -> list[Any]:
+    if not firing:
+        return []
+    frame = pd.DataFrame(
+        {
+            "ms": milliseconds(pd.Series(pd.to_datetime([each.start for each in firing], utc=True))),
+            "until": milliseconds(pd.Series(pd.to_datetime([each.end for each in firing], utc=True))),
+            "rule": [each.rule for each in firing],
+        }
+    )
+    shade = alt.Chart(frame).mark_rect(color=FIRING, opacity=0.13, clip=True)
+    return [shade.encode(x=x, x2="until:T", tooltip=[alt.Tooltip("rule:N", title="Firing")])]
+
+
+def _threshold_layers(thresholds: Sequence[Threshold], scale: Scale) -> list[Any]:
+    if not thresholds:
+        return []
+    frame = pd.DataFrame(
+        {"at": [each.value * scale.factor for each in thresholds], "rule": [each.rule for each in thresholds]}
+    )
+    rule = alt.Chart(frame).mark_rule(color=ERROR, strokeDash=[6, 4], strokeWidth=1.5, clip=True)
+    text = alt.Chart(frame).mark_text(align="left", baseline="bottom", dx=3, dy=-2, color=ERROR, fontSize=11)
+    return [
+        rule.encode(y="at:Q", tooltip=[alt.Tooltip("rule:N", title="Rule")]),
+        text.encode(x=alt.value(0), y="at:Q", text="rule:N"),
+    ]
+
+
+def _marker_layers(markers: Sequence[Marker], line: Line) -> list[Any]:
+    inside = [each for each in markers if line.window.start <= each.at < line.window.end]
+    if not inside:
+        return []
+    zone = st.context.timezone or "UTC"
+    times = pd.Series(pd.to_datetime([each.at for each in inside], utc=True))
+    frame = pd.DataFrame(
+        {
+            "ms": milliseconds(times),
+            "title": [each.title for each in inside],
+            "when": times.dt.tz_convert(zone).dt.strftime("%-d %b %H:%M"),
+        }
+    )
+    tooltip = [alt.Tooltip("when:N", title="Changed"), alt.Tooltip("title:N", title="What")]
+    base = alt.Chart(frame).encode(x="ms:T", tooltip=tooltip)
+    rule = base.mark_rule(color=CHANGE, strokeWidth=1.5, strokeDash=[2, 3])
+    flag = base.mark_point(shape="triangle-down", filled=True, size=90, color=CHANGE, opacity=1).encode(y=alt.value(4))
+    return [rule, flag]
 
 
 def _prepared(line: Line, scale: Scale) -> pd.DataFrame:
     frame = line.frame.copy()
-    frame["ms"] = _milliseconds(frame["time"])
+    frame["ms"] = milliseconds(frame["time"])
     for name, shown in (("value", "shown"), ("low", "low_shown"), ("high", "high_shown")):
         frame[shown] = frame[name] * scale.factor
     # A band needs both ends.
@@ -126,11 +247,12 @@ def _tooltips(line: Line) -> list[tuple[str, str]]:
     return [*first, ("when", "From"), ("said", line.title), ("between", "95 %"), ("calls", "n")]
 
 
-def _top(frame: pd.DataFrame) -> float:
-    """Upper end of the axis: every value fits; a band of a step with few calls may be cut, or it would flatten all."""
-    values = float(frame["shown"].max())
+def _ends(frame: pd.DataFrame) -> tuple[float, float]:
+    """Ends of the axis: every value fits; a band of a step with few calls may be cut, or it would flatten all."""
+    values, lowest = float(frame["shown"].max()), float(frame["shown"].min())
     bands = float(frame["high_shown"].max()) if frame["high_shown"].notna().any() else values
-    return max(min(max(bands, values), values * 2.5), 1e-9)
+    top = max(min(max(bands, values), values * 2.5), 1e-9) if values > 0 else max(values, 1e-9)
+    return min(0.0, lowest * 1.1), top
 
 
 def _domain(window: Window) -> list[pd.Timestamp]:
@@ -144,7 +266,7 @@ def _time_format(window: Window) -> str:
     return "%H:%M" if window.seconds <= 1.1 * _DAY_S else "%-d %b %H:%M"
 
 
-def _milliseconds(times: pd.Series[Any]) -> pd.Series[Any]:
+def milliseconds(times: pd.Series[Any]) -> pd.Series[Any]:
     # As floats: whole numbers of 64 bits reach the browser as BigInt, which Vega does not place on an axis.
     return times.astype("datetime64[ms, UTC]").astype("int64").astype("float64")
 
@@ -156,7 +278,11 @@ def _line_alt(line: Line, known: pd.DataFrame) -> str:
         if len(values):
             low, high = value_text(float(values.min()), line.unit), value_text(float(values.max()), line.unit)
             parts.append(f"{name} from {low} to {high}, last {value_text(float(values.iloc[-1]), line.unit)}")
-    return f"{line.title} over time. {'; '.join(parts)}."
+    words = [f"{line.title} over time", "; ".join(parts)]
+    words += [f"changed: {each.title}" for each in itertools.islice(line.watched.markers, 5)]
+    words += [f"threshold of {each.rule}: {value_text(each.value, line.unit)}" for each in line.watched.thresholds]
+    words += [f"firing: {name}" for name in dict.fromkeys(each.rule for each in line.watched.firing)]
+    return ". ".join(words) + "."
 
 
 def _none(value: Any) -> float | None:

@@ -1,18 +1,23 @@
-"""Overview: is it all right, since when, where?"""
+"""Overview: is it all right, since when, where, and what changed?"""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Final
 
 import pandas as pd
 import streamlit as st
 
-from dashboards import charts, data, states, timerange
+from dashboards import answers, data, explore, facts, states, timerange
+from dashboards.answers import ATTENTION, UNKNOWN, Finding
+from dashboards.explore import Chart
 from dashboards.filters import View
-from dashboards.tables import kpi_table, say_evidence
-from dashboards.theme import KPI_COLOURS, STATISTICS
-from dashboards.wording import change_text, differs, help_text, label, value_text
-from monitor.kpis import REGISTRY, KpiValue, Window
+from dashboards.objectives import findings as objective_findings
+from dashboards.objectives import panel as objectives_panel
+from dashboards.tables import kpi_table
+from dashboards.tiles import say_compared, tiles
+from dashboards.wording import change_text, count_text, differs, escaped, group_text, label, value_text
+from monitor.kpis import Window
 
 HEADLINES: Final = (
     "traffic.requests",
@@ -26,13 +31,23 @@ HEADLINES: Final = (
     "traffic.token_rate",
     "traffic.completeness",
 )
-LINES: Final = (
-    "traffic.request_rate",
-    "traffic.error_rate",
-    "latency.ttft.p50",
-    "latency.ttft.p95",
-    "traffic.token_rate",
+WATCHED: Final = ("traffic.error_rate", "latency.ttft.p95", "latency.e2e.p95", "traffic.completeness")
+CHARTS: Final = (
+    Chart(title="Requests per second", names=("traffic.request_rate",)),
+    Chart(title="Error rate", names=("traffic.error_rate",)),
+    Chart(title="Time to first token (TTFT)", names=("latency.ttft.p50", "latency.ttft.p95")),
+    Chart(title="Output tokens per second", names=("traffic.token_rate",)),
 )
+# Family -> its page, and what of it is shown at a glance.
+FAMILIES: Final = {
+    "Latency": ("latency", ("latency.ttft.p95", "latency.tpot.p95", "latency.e2e.p95")),
+    "Accuracy": ("accuracy", ("accuracy.estimated", "accuracy.correct", "accuracy.judge_agreement")),
+    "Cost": ("cost", ("cost.per_request", "cost.per_million_tokens", "cost.idle_share")),
+    "Engagement": (
+        "engagement",
+        ("engagement.active_users", "engagement.thumbs_up_corrected", "engagement.abandon_rate"),
+    ),
+}
 TABLE: Final = (
     "traffic.requests",
     "traffic.error_rate",
@@ -43,91 +58,126 @@ TABLE: Final = (
     "traffic.token_rate",
 )
 TABLE_BY: Final = ("model", "variant", "node")
-# Enough for a p95 with both ends of its interval.
-CALLS_A_STEP: Final = 80
+
+
+def answer(view: View) -> None:
+    """Whether it is all right, in a sentence."""
+    window = view.window()
+    if data.values(HEADLINES, window, where=view.where)[0].n == 0:
+        states.nothing_in_range(view)
+        return
+    found = [*objective_findings(view), *answers.moved(view, WATCHED)]
+    hot = facts.hot_nodes(window, view.where)
+    if hot:
+        names = ", ".join(dict.fromkeys(f"{escaped(each.hot.node)} ({each.hot.cause})" for each in hot[:3]))
+        found.append(
+            Finding(level=ATTENTION, words=f"{count_text(len(hot), 'hot node')}: {names}. See the page Fleet.")
+        )
+    if not facts.objectives():
+        words = "No objective is set, so nobody said what is good enough; set `objectives` in monitor.yaml."
+        found.append(Finding(level=UNKNOWN, words=words))
+    answers.say(found, fine="Objectives are kept, and nothing got worse than in the time before.")
 
 
 def headlines(view: View) -> None:
     """The numbers of this time, and how they changed since the time before."""
     window = view.window()
-    now = data.values(HEADLINES, window, where=view.where)
-    then = data.values(HEADLINES, timerange.before(window), where=view.where)
-    if now[0].n == 0:
-        states.nothing_in_range(view)
+    if data.values(HEADLINES, window, where=view.where)[0].n == 0:
         return
-    with st.grid("auto", min_column_width=165, gap="small", key="headlines"):
-        for value, before in zip(now, then, strict=True):
-            _card(value, before)
-    if then[0].n:
-        words = "Changes are against the equally long time before; grey where the two intervals overlap."
-    else:
-        words = "No call began in the equally long time before, so there is nothing to compare with."
-    st.caption(words)
+    now = tiles(view, HEADLINES, key="headlines")
+    say_compared(now[0], data.values(HEADLINES, timerange.before(window), where=view.where)[0])
 
 
-def _card(value: KpiValue, before: KpiValue) -> None:
-    better = REGISTRY[value.name].better
-    telling = better is not None and differs(value, before)
-    change = change_text(value, before)
-    with st.container(border=True, height="stretch", gap="xsmall", key=f"kpi-{value.name.replace('.', '-')}"):
-        st.metric(
-            label(value.name),
-            value_text(value.value, value.unit),
-            delta=change or None,
-            delta_color=("inverse" if better == "lower" else "normal") if telling else "off",
-            delta_arrow="off" if change.startswith("0 ") else "auto",
-            help=help_text(value.name),
+def money(view: View) -> None:
+    """Cost of today against the budget."""
+    now = datetime.now(UTC)
+    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
+    minute = now.replace(second=0, microsecond=0)
+    if minute <= midnight:
+        return
+    today = data.values(
+        ("cost.total", "cost.budget_used", "cost.forecast_month"), Window(midnight, minute), where=view.where
+    )
+    spent, used, forecast = today
+    st.subheader("Cost", anchor=False)
+    if spent.value is None and used.value is None:
+        st.caption(f"Nothing is known of today's cost: {escaped(spent.note)}. Set `prices` or `fleet` in monitor.yaml.")
+        return
+    words = [f"**{value_text(spent.value, spent.unit)}** today (UTC)"]
+    if forecast.value is not None:
+        words.append(f"this month will come to {value_text(forecast.value, forecast.unit)}")
+    st.markdown("; ".join(words) + ".")
+    if used.value is not None:
+        st.progress(
+            min(max(used.value, 0.0), 1.0), text=f"{value_text(used.value, '1')} of the month's budget is spent"
         )
-        say_evidence(value)
+    else:
+        st.caption("No budget is set (`budgets` in monitor.yaml).")
+    st.page_link("pages/cost.py", label="Where it goes", icon=":material/arrow_forward:", query_params=view.carried())
+
+
+def changed(view: View) -> None:
+    """What was changed from outside in this time."""
+    st.subheader("What changed", anchor=False)
+    found = facts.changes(view.window(), view.where)
+    if not found:
+        st.caption("No deploy, price or configuration was changed in this time.")
+        return
+    frame = pd.DataFrame(
+        {
+            "When": [change.timestamp for change in reversed(found)],
+            "Kind": [change.kind for change in reversed(found)],
+            "What": [change.title for change in reversed(found)],
+            "Who": [change.author or change.source for change in reversed(found)],
+            "Concerns": [_concerned(change.where) for change in reversed(found)],
+        }
+    )
+    st.dataframe(
+        frame, hide_index=True, key="changes", height=min(7, len(frame) + 1) * 35 + 3, alt="Changes in this time, the newest first",
+        column_config={"When": st.column_config.DatetimeColumn(format="D MMM HH:mm", timezone=view.zone.key)},
+    )  # fmt: skip
+
+
+def _concerned(where: object) -> str:
+    if not isinstance(where, dict) or not where:
+        return "everything"
+    return ", ".join(f"{key} {' or '.join(group_text(value) for value in values)}" for key, values in where.items())
+
+
+def families(view: View) -> None:
+    """The four families at a glance, each with the way to its page."""
+    window = view.window()
+    if data.values(HEADLINES, window, where=view.where)[0].n == 0:
+        return
+    names = tuple(name for _, mine in FAMILIES.values() for name in mine)
+    now = {value.name: value for value in data.values(names, window, where=view.where)}
+    then = {value.name: value for value in data.values(names, timerange.before(window), where=view.where)}
+    with st.grid(4, min_column_width=215, gap="small", key="families"):
+        for family, (page, mine) in FAMILIES.items():
+            with st.container(border=True, height="stretch", gap="xsmall", key=f"family-{page}"):
+                st.page_link(f"pages/{page}.py", label=f"**{family}**", query_params=view.carried())
+                for name in mine:
+                    value, before = now[name], then[name]
+                    change = change_text(value, before)
+                    colour = (
+                        "gray"
+                        if not differs(value, before)
+                        else "orange"
+                        if answers.is_worse(value, before)
+                        else "green"
+                    )
+                    text = f"**{value_text(value.value, value.unit)}**" if value.value is not None else "not known"
+                    st.markdown(
+                        f"{label(name)}: {text}" + (f" :{colour}[{escaped(change)}]" if change else ""),
+                        help=value.note or None,
+                    )
 
 
 def lines(view: View) -> None:
     """The same numbers over time."""
-    window = view.window()
-    calls = data.values(("traffic.requests",), window, where=view.where)[0].n
-    if calls == 0:
-        return
-    step_s = timerange.step_s(window, calls=calls, calls_wanted=CALLS_A_STEP)
-    window = timerange.aligned(window, step_s)
-    frame = data.lines(LINES, window, step_s=step_s, where=view.where)
-    with st.grid(2, min_column_width=380, gap="small", key="lines"):
-        for title, names in (
-            ("Requests per second", ("traffic.request_rate",)),
-            ("Error rate", ("traffic.error_rate",)),
-            ("Time to first token (TTFT)", ("latency.ttft.p50", "latency.ttft.p95")),
-            ("Output tokens per second", ("traffic.token_rate",)),
-        ):
-            with st.container(key=f"chart-{names[0].replace('.', '-')}"):
-                st.markdown(f"**{title}**")
-                _chart(title, names, frame, window, step_s)
-    st.caption(
-        f"Steps of {_step_words(step_s)}; bands are 95 % intervals. A call counts in the step in which it began."
-    )
-
-
-def _chart(title: str, names: tuple[str, ...], frame: pd.DataFrame, window: Window, step_s: int) -> None:
-    mine = frame[frame["name"].isin(names)].copy()
-    mine["line"] = [name.rpartition(".")[2] if len(names) > 1 else label(name) for name in mine["name"]]
-    colours = {
-        (name.rpartition(".")[2] if len(names) > 1 else label(name)): (
-            KPI_COLOURS.get(name) or STATISTICS[name.rpartition(".")[2]]
-        )
-        for name in names
-    }
-    charts.draw_lines(
-        charts.Line(
-            frame=mine, unit=REGISTRY[names[0]].unit, colours=colours, window=window, title=title, step_s=step_s
-        ),
-        key=f"line-{names[0].replace('.', '-')}",
-    )
-
-
-def _step_words(step_s: int) -> str:
-    for size, unit in ((86400, "day"), (3600, "hour"), (60, "minute")):
-        if step_s % size == 0:
-            count = step_s // size
-            return f"{count} {unit}{'s' if count > 1 else ''}"
-    return f"{step_s} second{'s' if step_s > 1 else ''}"
+    calls = data.values(HEADLINES, view.window(), where=view.where)[0].n
+    if calls:
+        explore.draw(view, CHARTS, key="lines", calls=calls)
 
 
 def table(view: View) -> None:
@@ -152,8 +202,17 @@ def page() -> None:
     if not states.something_arrived():
         return
     view: View = st.session_state["view"]
-    for part in (headlines, lines, table):
-        states.panel(view, part)
+    states.panel(view, answer)
+    states.panel(view, objectives_panel)
+    states.panel(view, headlines)
+    states.panel(view, families)
+    with st.grid(2, min_column_width=380, gap="medium", key="money-and-changes"):
+        with st.container():
+            states.panel(view, money)
+        with st.container():
+            states.panel(view, changed)
+    states.panel(view, lines)
+    states.panel(view, table)
 
 
 page()

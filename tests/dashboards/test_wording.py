@@ -56,7 +56,7 @@ def test_an_interval_has_one_unit_and_says_open_ends(low: float | None, high: fl
 def test_evidence_says_interval_and_n_or_why_there_is_none() -> None:
     assert evidence(kpi()) == ("95 %: 0.9–1.1 s", "n = 100")
     assert evidence(kpi(low=None, high=None, n=1)) == ("too few for an interval", "n = 1")
-    assert evidence(kpi("traffic.requests", low=None, high=None)) == ("counted, not estimated", "n = 100")
+    assert evidence(kpi("traffic.requests", low=None, high=None, method="exact")) == ("counted, not estimated", "n = 100")
     assert evidence(kpi(value=None, note="no call in this window")) == ("no call in this window", "")
 
 
@@ -84,14 +84,14 @@ def test_a_change_is_telling_only_if_the_intervals_lie_apart() -> None:
     assert not differs(now, kpi(value=9.0, low=None, high=None)), "no interval is no evidence"
     assert not differs(now, kpi(value=9.0, low=0.5, high=None)), "an open end may be anywhere"
     assert not differs(now, kpi(value=None))
-    counted = {"low": None, "high": None}
+    counted = {"low": None, "high": None, "method": "exact"}
     assert differs(kpi("traffic.requests", value=2.0, **counted), kpi("traffic.requests", value=3.0, **counted))
 
 
 def test_every_kpi_has_a_label() -> None:
     assert all(label(name) for name in REGISTRY)
     assert label("latency.ttft.p95") == "TTFT p95"
-    assert label("engagement.thumbs_up_corrected") == "Thumbs up corrected"
+    assert label("engagement.thumbs_up_corrected") == "Thumbs up, corrected"
     assert label("accuracy.score.helpful") == "Score helpful"
 
 

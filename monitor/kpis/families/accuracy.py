@@ -15,6 +15,8 @@ from monitor.store import Client
 
 _LABELLED: Final = Measure(name="labelled", value="right_", missing="has a label from a person or as ground truth")
 _RIGHT: Final = Measure(name="right", value="right_", among="right_ >= 0.5")
+_JUDGED: Final = Measure(name="judged", value="verdict", missing="has a judge's verdict")
+_SAID_RIGHT: Final = Measure(name="said_right", value="verdict", among="verdict >= 0.5")
 _COMPARED: Final = Measure(
     name="compared", value="right_", among="isNotNull(verdict)", missing="has both a label and a judge's verdict"
 )
@@ -50,6 +52,19 @@ KPIS: Final = (
         better="higher",
         source="judged",
         estimator=Powered(),
+        window="24h",
+    ),
+    Kpi(
+        name="accuracy.judged",
+        unit="1",
+        meaning=(
+            "Share of judged calls whose answer the judge holds for right; as wrong as the judge is, so read it beside"
+            " `accuracy.estimated`, which corrects it by labels."
+        ),
+        formula="Σ w where the verdict is right / Σ w, over calls with an evaluation `correct` from a judge",
+        better="higher",
+        source="judged",
+        estimator=Proportion(of=_JUDGED, hit=_SAID_RIGHT),
         window="24h",
     ),
     Kpi(
