@@ -62,7 +62,9 @@ def _calls(facts: Facts) -> None:
             "TTFT, ms": calls["ttft_s"].astype("float64") * 1000,
             "Duration, s": calls["duration_s"].astype("float64"),
             f"Cost, {money}": cost,
-            "Ended by": [error or reason for error, reason in zip(calls["error_type"], calls["finish_reason"], strict=True)],
+            "Ended by": [
+                error or reason for error, reason in zip(calls["error_type"], calls["finish_reason"], strict=True)
+            ],
             "Span": calls["span_id"],
         }
     )
@@ -112,7 +114,9 @@ def _forms(facts: Facts, trace_id: str) -> None:
     # The last call is what somebody judges who judges the trace.
     span = spans[-1]
     if len(spans) > 1:
-        span = st.selectbox("Which call", spans, index=len(spans) - 1, format_func=lambda each: each[:8], key="judged-span")
+        span = st.selectbox(
+            "Which call", spans, index=len(spans) - 1, format_func=lambda each: each[:8], key="judged-span"
+        )
     with st.form("label", border=True, clear_on_submit=True):
         left, right = st.columns(2)
         wanted = st.query_params.get("judge", "correct")
@@ -142,8 +146,13 @@ def _label(trace_id: str, span: str, name: str, label: str, score: float | None,
     body |= {"explanation": comment.strip()} if comment.strip() else {}
     body |= {"evaluator": author()} if author() else {}
     if change("/api/evaluations", body) is not None:
-        change("/api/reviews", {"items": [{"trace_id": trace_id, "span_id": span}], "name": body["name"], "author": author()})
-        st.success(f"Labelled `{body['name']}`. It is stored within about two seconds, and counts for the time of the call.")
+        change(
+            "/api/reviews",
+            {"items": [{"trace_id": trace_id, "span_id": span}], "name": body["name"], "author": author()},
+        )
+        st.success(
+            f"Labelled `{body['name']}`. It is stored within about two seconds, and counts for the time of the call."
+        )
 
 
 def add_to_dataset(dataset: str, items: Sequence[Mapping[str, str]], *, reason: str, note: str = "") -> bool:

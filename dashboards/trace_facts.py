@@ -61,7 +61,9 @@ def _calls(client: Client, trace_id: str, start_ns: int, end_ns: int) -> pd.Data
     ).result_rows
     known = {str(span_id): (float(cost), str(currency)) for span_id, cost, currency in costs}
     # What the ledger does not know yet, the emitter may have said.
-    frame["cost"] = [known.get(span, (cost, ""))[0] for span, cost in zip(frame["span_id"], frame["cost_usd"], strict=True)]
+    frame["cost"] = [
+        known.get(span, (cost, ""))[0] for span, cost in zip(frame["span_id"], frame["cost_usd"], strict=True)
+    ]
     frame["currency"] = [known.get(span, (None, "USD"))[1] for span in frame["span_id"]]
     return frame
 

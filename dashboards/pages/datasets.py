@@ -82,7 +82,9 @@ def datasets(view: View) -> None:
         column_config={"Last added": st.column_config.DatetimeColumn(format="D MMM HH:mm", timezone=view.zone.key)},
     )  # fmt: skip
     names = ["", *frame["Dataset"]]
-    name = address.menu("Show the calls of", names, name="dataset", default="", said=lambda each: each or "–", width=260)
+    name = address.menu(
+        "Show the calls of", names, name="dataset", default="", said=lambda each: each or "–", width=260
+    )
     if name:
         _one(view, name)
 
@@ -167,9 +169,13 @@ def _wanted(source: str) -> Wanted:
         kpi = address.menu("Rule's KPI", KPIS, name="kpi", default=KPIS[0], said=str, width=220)
         return Wanted(kpi=kpi)
     if source == "drift":
-        return Wanted(feature=address.menu("Feature", FEATURES, name="feature", default=FEATURES[0], said=str, width=200))
+        return Wanted(
+            feature=address.menu("Feature", FEATURES, name="feature", default=FEATURES[0], said=str, width=200)
+        )
     if source == "review":
-        order = address.menu("Calls", list(ORDERS), name="order", default="estimate", said=lambda each: ORDERS[each], width=360)
+        order = address.menu(
+            "Calls", list(ORDERS), name="order", default="estimate", said=lambda each: ORDERS[each], width=360
+        )
         return Wanted(order=order)
     if source == "score":
         name = st.text_input("Score", key="judged", bind="query-params", value="correct", width=150)

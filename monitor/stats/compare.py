@@ -21,7 +21,8 @@ from monitor.stats.result import Result, insufficient, within
 Quality = Literal["non-inferior", "inferior", "inconclusive", "insufficient"]
 MARGIN: Final = 0.02
 VALUES_MIN: Final = 10
-# Intervals for all looks are narrowest for gains of this size.
+# Intervals for all looks are narrowest while errors are a third of this; later they are a fifth wider than need be.
+SHARE_SCALE: Final = 0.1
 RATIO_SCALE: Final = math.log(1.1)
 
 
@@ -147,7 +148,7 @@ def compare_arms(a: Arm, b: Arm, *, margin: float = MARGIN, level: float = LEVEL
     )
     # At all looks together, each end errs with half of what is left of the level, as with a single one.
     always = (
-        _always(once[0], _share_variance(a.quality, b.quality), scale=margin, level=level, ratio=False),
+        _always(once[0], _share_variance(a.quality, b.quality), scale=SHARE_SCALE, level=level, ratio=False),
         _always(once[1], _log_variance(a.latency, b.latency), scale=RATIO_SCALE, level=level, ratio=True),
         _always(once[2], _mean_variance(a.cost, b.cost), scale=RATIO_SCALE, level=level, ratio=True),
     )
@@ -181,7 +182,7 @@ def _verdict(
         verdict = (
             "inconclusive: the difference is just the margin"
             if more is None
-            else f"inconclusive: needs about {more} more labels"
+            else f"inconclusive: needs about {more:,} more labels"
         )
     elif quality == "insufficient":
         verdict = difference.note

@@ -68,11 +68,19 @@ def send_judgements(service: Service, rows: list[tuple[str, str, str]]) -> None:
     traces = [trace for trace, _, _ in rows]
     items: list[dict[str, Any]] = []
     for trace, good, same, labelled, confidence in zip(traces, right, agrees, chosen, rng.beta(6, 2, n), strict=True):
-        judged = {"trace_id": trace, "name": "correct", "score": float(good == same), "source": "judge", "evaluator": "j"}
+        judged = {
+            "trace_id": trace,
+            "name": "correct",
+            "score": float(good == same),
+            "source": "judge",
+            "evaluator": "j",
+        }
         own = {"trace_id": trace, "name": "confidence", "score": float(confidence), "source": "judge"}
         items += [judged, own]
         if labelled:
-            items.append({"trace_id": trace, "name": "correct", "score": float(good), "source": "human", "evaluator": "ann"})
+            items.append(
+                {"trace_id": trace, "name": "correct", "score": float(good), "source": "human", "evaluator": "ann"}
+            )
     kinds = rng.choice(["passed", "hate", "violence", "pii.email"], n, p=[0.94, 0.03, 0.02, 0.01])
     for trace, kind in zip(traces, kinds, strict=True):
         label, blocked = ("passed", False) if kind == "passed" else ("flagged", kind == "hate")
@@ -82,8 +90,14 @@ def send_judgements(service: Service, rows: list[tuple[str, str, str]]) -> None:
                 "label": "blocked" if blocked else label, "source": "moderation",
             }
         )  # fmt: skip
-    items += [{"trace_id": trace, "name": "refusal", "label": "yes" if rng.random() < 0.04 else "no", "source": "judge"} for trace in traces[::3]]
-    items += [{"trace_id": trace, "name": "helpful", "score": float(rng.integers(1, 6)), "source": "user"} for trace in traces[::4]]
+    items += [
+        {"trace_id": trace, "name": "refusal", "label": "yes" if rng.random() < 0.04 else "no", "source": "judge"}
+        for trace in traces[::3]
+    ]
+    items += [
+        {"trace_id": trace, "name": "helpful", "score": float(rng.integers(1, 6)), "source": "user"}
+        for trace in traces[::4]
+    ]
     post(service, "/api/evaluations", items)
     events: list[dict[str, Any]] = []
     for i, (trace, session, _user) in enumerate(rows):

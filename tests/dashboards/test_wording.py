@@ -56,7 +56,10 @@ def test_an_interval_has_one_unit_and_says_open_ends(low: float | None, high: fl
 def test_evidence_says_interval_and_n_or_why_there_is_none() -> None:
     assert evidence(kpi()) == ("95 %: 0.9–1.1 s", "n = 100")
     assert evidence(kpi(low=None, high=None, n=1)) == ("too few for an interval", "n = 1")
-    assert evidence(kpi("traffic.requests", low=None, high=None, method="exact")) == ("counted, not estimated", "n = 100")
+    assert evidence(kpi("traffic.requests", low=None, high=None, method="exact")) == (
+        "counted, not estimated",
+        "n = 100",
+    )
     assert evidence(kpi(value=None, note="no call in this window")) == ("no call in this window", "")
 
 

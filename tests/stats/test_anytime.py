@@ -39,7 +39,9 @@ def test_looking_all_the_time_errs_no_more_than_the_level(scale: float) -> None:
     share_a, share_b = hits_a / n_a, hits_b / n_b
     variance = share_a * (1 - share_a) / n_a + share_b * (1 - share_b) / n_b
     difference = share_b - share_a
-    half = np.sqrt(variance * (variance + scale**2) / scale**2 * (np.log((variance + scale**2) / variance) + 2 * math.log(20)))
+    half = np.sqrt(
+        variance * (variance + scale**2) / scale**2 * (np.log((variance + scale**2) / variance) + 2 * math.log(20))
+    )
     begun = np.arange(looks) >= 1  # the normal approximation needs some calls
     errs = ((np.abs(difference) > half) & begun).any(axis=1).mean()
     once = ((np.abs(difference) > 1.96 * np.sqrt(variance)) & begun).any(axis=1).mean()
