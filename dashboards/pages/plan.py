@@ -82,8 +82,10 @@ def inputs(models: list[str]) -> Asked:
         usage = address.buttons(
             "Plan for", list(USAGES), name="usage", default="measured", said=lambda each: USAGES[each]
         )
+        # A stated usage has no model that was seen.
+        options = models if usage == "stated" else ["", *models]
         model = address.menu(
-            "Model", ["", *models], name="for", default="", said=lambda each: each or "as measured", width=260
+            "Model", options, name="for", default=options[0], said=lambda each: each or "as measured", width=260
         )
     stated: dict[str, Any] = {}
     if usage == "stated":

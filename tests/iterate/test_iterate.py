@@ -95,7 +95,7 @@ def test_datasets_hold_calls_once_and_give_them_back(store_client: Client, calls
     assert add_items(store_client, "hard", wanted[:1]) == 1, "it may come back"
     assert remove_items(store_client, "hard") == 3
     assert [each.name for each in list_datasets(store_client)] == ["other"]
-    with pytest.raises(BadInput, match="no model call in the store with trace f{32}"):
+    with pytest.raises(BadInput, match="no model call in the store with trace ffff"):
         add_items(store_client, "hard", [Ids(trace_id="f" * 32)])
     with pytest.raises(BadInput, match="no dataset `hard`; there are: other"):
         remove_items(store_client, "hard")
@@ -146,7 +146,7 @@ def test_the_queue_leaves_out_what_has_a_label_and_what_was_skipped(store_client
                 judged=len(known),
                 contradicted=contradicted,
                 open=int(hour["truth"].isna().sum()),
-            )  # fmt: skip
+            )
         )
     given = allocate(strata, 60)
     assert sum(each.called_at >= START for each in queue) == given.get(1, 0)
@@ -239,8 +239,10 @@ def test_a_dataset_is_exported_with_its_reasons(store_client: Client, calls: pd.
         ('{"messages": [{"role": "system", "content": "s"}, {"role": "human", "content": "h"}]}', [{"role": "system", "content": "s"}, {"role": "user", "content": "h"}]),
         ('[{"role": "user", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]', [{"role": "user", "content": "a\nb"}]),
         (
-            '[{"role": "assistant", "parts": [{"type": "tool_call", "id": "c", "name": "f", "arguments": {"x": 1}}]},'
-            ' {"role": "tool", "parts": [{"type": "tool_call_response", "id": "c", "response": "42"}]}]',
+            (
+                '[{"role": "assistant", "parts": [{"type": "tool_call", "id": "c", "name": "f", "arguments": {"x": 1}}]},'
+                ' {"role": "tool", "parts": [{"type": "tool_call_response", "id": "c", "response": "42"}]}]'
+            ),
             [
                 {"role": "assistant", "content": "", "tool_calls": [{"id": "c", "type": "function", "function": {"name": "f", "arguments": '{"x": 1}'}}]},
                 {"role": "tool", "content": "42", "tool_call_id": "c"},
