@@ -170,13 +170,13 @@ def add_to_dataset(dataset: str, items: Sequence[Mapping[str, str]], *, reason: 
     return True
 
 
-def change(path: str, body: Mapping[str, Any], *, method: str = "POST") -> dict[str, Any] | None:
+def change(path: str, body: Mapping[str, Any]) -> dict[str, Any] | None:
     """Ask the API for a change; None, and said on the page, if it was not made. Viewers' wishes are not passed on."""
     if not person().may_change:
         st.error("Changing is for operators.")
         return None
     try:
-        return api.send(path, body, method=method)
+        return api.send(path, body)
     except MonitorError as error:
         st.error(sentence(error))
         return None

@@ -31,7 +31,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "monitor.iterate": ("monitor.errors", "monitor.store", "monitor.kpis", "monitor.drift"),
     "monitor.jobs": (*BASE, "monitor.store", "monitor.stats", "monitor.kpis"),
     "collectors": (*BASE, "monitor.store"),
-    "alerts": (*BASE, "monitor.store", "monitor.kpis", "monitor.stats"),
+    "alerts": (*BASE, "monitor.store", "monitor.kpis", "monitor.stats", "monitor.jobs"),
     "dashboards": (*BASE, "monitor.store", "monitor.kpis", "monitor.plan", "monitor.iterate", "monitor.stats"),
     "monitor.serve": (*BASE, "monitor.store", "monitor.kpis", "monitor.jobs", "collectors", "alerts", "dashboards"),
     "monitor.cli": (
@@ -46,6 +46,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "monitor.jobs",
         "monitor.serve",
         "collectors",
+        "alerts",
     ),
     # `import monitor` is the SDK.
     "monitor": ("monitor.sdk",),
@@ -58,7 +59,15 @@ ONLY_IN = {
     "grpc": ("collectors", "monitor.serve"),
     "typer": ("monitor.cli",),
     "apscheduler": ("monitor.jobs",),
-    "pandas": ("monitor.kpis", "monitor.bias", "monitor.drift", "monitor.jobs", "monitor.stats", "dashboards"),
+    "pandas": (
+        "monitor.kpis",
+        "monitor.bias",
+        "monitor.drift",
+        "monitor.jobs",
+        "monitor.stats",
+        "dashboards",
+        "alerts",
+    ),
     "sklearn": ("monitor.stats", "monitor.jobs"),
     "genai_prices": ("monitor.jobs",),
 }

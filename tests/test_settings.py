@@ -263,7 +263,7 @@ def test_the_example_documents_every_key_of_prices_fleet_and_budgets() -> None:
 
 def test_the_examples_of_prices_fleet_and_budgets_work(tmp_path: Path) -> None:
     lines = EXAMPLE.read_text(encoding="utf-8").splitlines()
-    lines = lines[lines.index("prices:") :]
+    lines = lines[lines.index("prices:") : lines.index("alerting:")]
     shown = [re.sub(r"^( *)# ", r"\1", line) for line in lines if re.match(r" *# (- \w+:|  +(- )?\w+:)", line)]
     starts = [i for i, line in enumerate(shown) if line.lstrip().startswith(("- provider", "- nodes", "- name"))]
     own, fleet, budgets = ("\n".join(shown[a:b]) for a, b in zip(starts, [*starts[1:], None], strict=True))

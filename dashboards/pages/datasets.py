@@ -107,7 +107,7 @@ def _one(view: View, name: str) -> None:
     if person().may_change and picked:
         chosen = [{"trace_id": items[at].trace_id, "span_id": items[at].span_id} for at in picked]
         if st.button(f"Remove {len(chosen)} from `{name}`", key="remove-items"):
-            answer = change(f"/api/datasets/{quote(name, safe='')}/items", {"items": chosen}, method="DELETE")
+            answer = change(f"/api/datasets/{quote(name, safe='')}/remove", {"items": chosen})
             if answer is not None:
                 _items.clear()
                 _datasets.clear()

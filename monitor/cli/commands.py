@@ -1,9 +1,26 @@
 """All commands; importing this registers them."""
 
-from monitor.cli import admin, bias, compare, cost, drift, gpu, iterate, jobs, label, plan, read, run, send
+from monitor.cli import (
+    admin,
+    alerts,
+    bias,
+    compare,
+    cost,
+    drift,
+    gpu,
+    iterate,
+    jobs,
+    label,
+    notify,
+    plan,
+    read,
+    run,
+    send,
+)
 
 __all__ = [
     "admin",
+    "alerts",
     "bias",
     "compare",
     "cost",
@@ -12,6 +29,7 @@ __all__ = [
     "iterate",
     "jobs",
     "label",
+    "notify",
     "plan",
     "read",
     "run",

@@ -35,14 +35,14 @@ def jobs(context: typer.Context, json: Json = False, data: Data = None, config: 
     from json import dumps
 
     from monitor.jobs.plan import plan
-    from monitor.jobs.registry import JOBS
     from monitor.jobs.status import job_statuses
+    from monitor.serve.all_jobs import ALL_JOBS
     from monitor.settings import load_settings
     from monitor.store.client import explained, server_address
     from monitor.store.reader import open_existing
 
     settings = load_settings(config, data)
-    planned = plan(settings, JOBS)
+    planned = plan(settings, ALL_JOBS)
     client = open_existing(settings)
     try:
         with explained(server_address(settings.store_url)):

@@ -16,8 +16,8 @@ from typing import Final, Literal
 from monitor.errors import MonitorError
 from monitor.jobs.lease import RETRY_S
 from monitor.jobs.plan import Planned, plan
-from monitor.jobs.registry import JOBS
 from monitor.jobs.status import job_statuses
+from monitor.serve.all_jobs import ALL_JOBS
 from monitor.serve.ports import bind
 from monitor.serve.trust import trust
 from monitor.settings import Settings, load_settings
@@ -47,7 +47,7 @@ def run_checks(config: Path | None, data: Path | None) -> Iterator[CheckResult]:
         yield CheckResult(name="configuration", state="failed", text=str(error))
         return
     try:
-        planned = plan(settings, JOBS)
+        planned = plan(settings, ALL_JOBS)
     except MonitorError as error:
         yield CheckResult(name="configuration", state="failed", text=str(error))
         return

@@ -6,12 +6,9 @@ import asyncio
 import contextlib
 import json
 import logging
-import urllib.error
-import urllib.request
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final
-from urllib.parse import quote
 
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, Response
@@ -20,19 +17,18 @@ from starlette.routing import Route
 from collectors.otlp.answers import UNAUTHENTICATED
 from collectors.otlp.body import content_type
 from collectors.otlp.tokens import is_allowed
-from monitor.errors import BadInput, MonitorError, Retryable, StoreAway
-from monitor.serve.trust import trust
+from monitor.errors import BadInput, MonitorError, Retryable
+from monitor.serve.ask import ask
 from monitor.settings import Settings
 from monitor.store import Client
 from monitor.store.client import connect, explained, server_address
-from monitor.store.datasets import Ids, add_items, check_ids, check_name, list_datasets, remove_items, review
-from monitor.store.owner import Claim, Owner, find_owner
-from monitor.store.reader import refuse_missing
+from monitor.store.datasets import ITEMS_MAX, Ids, add_items, check_ids, check_name, list_datasets, remove_items, review
 
 logger = logging.getLogger(__name__)
 
 DATASETS_PATH: Final = "/api/datasets"
 ITEMS_PATH: Final = "/api/datasets/{name}/items"
+REMOVE_PATH: Final = "/api/datasets/{name}/remove"
 REVIEWS_PATH: Final = "/api/reviews"
 BODY_BYTES_MAX: Final = 2 * 1024 * 1024
 ANSWER_S: Final = 60.0
@@ -43,7 +39,7 @@ Act = Callable[[Client, Body], dict[str, Any]]
 
 
 def dataset_routes(settings: Settings) -> list[Route]:
-    """`GET /api/datasets`, `POST` and `DELETE /api/datasets/NAME/items`, `POST /api/reviews`; tokens as elsewhere."""
+    """`GET /api/datasets`, `POST /api/datasets/NAME/items` and `…/remove`, `POST /api/reviews`; tokens as elsewhere."""
     tokens = [token.get_secret_value() for token in settings.collectors.tokens]
 
     def endpoint(acts: Mapping[str, Callable[[str], Act]]) -> Callable[[Request], Awaitable[Response]]:
@@ -70,18 +66,10 @@ def dataset_routes(settings: Settings) -> list[Route]:
 
     return [
         Route(DATASETS_PATH, endpoint({"GET": lambda _: _list}), methods=["GET"]),
-        Route(
-            ITEMS_PATH,
-            endpoint({"POST": lambda name: partial(_add, name), "DELETE": lambda name: partial(_remove, name)}),
-            methods=["POST", "DELETE"],
-        ),
+        Route(ITEMS_PATH, endpoint({"POST": lambda name: partial(_add, name)}), methods=["POST"]),
+        Route(REMOVE_PATH, endpoint({"POST": lambda name: partial(_remove, name)}), methods=["POST"]),
         Route(REVIEWS_PATH, endpoint({"POST": lambda _: _review}), methods=["POST"]),
     ]
-
-
-def list_all(settings: Settings) -> dict[str, Any]:
-    """All datasets, as `GET /api/datasets` gives them."""
-    return _act(settings, "GET", DATASETS_PATH, _list, {})
 
 
 def add(
@@ -96,27 +84,27 @@ def add(
     StoreAway
         If the service that has the store does not answer.
     """
-    body = {"items": [_record(each) for each in ids], "reason": reason, "note": note, "author": author}
-    return int(_act(settings, "POST", _items_path(name), partial(_add, check_name(name)), body)["added"])
+    here, added = partial(_add, check_name(name)), 0
+    for first in range(0, len(ids), ITEMS_MAX):
+        items = [_record(each) for each in ids[first : first + ITEMS_MAX]]
+        body = {"items": items, "reason": reason, "note": note, "author": author}
+        added += int(
+            ask(settings, "POST", ITEMS_PATH.format(name=name), body, lambda client, values, _: here(client, values))[
+                "added"
+            ]
+        )
+    return added
 
 
 def remove(settings: Settings, name: str, ids: Sequence[Ids] | None) -> int:
     """Take calls, or all, out of a dataset; how many were in it."""
-    body = {"all": True} if ids is None else {"items": [_record(each) for each in ids]}
-    return int(_act(settings, "DELETE", _items_path(name), partial(_remove, check_name(name)), body)["removed"])
-
-
-def _act(settings: Settings, method: str, path: str, act: Act, body: Body) -> dict[str, Any]:
-    refuse_missing(settings)
-    owner = find_owner(settings.data) if settings.embedded else None
-    if owner is not None:
-        return _ask(owner, settings, method, path, body)
-    claim = Claim(settings.data) if settings.embedded else None
-    try:
-        return _with_store(settings, act, body)
-    finally:
-        if claim is not None:
-            claim.release()
+    here = partial(_remove, check_name(name))
+    body: Body = {"all": True} if ids is None else {"items": [_record(each) for each in ids]}
+    return int(
+        ask(settings, "POST", REMOVE_PATH.format(name=name), body, lambda client, values, _: here(client, values))[
+            "removed"
+        ]
+    )
 
 
 def _with_store(settings: Settings, act: Act, body: Body) -> dict[str, Any]:
@@ -219,42 +207,6 @@ async def _body(request: Request) -> Body:
     if not isinstance(body, dict):
         raise BadInput("the body must be a JSON object")
     return body
-
-
-def _ask(owner: Owner, settings: Settings, method: str, path: str, body: Body) -> dict[str, Any]:
-    if "http" not in owner.addresses:
-        raise StoreAway(f"process {owner.pid} has the data folder {settings.data} and is still starting; try again")
-    url = owner.addresses["http"] + path
-    headers = {"Content-Type": _JSON}
-    for token in settings.collectors.tokens[:1]:
-        headers["Authorization"] = f"Bearer {token.get_secret_value()}"
-    data = None if method == "GET" else json.dumps(body).encode()
-    request = urllib.request.Request(url, data=data, headers=headers, method=method)
-    try:
-        with urllib.request.urlopen(
-            request, timeout=ANSWER_S, context=trust(url, settings.collectors.tls_cert)
-        ) as answer:
-            return dict(json.load(answer))
-    except urllib.error.HTTPError as error:
-        raise _said(error, owner) from None
-    except (OSError, ValueError) as error:
-        raise StoreAway(f"the service at {url} does not answer: {error}; try again") from None
-
-
-def _said(error: urllib.error.HTTPError, owner: Owner) -> MonitorError:
-    try:
-        words = str(json.loads(error.read())["error"])
-    except (ValueError, KeyError, TypeError):
-        words = f"it answers {error.code}"
-    if error.code == 400:
-        return BadInput(words)
-    if error.code == 401:
-        words += "; name the configuration that it runs with by --config"
-    return StoreAway(f"the service, process {owner.pid}, did not do it: {words}")
-
-
-def _items_path(name: str) -> str:
-    return ITEMS_PATH.format(name=quote(name, safe=""))
 
 
 def _record(ids: Ids) -> dict[str, str]:

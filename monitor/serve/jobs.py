@@ -22,9 +22,9 @@ from collectors.otlp.tokens import is_allowed
 from monitor.errors import BadInput, MonitorError, StoreAway, StoreError
 from monitor.jobs.job import Job
 from monitor.jobs.plan import find, plan
-from monitor.jobs.registry import JOBS
 from monitor.jobs.runner import Attempt
 from monitor.jobs.scheduler import Scheduler
+from monitor.serve.all_jobs import ALL_JOBS
 from monitor.serve.trust import trust
 from monitor.settings import Settings
 from monitor.store.client import connect, explained, reason, server_address
@@ -67,7 +67,7 @@ def run_route(scheduler: Scheduler, tokens: Sequence[str]) -> Route:
     return Route(RUN_PATH, run, methods=["POST"])
 
 
-def run_job(settings: Settings, name: str, *, jobs: Mapping[str, Job] = JOBS) -> dict[str, Any]:
+def run_job(settings: Settings, name: str, *, jobs: Mapping[str, Job] = ALL_JOBS) -> dict[str, Any]:
     """Run one job now, in the process that has the embedded store if one has; what became of it, as its row.
 
     Raises

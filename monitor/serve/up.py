@@ -21,14 +21,15 @@ from collectors.otlp.http_receiver import make_app
 from collectors.pipeline import Pipeline
 from monitor.errors import MonitorError
 from monitor.jobs.job import Job
-from monitor.jobs.registry import JOBS
 from monitor.jobs.scheduler import Scheduler
+from monitor.serve.all_jobs import ALL_JOBS
 from monitor.serve.dashboard import log_of, start_dashboard, stop_dashboard, wait_until_ready
 from monitor.serve.datasets import dataset_routes
 from monitor.serve.gpu import start_gpu_collector
 from monitor.serve.heartbeat import Heartbeat
 from monitor.serve.http import Limits, http_server, read_tls
 from monitor.serve.jobs import run_route, start_jobs
+from monitor.serve.notify_api import notify_routes
 from monitor.serve.objectives import store_objectives
 from monitor.serve.ports import address, bind, free_port, port_of
 from monitor.settings import Settings
@@ -46,7 +47,7 @@ OnReady = Callable[[Mapping[str, str]], None]
 Start = Callable[[contextlib.AsyncExitStack], Awaitable[dict[str, str]]]
 
 
-def run(settings: Settings, *, dashboard: bool, on_ready: OnReady, jobs: Mapping[str, Job] = JOBS) -> None:
+def run(settings: Settings, *, dashboard: bool, on_ready: OnReady, jobs: Mapping[str, Job] = ALL_JOBS) -> None:
     """Serve until SIGINT or SIGTERM; `on_ready` is called with the addresses once all of them answer.
 
     Raises
@@ -166,7 +167,11 @@ async def start_collectors(
         body_timeout_s=section.request_timeout_s,
         cors_origins=section.cors_origins,
         api=ApiSettings.from_settings(section),
-        more_routes=[*dataset_routes(settings), *([] if scheduler is None else [run_route(scheduler, tokens)])],
+        more_routes=[
+            *dataset_routes(settings),
+            *notify_routes(settings, tokens),
+            *([] if scheduler is None else [run_route(scheduler, tokens)]),
+        ],
         more_metrics=str if scheduler is None else scheduler.counters.render,
     )
     limits = Limits(

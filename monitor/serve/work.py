@@ -9,8 +9,8 @@ from functools import partial
 
 from monitor.errors import BadInput
 from monitor.jobs.job import Job
-from monitor.jobs.registry import JOBS
 from monitor.jobs.scheduler import Scheduler
+from monitor.serve.all_jobs import ALL_JOBS
 from monitor.serve.jobs import start_jobs
 from monitor.serve.objectives import store_objectives
 from monitor.serve.up import OnReady, open_store, serve_until_stopped
@@ -19,7 +19,7 @@ from monitor.store.client import server_address
 from monitor.store.owner import find_owner
 
 
-def run_work(settings: Settings, *, on_ready: OnReady, jobs: Mapping[str, Job] = JOBS) -> None:
+def run_work(settings: Settings, *, on_ready: OnReady, jobs: Mapping[str, Job] = ALL_JOBS) -> None:
     """Run jobs until SIGINT or SIGTERM; `on_ready` is called with this worker's name and the store's address.
 
     Raises

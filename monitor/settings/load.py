@@ -7,10 +7,12 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Any, get_args, get_origin
+from types import UnionType
+from typing import Any, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
 from pydantic_settings import SettingsError
 
 from monitor.errors import ConfigError
@@ -110,29 +112,40 @@ def _nearest(name: str, known: list[str]) -> str:
 
 
 def _refuse_unknown(values: dict[str, Any], model: type[BaseModel], where: str, prefix: str = "") -> None:
-    known = list(model.model_fields)
+    known = list(keys_of(model))
     for key, value in values.items():
         if key not in known:
             raise ConfigError(f"{where}: unknown key `{prefix}{key}`{_nearest(str(key), known)}")
         section = _section_type(model, key)
         if section is not None:
+            optional = keys_of(model)[key].annotation is not section
+            if optional and not isinstance(value, dict):
+                continue  # what may stand in its place, the section itself says
             if value is not None and not isinstance(value, dict):
                 raise ConfigError(f"{where}: `{prefix}{key}` must be a section of keys, not {value!r}")
             _refuse_unknown(value or {}, section, where, f"{prefix}{key}.")
+            continue
         for place, item, kind in _items(model, key, value):
             if not isinstance(item, dict):
                 raise ConfigError(f"{where}: `{prefix}{key}{place}` must be a section of keys, not {item!r}")
             _refuse_unknown(item, kind, where, f"{prefix}{key}{place}.")
 
 
+def keys_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Fields by the names that they have in the file."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
+
+
 def _section_type(model: type[BaseModel], key: str) -> type[BaseModel] | None:
-    annotation = model.model_fields[key].annotation
-    return annotation if isinstance(annotation, type) and issubclass(annotation, Section) else None
+    annotation = keys_of(model)[key].annotation
+    # A section that may be left out is one all the same.
+    kinds = get_args(annotation) if get_origin(annotation) in (Union, UnionType) else (annotation,)
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Section)), None)
 
 
 def _items(model: type[BaseModel], key: str, value: Any) -> list[tuple[str, Any, type[BaseModel]]]:
     """Place, value and type of each section in a list or mapping of sections."""
-    annotation = model.model_fields[key].annotation
+    annotation = keys_of(model)[key].annotation
     kinds = [kind for kind in get_args(annotation) if isinstance(kind, type) and issubclass(kind, Section)]
     if not kinds:
         return []
@@ -226,6 +239,9 @@ def _check_together(settings: Settings, where: str) -> None:
                 f"{where}: `objectives[{index}].period` is {objective.period}, and calls are kept for"
                 f" {settings.retention.facts_days} days; shorten it, or raise `retention.facts_days`"
             )
+    for place, name in settings.routing.named():
+        if name not in settings.receivers:
+            raise ConfigError(f"{where}: `{place}` names the receiver `{name}`, which `receivers` does not have")
     _check_cluster(settings, where)
     loopback = settings.collectors.host in ("127.0.0.1", "::1", "localhost")
     if not loopback and not settings.collectors.tokens:

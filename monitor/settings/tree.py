@@ -8,11 +8,14 @@ from urllib.parse import urlsplit, urlunsplit
 from pydantic import Field, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
+from monitor.settings.alerts import AlertingSettings, AlertRule, refuse_twin_rules
 from monitor.settings.collectors import CollectorSettings, GpuSettings, ModelSettings, PrivacySettings
 from monitor.settings.fleet import Budget, NodeRate
 from monitor.settings.jobs import JobSettings
 from monitor.settings.objectives import ObjectiveSettings, refuse_twins
 from monitor.settings.prices import PriceSettings
+from monitor.settings.receivers import ReceiverSettings, refuse_odd_names
+from monitor.settings.routing import RoutingSettings
 from monitor.settings.store import RetentionSettings, StoreSettings
 
 DEFAULT_DATA = Path("monitor-data")
@@ -42,11 +45,29 @@ class Settings(BaseSettings):
         [], description="What nodes cost by the hour; of the entries that fit a node, the first counts."
     )
     budgets: list[Budget] = Field([], description="What may be spent by the calendar month.")
+    alerting: AlertingSettings = Field(default_factory=lambda: AlertingSettings())
+    alerts: list[AlertRule] = Field(
+        [], description="Alert rules, beside those that are there by default; see docs/alerts.md."
+    )
+    receivers: dict[str, ReceiverSettings] = Field(
+        {}, description="Who is told of alerts, and by which channels, by name; see docs/alerts.md. Empty: nobody."
+    )
+    routing: RoutingSettings = Field(default_factory=lambda: RoutingSettings())
 
     @field_validator("objectives")
     @classmethod
     def _no_twins(cls, value: list[ObjectiveSettings]) -> list[ObjectiveSettings]:
         return refuse_twins(value)
+
+    @field_validator("alerts")
+    @classmethod
+    def _no_twin_rules(cls, value: list[AlertRule]) -> list[AlertRule]:
+        return refuse_twin_rules(value)
+
+    @field_validator("receivers")
+    @classmethod
+    def _speakable(cls, value: dict[str, ReceiverSettings]) -> dict[str, ReceiverSettings]:
+        return refuse_odd_names(value)
 
     @classmethod
     def settings_customise_sources(

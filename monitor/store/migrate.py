@@ -234,6 +234,11 @@ def apply_retention(
         "inferences_1d": ("period", days_days),
         "job_runs": ("started_at", facts_days),
         "kpi_results": ("window_end", facts_days),
+        "alert_events": ("at", facts_days),
+        "alert_marks": ("active_at", facts_days),
+        "silences": ("ends_at", facts_days),
+        "alert_outbox": ("planned_at", max(30, raw_days)),  # repeats are counted from it, over up to 5 days
+        "notifications": ("sent_at", facts_days),
     }
     for name, (column, days) in wanted.items():
         if name in leave:

@@ -55,8 +55,17 @@ TABLES = {
     "changes",
     "dataset_items",
     "reviews",
+    "silences",
+    "alert_outbox",
+    "alert_sends",
+    "notifications",
     "job_runs",
     "job_claims",
+    "alert_rules",
+    "alert_state",
+    "alert_health",
+    "alert_events",
+    "alert_marks",
     "schema_migrations",
 }
 

@@ -16,11 +16,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from monitor.jobs.registry import JOBS
+from monitor.serve.all_jobs import ALL_JOBS
 
 ROOT = Path(__file__).parents[2]
 # For tests that count what a service has open, or how long it takes: its scheduled jobs open files and take time, too.
-NO_JOBS: Mapping[str, str] = {"MONITOR_JOBS__OFF": json.dumps(list(JOBS))}
+NO_JOBS: Mapping[str, str] = {"MONITOR_JOBS__OFF": json.dumps(list(ALL_JOBS))}
 READY_S = 60.0
 
 

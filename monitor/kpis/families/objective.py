@@ -32,11 +32,11 @@ NO_LATENCY_OBJECTIVE: Final = (
 def find(client: Client) -> list[Kpi]:
     """KPIs of the objectives that hold now, and goodput, which says so if there is none."""
     objectives = read_objectives(client)
-    kpis = [kpi for versions in objectives.values() for kpi in _of_objective(versions)]
+    kpis = [kpi for versions in objectives.values() for kpi in kpis_of(versions)]
     return [*kpis, *_goodput(goodput_of(objectives))]
 
 
-def _of_objective(versions: Sequence[Version]) -> list[Kpi]:
+def kpis_of(versions: Sequence[Version]) -> list[Kpi]:
     objective = versions[-1].objective
     judgement = judgement_of(versions)
     front, target, period = f"objective.{objective.name}", objective.target, objective.period
@@ -151,7 +151,7 @@ def _examples() -> list[Kpi]:
         ("30d", "the period"),
     )
     examples = []
-    for kpi in [*_of_objective(_EXAMPLE["example"]), *_goodput(goodput_of(_EXAMPLE))]:
+    for kpi in [*kpis_of(_EXAMPLE["example"]), *_goodput(goodput_of(_EXAMPLE))]:
         meaning, formula = kpi.meaning, kpi.formula
         for old, new in words:
             meaning, formula = meaning.replace(old, new), formula.replace(old, new)

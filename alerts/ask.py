@@ -1,0 +1,72 @@
+"""What rules want to know, and what answers them: the store, made series, or history."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Protocol
+
+from monitor.kpis import KpiValue
+
+Where = tuple[tuple[str, tuple[str, ...]], ...]
+Group = tuple[str, ...]
+
+# A window moves in steps of this share of its length: of a day, six minutes are nothing.
+_STEPS = 240
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ask:
+    """One KPI over one window, by group."""
+
+    kpi: str
+    end: datetime
+    window_s: float
+    by: tuple[str, ...] = ()
+    where: Where = ()
+
+    def earlier(self, seconds: float) -> Ask:
+        """The same, so much before."""
+        return Ask(
+            kpi=self.kpi,
+            end=self.end - timedelta(seconds=seconds),
+            window_s=self.window_s,
+            by=self.by,
+            where=self.where,
+        )
+
+    @property
+    def start(self) -> datetime:
+        return self.end - timedelta(seconds=self.window_s)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """Values by group, in the order of `by`; or why there are none."""
+
+    values: Mapping[Group, KpiValue]
+    error: str = ""
+    note: str = ""
+
+
+Answers = Mapping[Ask, Answer]
+
+
+class Source(Protocol):
+    """Who knows."""
+
+    def answer(self, asks: Iterable[Ask]) -> Answers:
+        """An answer to each."""
+
+
+def closed_end(now: datetime, lateness_s: float, window_s: float) -> datetime:
+    """End of the newest window of this length whose calls have arrived."""
+    step = max(1, math.floor(window_s / _STEPS))
+    return datetime.fromtimestamp(math.floor((now.timestamp() - lateness_s) / step) * step, UTC)
+
+
+def by_group(values: Iterable[KpiValue], by: Sequence[str]) -> dict[Group, KpiValue]:
+    """The values by group; a window without rows has one for the whole, which is no group."""
+    return {tuple(value.group[name] for name in by): value for value in values if len(value.group) == len(by)}
