@@ -14,6 +14,7 @@ from monitor.cli import (
     notify,
     plan,
     read,
+    report,
     run,
     send,
 )
@@ -32,6 +33,7 @@ __all__ = [
     "notify",
     "plan",
     "read",
+    "report",
     "run",
     "send",
 ]

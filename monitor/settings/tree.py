@@ -15,6 +15,7 @@ from monitor.settings.jobs import JobSettings
 from monitor.settings.objectives import ObjectiveSettings, refuse_twins
 from monitor.settings.prices import PriceSettings
 from monitor.settings.receivers import ReceiverSettings, refuse_odd_names
+from monitor.settings.report import ReportSettings
 from monitor.settings.routing import RoutingSettings
 from monitor.settings.store import RetentionSettings, StoreSettings
 
@@ -39,6 +40,7 @@ class Settings(BaseSettings):
     )
     privacy: PrivacySettings = Field(default_factory=lambda: PrivacySettings())
     jobs: JobSettings = Field(default_factory=lambda: JobSettings())
+    report: ReportSettings = Field(default_factory=lambda: ReportSettings())
     retention: RetentionSettings = Field(default_factory=lambda: RetentionSettings())
     prices: PriceSettings = Field(default_factory=lambda: PriceSettings())
     fleet: list[NodeRate] = Field(
