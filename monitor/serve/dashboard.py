@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Final
 
 from monitor.errors import MonitorError
+from monitor.serve.login import LOGIN_VARIABLE, login_words
 from monitor.settings import Settings
 
 # Read by `dashboards.store` and `dashboards.api`.
@@ -39,6 +40,8 @@ def start_dashboard(
     environment = {**os.environ, STORE_URL_VARIABLE: store_url, API_URL_VARIABLE: api_url}
     if section.tokens:
         environment[API_TOKEN_VARIABLE] = section.tokens[0].get_secret_value()
+    if words := login_words(settings, port=port):
+        environment[LOGIN_VARIABLE] = words
     if section.tls_cert is not None:
         environment[API_CERTIFICATE_VARIABLE] = str(section.tls_cert)
     command = [sys.executable, "-m", "monitor.serve.dashboard", host, str(port)]
@@ -91,7 +94,8 @@ def run_streamlit(host: str, port: int) -> None:
     _end_with_parent()
     import dashboards
 
-    app = Path(dashboards.__file__).parent / "start" / "main.py"
+    script = "guarded.py" if os.environ.get(LOGIN_VARIABLE) else "main.py"
+    app = Path(dashboards.__file__).parent / "start" / script
     options = {
         "server.headless": "true",
         "server.address": host,

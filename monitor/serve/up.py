@@ -29,6 +29,7 @@ from monitor.serve.gpu import start_gpu_collector
 from monitor.serve.heartbeat import Heartbeat
 from monitor.serve.http import Limits, http_server, read_tls
 from monitor.serve.jobs import run_route, start_jobs
+from monitor.serve.login import refuse_open
 from monitor.serve.notify_api import notify_routes
 from monitor.serve.objectives import store_objectives
 from monitor.serve.ports import address, bind, free_port, port_of
@@ -106,6 +107,7 @@ async def _start(
     child: subprocess.Popen[bytes] | None = None
     log = log_of(settings)
     if dashboard:
+        refuse_open(settings, host)
         port = free_port(host, section.dashboard_port, "the dashboard", "--dashboard-port")
         addresses["dashboard"] = f"http://{address(host, port)}"
         reading = with_user(addresses["clickhouse"], settings) if settings.embedded else settings.store_url

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from monitor.settings.alerts import AlertingSettings, AlertRule, refuse_twin_rules
 from monitor.settings.collectors import CollectorSettings, GpuSettings, ModelSettings, PrivacySettings
+from monitor.settings.dashboard import DashboardSettings
 from monitor.settings.fleet import Budget, NodeRate
 from monitor.settings.jobs import JobSettings
 from monitor.settings.objectives import ObjectiveSettings, refuse_twins
@@ -40,6 +41,7 @@ class Settings(BaseSettings):
     )
     privacy: PrivacySettings = Field(default_factory=lambda: PrivacySettings())
     jobs: JobSettings = Field(default_factory=lambda: JobSettings())
+    dashboard: DashboardSettings = Field(default_factory=lambda: DashboardSettings())
     report: ReportSettings = Field(default_factory=lambda: ReportSettings())
     retention: RetentionSettings = Field(default_factory=lambda: RetentionSettings())
     prices: PriceSettings = Field(default_factory=lambda: PriceSettings())
