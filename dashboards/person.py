@@ -49,7 +49,7 @@ def let_in() -> bool:
             return True
         # The connection outlives the session that it began with.
         st.warning("Your session is over.")
-        st.link_button("Log in", "/login", type="primary")
+        st.html('<a href="/login" target="_self">Log in</a>')
         return False
     if not st.user.is_logged_in:
         with st.container(border=True, key="log-in", width=420):
@@ -73,7 +73,8 @@ def say_who() -> None:
     with st.sidebar:
         st.caption(f"{who.name or 'Logged in'} · {who.role}")
         if login.kind == "password":
-            st.link_button("Log out", LOGOUT_PATH, type="tertiary")
+            # A link button would open another tab.
+            st.html(f'<a href="{LOGOUT_PATH}" target="_self">Log out</a>')
         else:
             st.button("Log out", on_click=st.logout, type="tertiary", key="log-out")
 
