@@ -44,6 +44,7 @@ _LATER_COLUMNS: Final = ("ScopeName", "ScopeVersion")
 _HARMLESS: Final = "otel_traces_trace_id_ts"
 # A day with more rows is carried over hour by hour.
 DAY_ROWS: Final = 2_000_000
+_NEVER: Final = 10**15
 
 _VIEWS: Final = re.compile(r"^CREATE MATERIALIZED VIEW IF NOT EXISTS (\w+)", re.MULTILINE)
 _ACCOUNT: Final = """
@@ -317,16 +318,30 @@ def _insert_chunk(
     before = int(str(client.command(total)))
     filters = "{" + f"'{client.database}.{view.source}': '{chosen}'" + "}"
     client.command(
-        f"INSERT INTO {view.target} ({listed}) SELECT {listed} FROM ({view.select}){present}",
+        f"INSERT INTO {view.target} ({listed}) SELECT {listed} FROM ({_fenced(view)}){present}",
         settings={
             "additional_table_filters": filters,
             "async_insert": 0,
             "max_insert_threads": 1,
+            # As for segments: a pass that hashes all of the view's sub-selects, and finds nothing in them.
+            "optimize_and_compare_chain": 0,
             "max_partitions_per_insert_block": 0,
             "throw_on_max_partitions_per_insert_block": 0,
         },
     )
     return max(0, int(str(client.command(total))) - before)
+
+
+def _fenced(view: _View) -> str:
+    """The view's query with a limit that is never reached around its table.
+
+    The planner carries no condition through a limit. Without one it looks for conditions on the table in all levels of
+    the view's expressions, which takes nine times as long as the rows of a small chunk (measured; the rows are the same).
+    """
+    table = re.compile(rf"\bFROM ((?:`[^`]+`|\w+)\.)?(`?){re.escape(view.source)}\2(?![\w`])")
+    if len(table.findall(view.select)) != 1:
+        return view.select
+    return table.sub(lambda found: f"FROM (SELECT * {found[0]} LIMIT {_NEVER})", view.select)
 
 
 def _between(column: str, begin: datetime, end: datetime) -> str:
