@@ -23,7 +23,7 @@ from dashboards.wording import (
     moment_text,
     value_text,
 )
-from monitor.kpis import KpiValue
+from monitor.kpis import KpiValue, Window
 
 GOOD, ATTENTION, BAD, UNKNOWN = "good", "attention", "bad", "unknown"
 _LOOKS: Final = {
@@ -39,6 +39,7 @@ SUSPECT: Final = (timedelta(minutes=30), timedelta(minutes=5))
 # What moved by less than this is nothing to act on, however certain.
 RATIO_MIN: Final = 1.1
 POINTS_MIN: Final = 0.005
+CALLS_A_STEP: Final = 80
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,16 +61,26 @@ def say(findings: Sequence[Finding], *, fine: str, key: str = "answer") -> None:
             st.markdown(f"{_LOOKS[finding.level][0]} {finding.words}")
 
 
-def moved(view: View, names: Sequence[str], *, step_min_s: int = 1, places: Sequence[str] = PLACES) -> list[Finding]:
-    """Findings on KPIs that certainly became worse since the time before: since when, where, and what changed just then."""
-    window = view.window()
-    now = data.values(tuple(names), window, where=view.where)
-    then = data.values(tuple(names), timerange.before(window), where=view.where)
-    return [
-        _worse(view, value, before, step_min_s=step_min_s, places=places)
+def moved(
+    view: View, names: Sequence[str], *, among: Sequence[str] = (), step_min_s: int = 1, places: Sequence[str] = PLACES
+) -> list[Finding]:
+    """Findings on KPIs that certainly became worse since the time before: since when, where, and what changed just then.
+
+    `among` are KPIs that the page asks for anyway, with these in them: then nothing is asked twice.
+    """
+    window, asked = view.window(), tuple(among or names)
+    now = data.values(asked, window, where=view.where)
+    then = data.values(asked, timerange.before(window), where=view.where)
+    worse = [
+        (value, before)
         for value, before in zip(now, then, strict=True)
-        if is_worse(value, before)
+        if value.name in names and is_worse(value, before)
     ]
+    if not worse:
+        return []
+    starts = _since(view, worse, step_min_s=step_min_s)
+    worst = worst_places(view, [value for value, _ in worse], places)
+    return [_worse(view, value, before, starts[value.name], worst[value.name]) for value, before in worse]
 
 
 def is_worse(value: KpiValue, before: KpiValue) -> bool:
@@ -86,12 +97,10 @@ def is_worse(value: KpiValue, before: KpiValue) -> bool:
     return low == 0 or high / low >= RATIO_MIN
 
 
-def _worse(view: View, value: KpiValue, before: KpiValue, *, step_min_s: int, places: Sequence[str]) -> Finding:
-    words = f"{label(value.name)} is {value_text(value.value, value.unit)}, {_against(value, before)} against the time before"
-    since = _since(view, value, before, step_min_s=step_min_s)
+def _worse(view: View, value: KpiValue, before: KpiValue, since: datetime | None, place: str) -> Finding:
+    words = f"{label(value.name)} is {value_text(value.value, value.unit)}, {_against(value, before)}"
     if since is not None:
         words += f", since about {moment_text(since, view.zone, now=datetime.now(UTC))}"
-    place = worst_place(view, value, places)
     if place:
         words += f"; worst at {place}"
     suspects = _suspects(view, since)
@@ -100,18 +109,26 @@ def _worse(view: View, value: KpiValue, before: KpiValue, *, step_min_s: int, pl
 
 def _against(value: KpiValue, before: KpiValue) -> str:
     change = change_text(value, before)
-    return change if change else f"from {value_text(before.value, before.unit)}"
+    return (
+        f"{change} against the time before"
+        if change
+        else f"after {value_text(before.value, before.unit)} in the time before"
+    )
 
 
-def _since(view: View, value: KpiValue, before: KpiValue, *, step_min_s: int) -> datetime | None:
-    """Begin of the first of the steps at the end, or of the longest stretch, that lie apart from the time before."""
+def _since(view: View, worse: Sequence[tuple[KpiValue, KpiValue]], *, step_min_s: int) -> dict[str, datetime | None]:
+    """By name, when its longest stretch began that lies apart from the time before."""
     window = view.window()
-    step_s = max(step_min_s, timerange.step_s(window, calls=value.n, calls_wanted=CALLS_A_STEP))
-    frame = data.lines((value.name,), timerange.aligned(window, step_s), step_s=step_s, where=view.where)
-    return first_of_longest(frame, before, rose=(value.value or 0) > (before.value or 0))
-
-
-CALLS_A_STEP: Final = 80
+    fewest = min(value.n for value, _ in worse)
+    step_s = max(step_min_s, timerange.step_s(window, calls=fewest, calls_wanted=CALLS_A_STEP))
+    names = tuple(value.name for value, _ in worse)
+    frame = data.lines(names, timerange.aligned(window, step_s), step_s=step_s, where=view.where)
+    return {
+        value.name: first_of_longest(
+            frame[frame["name"] == value.name], before, rose=(value.value or 0) > (before.value or 0)
+        )
+        for value, before in worse
+    }
 
 
 def first_of_longest(frame: pd.DataFrame, before: KpiValue, *, rose: bool) -> datetime | None:
@@ -132,25 +149,28 @@ def first_of_longest(frame: pd.DataFrame, before: KpiValue, *, rose: bool) -> da
     return pd.Timestamp(known.loc[stretch == longest, "time"].iloc[0]).to_pydatetime()
 
 
-def worst_place(view: View, value: KpiValue, places: Sequence[str] = PLACES) -> str:
-    """The group whose interval lies farthest on the wrong side of the whole: "node gpu-2 (1.9 s)"; empty if none does."""
-    wanted = better(value.name)
-    filtered = {key for key, values in view.where if len(values) == 1}
-    best: tuple[float, str] = (1.0, "")
-    for dimension in places:
-        if dimension in filtered:
-            continue
-        for group in data.values((value.name,), view.window(), by=(dimension,), where=view.where):
-            name = group.group.get(dimension, "")
-            if not name or group.value is None or group.n == value.n or not differs(group, value) or not value.value:
-                continue
-            ratio = group.value / value.value if wanted == "lower" else value.value / max(group.value, 1e-12)
-            if ratio > best[0] * 1.02:
-                best = (
-                    ratio,
-                    f"{dimension_label(dimension).lower()} {escaped(group_text(name))} ({value_text(group.value, group.unit)})",
-                )
-    return best[1]
+def worst_places(view: View, values: Sequence[KpiValue], places: Sequence[str] = PLACES) -> dict[str, str]:
+    """By name, the group whose interval lies farthest on the wrong side of the whole: "node gpu-2 (1.9 s)"; empty if none does."""
+    window = view.window()
+    known = data.options(Window(window.start, window.end), tuple(places))
+    names = tuple(value.name for value in values)
+    wholes = {value.name: value for value in values}
+    best = dict.fromkeys(names, (1.0, ""))
+    for dimension in (name for name in places if len(set(known[name]) - {""}) > 1):
+        for group in data.values(names, window, by=(dimension,), where=view.where):
+            whole, name = wholes[group.name], group.group.get(dimension, "")
+            ratio = _times_worse(group, whole)
+            if name and ratio > best[group.name][0] * 1.02:
+                said = f"{dimension_label(dimension).lower()} {escaped(group_text(name))} ({value_text(group.value, group.unit)})"
+                best[group.name] = ratio, said
+    return {name: said for name, (_, said) in best.items()}
+
+
+def _times_worse(group: KpiValue, whole: KpiValue) -> float:
+    """How many times worse a group is than the whole; 1 where that may be chance, or the group is all there is."""
+    if not group.value or not whole.value or group.n == whole.n or not differs(group, whole):
+        return 1.0
+    return group.value / whole.value if better(group.name) == "lower" else whole.value / group.value
 
 
 def _suspects(view: View, since: datetime | None) -> str:
@@ -177,5 +197,5 @@ def said_only(words: str, level: str = UNKNOWN) -> list[Finding]:
 
 
 __all__ = [
-    "ATTENTION", "BAD", "GOOD", "UNKNOWN", "Finding", "first_of_longest", "is_worse", "moved", "said_only", "say", "worst_place",
+    "ATTENTION", "BAD", "GOOD", "UNKNOWN", "Finding", "first_of_longest", "is_worse", "moved", "said_only", "say", "worst_places",
 ]  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any, Final
 import pandas as pd
 import streamlit as st
 
-from dashboards import address, charts, data, timerange
+from dashboards import address, charts, data, navigation, timerange
 from dashboards.charts import Bar
 from dashboards.filters import FILTERS, View
 from dashboards.tables import kpi_table
@@ -22,6 +22,7 @@ from dashboards.watch import watched
 from dashboards.wording import (
     DIMENSION_LABELS,
     dimension_label,
+    finite,
     group_text,
     interval_text,
     label,
@@ -96,7 +97,7 @@ def draw(
     )
     for note in notes:
         st.caption(f"Shown are {note}.")
-    _looked_at(view, wanted, step_s)
+    looked_at(view, wanted, step_s)
     with st.expander("As a table, to read, download, or choose a moment by keyboard"):
         _table(view, frames, key=f"table-{key}")
 
@@ -158,7 +159,7 @@ def _leave() -> None:
         address.write(name)
 
 
-def _looked_at(view: View, wanted: Sequence[Chart], step_s: int) -> None:
+def looked_at(view: View, wanted: Sequence[Chart], step_s: int) -> None:
     """The moment that was chosen: its groups, and the way to their calls."""
     name, given = st.query_params.get(LOOK, ""), st.query_params.get(AT, "")
     chart = next((chart for chart in wanted if name in chart.names and chart.slices), None)
@@ -198,10 +199,9 @@ def _one_moment(view: View, chart: Chart, name: str, window: Window, step_s: int
         alt=f"{label(name)} of each {dimension_label(by).lower()} in this moment",
         link=lambda group: traces_link(view, window, group),
     )  # fmt: skip
-    st.page_link(
-        "pages/traces.py", label="All calls of this moment", icon=":material/search:",
-        query_params=_traces_query(view, window, {}),
-    )  # fmt: skip
+    navigation.link(
+        "traces", label="All calls of this moment", icon=":material/search:", query=_traces_query(view, window, {})
+    )
 
 
 def _telling_slice(view: View, chart: Chart, name: str, window: Window) -> str:
@@ -255,9 +255,9 @@ def group_bars(
     chosen = st.session_state.get(f"{key}-picked")
     if chosen in {group_text(group) for group in groups}:
         group = next(group for group in groups if group_text(group) == chosen)
-        st.page_link(
-            "pages/traces.py", label=f"Calls of {dimension_label(by).lower()} {chosen}", icon=":material/search:",
-            query_params=_traces_query(view, window, {by: group}),
+        navigation.link(
+            "traces", label=f"Calls of {dimension_label(by).lower()} {chosen}", icon=":material/search:",
+            query=_traces_query(view, window, {by: group}),
         )  # fmt: skip
     missing = len(found) - len(known)
     if missing:
@@ -289,9 +289,10 @@ def _table(view: View, frames: dict[Chart, pd.DataFrame], *, key: str) -> None:
                     "From": mine["time"],
                     "KPI": [label(name) for name in mine["name"]],
                     "Of": [group_text(value) for value in mine[chart.by]] if chart.by else "all",
-                    "Value": [value_text(_none(value), unit) for value in mine["value"]],
+                    "Value": [value_text(finite(value), unit) for value in mine["value"]],
                     "95 % interval": [
-                        interval_text(_none(a), _none(b), unit) for a, b in zip(mine["low"], mine["high"], strict=True)
+                        interval_text(finite(a), finite(b), unit)
+                        for a, b in zip(mine["low"], mine["high"], strict=True)
                     ],
                     "n": mine["n"],
                     "name": mine["name"],
@@ -315,10 +316,6 @@ def _table(view: View, frames: dict[Chart, pd.DataFrame], *, key: str) -> None:
         column_config={"From": st.column_config.DatetimeColumn(format="D MMM HH:mm:ss", timezone=view.zone.key)},
         on_select=picked, selection_mode="single-row", alt="The values of the charts above; selecting a row takes its moment apart",
     )  # fmt: skip
-
-
-def _none(value: float) -> float | None:
-    return None if pd.isna(value) else float(value)
 
 
 def step_words(step_s: int) -> str:

@@ -99,7 +99,7 @@ def budgets(client: Client, month: datetime) -> pd.DataFrame:
     """Budgets of a month: `name, amount, spent, forecast, low, high, method, note, currency`, money in whole units."""
     columns = ["name", "amount", "spent", "forecast", "low", "high", "method", "note", "currency"]
     rows = client.query(
-        "SELECT name, amount / 1e9, spent / 1e9, forecast / 1e9, low / 1e9, high / 1e9, method, note, currency"
+        "SELECT name, amount / 1e9, spent / 1e9, forecast, low, high, method, note, currency"
         f" FROM cost_budgets FINAL WHERE month = {{month:Date}} ORDER BY name LIMIT {ROWS_MAX}",
         parameters={"month": month.date().replace(day=1)},
     ).result_rows

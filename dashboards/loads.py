@@ -8,6 +8,7 @@ import streamlit as st
 from dashboards import charts, facts
 from dashboards.charts import Bar
 from dashboards.filters import View
+from dashboards.tables import records
 from dashboards.theme import assigned
 from dashboards.wording import escaped, group_text
 from monitor.kpis.balance import HotOf
@@ -25,7 +26,7 @@ def hot_words(each: HotOf) -> str:
 def draw_loads(view: View, *, key: str) -> None:
     """For each service and model, the nodes' shares of its calls; the table tells what they took."""
     loads = facts.node_loads(view.window(), view.where)
-    groups = list(loads.groupby(["service", "model"], sort=False))
+    groups = [((str(s), str(m)), mine) for (s, m), mine in loads.groupby(["service", "model"], sort=False)]
     several = [(names, mine) for names, mine in groups if len(mine) > 1]
     if not several:
         charts.nothing("Sharing a load takes two nodes of one service and model; there are none in this time.", key=key)
@@ -35,8 +36,8 @@ def draw_loads(view: View, *, key: str) -> None:
         colours = {group_text(node): colour for node, colour in assigned().of("node", list(mine["node"])).items()}
         charts.draw_bars(
             [
-                Bar(group=group_text(row.node), value=row.share, n=int(row.calls), note=f"random routing: {row.band_low:.1%} to {row.band_high:.1%}")
-                for row in mine.itertuples()
+                Bar(group=group_text(row.node), value=row.share, n=int(row.calls), note=_band(row.band_low, row.band_high))
+                for row in records(mine)
             ],
             unit="1", title="Share of calls", colours=colours, key=f"{key}-{service}-{model}",
             reference=("an even share", float(mine["even"].iloc[0])),
@@ -45,6 +46,10 @@ def draw_loads(view: View, *, key: str) -> None:
         st.caption(f"{GROUPS_MAX} of {len(several)} services and models are drawn; all are in the table.")
     if len(loads):
         _table(loads, key=f"{key}-table")
+
+
+def _band(low: float, high: float) -> str:
+    return f"random routing: {low:.1%} to {high:.1%}"
 
 
 def _table(loads: pd.DataFrame, *, key: str) -> None:

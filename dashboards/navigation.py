@@ -24,6 +24,7 @@ class Entry:
     group: str
 
 
+KNOWN: Final = "pages"
 WATCH, IMPROVE, OPERATE = "Watch", "Improve", "Operate"
 
 # In the order of the sidebar; entries of a group stand together.
@@ -52,8 +53,16 @@ def pages() -> list[StreamlitPage]:
     ]
 
 
+def link(path: str, *, label: str, query: Sequence[tuple[str, str]], icon: str = "") -> None:
+    """A link to another page that takes the view along; `path` as in `ENTRIES`."""
+    page = st.session_state[KNOWN][path]
+    st.page_link(page, label=label, icon=icon or None, query_params=list(query))
+
+
 def sidebar(known: Sequence[StreamlitPage], view: Sequence[tuple[str, str]]) -> None:
     """The navigation. Streamlit's own empties the address on the way; these links take the view along."""
+    # For links in pages, which know paths alone.
+    st.session_state[KNOWN] = {entry.path: page for entry, page in zip(ENTRIES, known, strict=True)}
     with st.sidebar:
         for group, members in groupby(zip(ENTRIES, known, strict=True), key=lambda pair: pair[0].group):
             st.caption(group)

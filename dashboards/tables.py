@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import pandas as pd
@@ -62,6 +62,11 @@ def kpi_table(
     cut = {value.note for value in values if " largest of " in value.note}
     if cut:
         st.caption(f"Shown are {next(iter(cut)).split('; ')[-1]}.")
+
+
+def records(frame: pd.DataFrame) -> Iterable[Any]:
+    """Rows with their columns as attributes."""
+    return frame.itertuples()
 
 
 def interval_heading(name: str) -> str:

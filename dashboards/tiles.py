@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Final
 
 import streamlit as st
@@ -10,7 +11,7 @@ import streamlit as st
 from dashboards import data, timerange
 from dashboards.filters import View
 from dashboards.tables import say_evidence
-from dashboards.wording import better, change_text, differs, help_text, label, value_text
+from dashboards.wording import better, change_text, differs, help_text, label, short_unit, value_text
 from monitor.kpis import KpiValue
 
 NO_HELP: Final[Mapping[str, str]] = {}
@@ -48,6 +49,7 @@ def tile(value: KpiValue, before: KpiValue | None = None, *, said: str = "", nam
     wanted = better(value.name)
     change = change_text(value, before) if before is not None else ""
     telling = wanted is not None and before is not None and differs(value, before)
+    value = replace(value, unit=short_unit(value))
     with st.container(border=True, height="stretch", gap="xsmall", key=f"kpi-{value.name.replace('.', '-')}"):
         st.metric(
             named or label(value.name),

@@ -10,6 +10,7 @@ import pandas as pd
 from dashboards import facts, findings
 from dashboards.charts import Firing, Marker, Threshold, Watched
 from dashboards.data import Where
+from dashboards.tables import records
 from monitor.kpis import Window
 
 MARKERS_MAX: Final = 40
@@ -28,7 +29,7 @@ def watched(names: Sequence[str], window: Window, where: Where) -> Watched:
 def thresholds(names: Sequence[str], known: pd.DataFrame | None = None) -> list[Threshold]:
     """Thresholds of the rules that watch one of these KPIs."""
     rows = findings.thresholds() if known is None else known
-    return [Threshold(value=float(row.threshold), rule=str(row.rule)) for row in rows.itertuples() if row.kpi in names]
+    return [Threshold(value=float(row.threshold), rule=str(row.rule)) for row in records(rows) if row.kpi in names]
 
 
 def firing(names: Sequence[str], window: Window, known: pd.DataFrame | None = None) -> list[Firing]:
@@ -40,6 +41,6 @@ def firing(names: Sequence[str], window: Window, known: pd.DataFrame | None = No
             end=window.end if pd.isna(row.end) else min(row.end.to_pydatetime(), window.end),
             rule=str(row.rule),
         )
-        for row in rows.itertuples()
+        for row in records(rows)
         if row.kpi in names
     ]

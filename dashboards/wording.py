@@ -156,6 +156,12 @@ def evidence(value: KpiValue) -> tuple[str, str]:
         return value.note or "no data", ""
     interval = interval_text(value.low, value.high, value.unit)
     without = "counted, not estimated" if counted(value.method) else "too few for an interval"
+    if (
+        value.name in REGISTRY
+        and REGISTRY[value.name].estimator.interval.startswith("none")
+        and not counted(value.method)
+    ):
+        without = "has no interval"
     return f"95 %: {interval}" if interval else without, f"n = {value.n:,}"
 
 
@@ -220,8 +226,19 @@ def escaped(text: str) -> str:
     return "".join(f"\\{sign}" if sign in "\\`*_{}[]()<>#+-.!|$:~" else sign for sign in text)
 
 
+def short_unit(value: KpiValue) -> str:
+    """Its unit without what its label says: "Per request" is so many USD."""
+    per = label(value.name).startswith("Per ") or " per " in label(value.name)
+    return value.unit.partition("/")[0] if per else value.unit
+
+
 def group_text(value: str) -> str:
     return value or UNKNOWN
+
+
+def finite(value: float | None) -> float | None:
+    """A number of a table, with None where it has none."""
+    return None if value is None or math.isnan(value) else float(value)
 
 
 def age_text(seconds: float) -> str:

@@ -15,8 +15,8 @@ from dashboards.theme import MUTED
 from dashboards.wording import interval_text, scale_of, value_text
 
 BARS_MAX: Final = 20
-_ROW_PX: Final = 26
-_AROUND_PX: Final = 60
+_ROW_PX: Final = 27
+_AROUND_PX: Final = 76
 
 
 @dataclass(frozen=True, kw_only=True)

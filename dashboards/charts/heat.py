@@ -60,7 +60,7 @@ def draw_latency_map(cells: pd.DataFrame, *, window: Window, step_s: float, titl
         )
         .properties(height=280)
     )
-    most = cells.loc[cells["calls"].idxmax()]
+    most = cells.sort_values("calls").iloc[-1]
     words = (
         f"Map of {title} over time: darker is more calls. Most calls took"
         f" {interval_text(float(most['low_s']), float(most['high_s']), 's')}; the slowest"

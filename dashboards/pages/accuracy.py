@@ -46,7 +46,7 @@ def answer(view: View) -> None:
     window = view.window()
     estimated, correct, _judged, _expected, needed = data.values(TRUTH, window, where=view.where)
     agreement, change, _kappa, calibration = data.values(JUDGE, window, where=view.where)
-    found = answers.moved(view, ("accuracy.estimated", "accuracy.correct"), step_min_s=60)[:1]
+    found = answers.moved(view, ("accuracy.estimated", "accuracy.correct"), among=TRUTH, step_min_s=60)[:1]
     best = estimated if estimated.value is not None else correct
     if best.value is None:
         words = (
@@ -118,7 +118,7 @@ def lines(view: View) -> None:
 
 def scores(view: View) -> None:
     """Mean scores of each name, and of classes where there are any."""
-    names = tuple(name for name in data.described("accuracy.score") if name not in data.REGISTRY and "<" not in name)
+    names = tuple(name for name in data.described("accuracy.score") if "<" not in name)
     found = [value for value in data.values(names, view.window(), where=view.where) if value.n] if names else []
     classes = [value for value in data.values(CLASSES, view.window(), where=view.where) if value.value is not None]
     if not found and not classes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Final
 
 import pandas as pd
@@ -11,9 +12,9 @@ from dashboards import address, answers, charts, data, explore, facts, states
 from dashboards.answers import ATTENTION, BAD, GOOD, UNKNOWN, Finding
 from dashboards.explore import Chart
 from dashboards.filters import View
-from dashboards.tables import kpi_table
+from dashboards.tables import kpi_table, records
 from dashboards.tiles import tiles
-from dashboards.wording import count_text, dimension_label, escaped, interval_text, value_text
+from dashboards.wording import count_text, dimension_label, escaped, finite, interval_text, value_text
 from monitor.kpis import KpiValue, Window
 
 HEADLINES: Final = (
@@ -44,6 +45,7 @@ TABLE: Final = (
     "cost.unpriced",
 )
 HOUR_S: Final = 3600
+DAY_S: Final = 86_400
 IDLE_MAX: Final = 0.5
 # Unpriced calls are worth a word from this share on.
 UNPRICED_MIN: Final = 0.01
@@ -75,7 +77,9 @@ def answer(view: View) -> None:
         words = f"{value_text(unpriced, 'call')} of {value_text(calls, 'call')} calls have no price, so they are in no figure here."
         found.append(Finding(level=ATTENTION, words=words))
     found += (
-        answers.moved(view, ("cost.per_request",), step_min_s=HOUR_S)[:1] if view.window().seconds > 2 * HOUR_S else []
+        answers.moved(view, ("cost.per_request",), among=HEADLINES, step_min_s=HOUR_S)[:1]
+        if view.window().seconds > 2 * HOUR_S
+        else []
     )
     answers.say(found, fine="")
 
@@ -87,7 +91,7 @@ def _with_interval(value: KpiValue) -> str:
 
 def _of_budgets(budgets: pd.DataFrame) -> list[Finding]:
     found = []
-    for budget in budgets.itertuples():
+    for budget in records(budgets):
         unit = str(budget.currency) or data.currency()
         amount = value_text(budget.amount, unit)
         if budget.spent > budget.amount:
@@ -119,7 +123,7 @@ def month(view: View) -> None:
     if budgets.empty:
         st.caption("No budget is set (`budgets` in monitor.yaml).")
         return
-    for budget in budgets.itertuples():
+    for budget in records(budgets):
         unit = str(budget.currency) or data.currency()
         share = budget.spent / budget.amount if budget.amount else 0.0
         st.progress(
@@ -133,7 +137,7 @@ def month(view: View) -> None:
             "Spent": [value_text(spent, data.currency()) for spent in budgets["spent"]],
             "Forecast": [value_text(forecast, data.currency()) for forecast in budgets["forecast"]],
             "95 % interval": [
-                interval_text(_known(low), _known(high), data.currency()) or "too few hours"
+                interval_text(finite(low), finite(high), data.currency()) or "too few hours"
                 for low, high in zip(budgets["low"], budgets["high"], strict=True)
             ],
             "Note": budgets["note"],
@@ -144,22 +148,13 @@ def month(view: View) -> None:
     )
 
 
-def _known(value: float) -> float | None:
-    return None if pd.isna(value) else float(value)
-
-
 def lines(view: View) -> None:
-    """Over time; costs are kept by the hour, so shorter times show as few points as there are hours."""
-    window = _whole_hours(view)
-    if window is None:
-        charts.nothing("Costs are drawn by the hour: choose 6 hours or more to see them over time.", key="cost-lines")
-        return
-    explore.draw(view, CHARTS, key="cost", calls=1e9, step_min_s=HOUR_S)
-
-
-def _whole_hours(view: View) -> Window | None:
+    """Over time; costs are kept by the hour, so a day is the least that is drawn."""
     window = view.window()
-    return window if window.seconds >= 3 * HOUR_S else None
+    if window.seconds < DAY_S:
+        st.caption("Costs are kept by the hour, so at least the last day is drawn.")
+        view = view.during(Window(window.end - timedelta(seconds=DAY_S), window.end))
+    explore.draw(view, CHARTS, key="cost", calls=1e9, step_min_s=HOUR_S)
 
 
 def groups(view: View, by: str) -> None:

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from datetime import UTC, datetime
 from typing import Any, Final
 
 import pandas as pd
 import streamlit as st
 
-from dashboards import answers, charts, findings, states
+from dashboards import answers, charts, findings, navigation, states
 from dashboards.answers import ATTENTION, UNKNOWN, Finding
 from dashboards.charts import Bar
 from dashboards.explore import step_words
 from dashboards.filters import View
+from dashboards.tables import records
 from dashboards.theme import ERROR, MUTED, assigned
 from dashboards.watch import watched
-from dashboards.wording import count_text, digits, escaped, moment_text
+from dashboards.wording import count_text, digits, escaped, finite, moment_text
 
 # A domain classifier's effect is an area, of which one half is nothing.
 CLASSIFIER: Final = "domain_classifier"
@@ -49,7 +51,7 @@ def answer(view: View) -> None:
     if len(drifted):
         history = findings.drift_history(view.window())
         parts = []
-        for row in drifted.head(3).itertuples():
+        for row in records(drifted.head(3)):
             since = _since(history, row)
             parts.append(
                 f"{escaped(str(row.feature))} ({escaped(str(row.method))} {digits(row.value)}"
@@ -88,14 +90,17 @@ def effects(view: View) -> None:
         st.markdown(
             f"**Effect by feature, {str(method).replace('_', ' ')}** (red: drifted; ordered by how much it matters)"
         )
-        names = [_name(row) for row in known.itertuples()]
+        names = [_name(row) for row in records(known)]
         charts.draw_bars(
             [
-                Bar(group=name, value=float(row.value), low=_known(row.low), high=_known(row.high), n=int(row.n_current), note=str(row.verdict))
-                for name, row in zip(names, known.itertuples(), strict=True)
+                Bar(
+                    group=name, value=float(row.value), low=finite(row.low), high=finite(row.high), n=int(row.n_current),
+                    note=str(row.verdict),
+                )
+                for name, row in zip(names, records(known), strict=True)
             ],
             unit="", title="Effect", key=f"effects-{method}",
-            colours={name: ERROR if row.drifted else MUTED for name, row in zip(names, known.itertuples(), strict=True)},
+            colours={name: ERROR if row.drifted else MUTED for name, row in zip(names, records(known), strict=True)},
             reference=("threshold", float(known["threshold"].iloc[0])) if known["threshold"].nunique() == 1 else None,
         )  # fmt: skip
 
@@ -123,7 +128,7 @@ def history(view: View) -> None:
             "There are fewer than two looks in this time; choose a longer one to see how drift went.", key="history"
         )
         return
-    frame = mine.assign(line=[_name(row) for row in mine.itertuples()], time=mine["at"])
+    frame = mine.assign(line=[_name(row) for row in records(mine)], time=mine["at"])
     colours = assigned().of("drift", list(dict.fromkeys(frame["line"])))
     step_s = float(frame["at"].drop_duplicates().diff().dt.total_seconds().median())
     charts.draw_lines(
@@ -164,7 +169,8 @@ def table(view: View) -> None:
         }
     )
     st.dataframe(
-        frame, hide_index=True, key="drift-table", height=min(14, len(frame) + 1) * 35 + 3, alt="Each feature's drift: verdict, effect, interval",
+        frame, hide_index=True, key="drift-table", height=min(14, len(frame) + 1) * 35 + 3,
+        alt="Each feature's drift: verdict, effect, interval",
         column_config={"Looked at": st.column_config.DatetimeColumn(format="D MMM HH:mm", timezone=view.zone.key)},
     )  # fmt: skip
     st.caption(
@@ -179,7 +185,7 @@ def examples(view: View) -> None:
     if drifted.empty:
         return
     st.subheader("What it looks like", anchor=False)
-    for row in drifted.head(5).itertuples():
+    for row in records(drifted.head(5)):
         with st.container(border=True, key=f"example-{row.Index}"):
             st.markdown(f"**{escaped(_name(row))}**: {escaped(str(row.verdict))}")
             if len(row.moved):
@@ -192,17 +198,11 @@ def examples(view: View) -> None:
                 ]
                 if links:
                     st.markdown(f"{words}: {' · '.join(links)}")
-            st.page_link(
-                "pages/traces.py", label="Calls of this time", icon=":material/search:", query_params=view.carried(),
-            )  # fmt: skip
-
-
-def _known(value: float) -> float | None:
-    return None if pd.isna(value) else float(value)
+            navigation.link("traces", label="Calls of this time", icon=":material/search:", query=view.carried())
 
 
 def _digits(value: float) -> str:
-    return "not known" if pd.isna(value) else digits(value)
+    return "not known" if math.isnan(value) else digits(value)
 
 
 def page() -> None:

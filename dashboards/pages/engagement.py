@@ -43,7 +43,7 @@ WATCHED: Final = (
     "engagement.copy_rate",
 )
 CHARTS: Final = (
-    Chart(title="Active users and sessions", names=("engagement.active_users",)),
+    Chart(title="Active users", names=("engagement.active_users",)),
     Chart(title="Thumbs up", names=("engagement.thumbs_up",)),
     Chart(title="What people do with answers", names=("engagement.regenerate_rate", "engagement.copy_rate")),
     Chart(title="Sessions that were abandoned", names=("engagement.abandon_rate",)),
@@ -68,7 +68,7 @@ def answer(view: View) -> None:
         words = "No call names its user, so nobody can be counted: give `user_id` and `session_id` with each call."
         answers.say([Finding(level=UNKNOWN, words=words)], fine="")
         return
-    found = answers.moved(view, WATCHED, places=("service", "model", "variant", "release"))
+    found = answers.moved(view, WATCHED, among=FEEDBACK, places=("service", "model", "variant", "release"))
     words = f"{value_text(active.value, 'user')} users were active in {view.range_words}"
     up = feedback["engagement.thumbs_up_corrected"]
     if up.value is not None:
@@ -93,7 +93,7 @@ def _before(view: View) -> Window:
 def feedback(view: View) -> None:
     """What people say and do; the corrected figure beside the raw one."""
     st.subheader("Feedback", anchor=False)
-    found = {value.name: value for value in tiles(view, FEEDBACK, key="engagement-feedback")}
+    found = {value.name: value for value in tiles(view, FEEDBACK, key="engagement-feedback", width=190)}
     pair = [found[f"engagement.{name}"] for name in ("thumbs_up", "thumbs_up_corrected")]
     bars = [
         Bar(group=label(each.name), value=each.value, low=each.low, high=each.high, n=each.n)

@@ -7,10 +7,14 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
-from dashboards import address, charts, data, states, timerange
+from dashboards import address, answers, charts, data, explore, facts, states, timerange
+from dashboards.answers import ATTENTION, Finding
 from dashboards.filters import FILTERS, View
+from dashboards.latency_places import draw_map, draw_places
+from dashboards.loads import draw_loads, hot_words
 from dashboards.tables import kpi_table, say_evidence
 from dashboards.theme import MUTED, STATISTICS, assigned
+from dashboards.watch import watched
 from dashboards.wording import DIMENSION_LABELS, MEASURES, group_text, help_text, label, value_text
 from monitor.kpis import REGISTRY, KpiValue
 from monitor.kpis.estimators import Quantile
@@ -23,6 +27,22 @@ NOT_SPLIT: Final = ""
 SPLITS: Final = (NOT_SPLIT, *FILTERS, "pricing", "gpu", "operation", "finish_reason")
 # A quantile of fewer calls than these is only the largest of them.
 CALLS_BEYOND: Final = 1
+
+
+def answer(view: View, measure: str) -> None:
+    """Whether calls became slower, and whether one place is slower than its peers."""
+    names = (f"latency.{measure}.p50", f"latency.{measure}.p95")
+    found = answers.moved(view, names, among=_all_of(measure))
+    found += [
+        Finding(level=ATTENTION, words=hot_words(each)) for each in facts.hot_nodes(view.window(), view.where)[:3]
+    ]
+    values = {value.name: value for value in data.values(_all_of(measure), view.window(), where=view.where)}
+    p50, p95 = (values[name] for name in names)
+    fine = (
+        f"Half of the calls take at most {value_text(p50.value, 's')} ({MEASURES[measure]}), 95 % at most"
+        f" {value_text(p95.value, 's')}; no slower than in the time before, and no node is slower than its peers."
+    )
+    answers.say(found, fine=fine if p50.value is not None else _why_nothing(measure, p50))
 
 
 def over_time(view: View, measure: str, by: str, statistics: tuple[str, ...]) -> None:
@@ -51,13 +71,31 @@ def over_time(view: View, measure: str, by: str, statistics: tuple[str, ...]) ->
         kept["line"] = [name.rpartition(".")[2] for name in kept["name"]]
         colours = {statistic: STATISTICS[statistic] for statistic in statistics}
     title = f"{MEASURES[measure]} {statistics[0]}" if by else MEASURES[measure]
-    line = charts.Line(frame=kept, unit="s", colours=colours, window=window, title=title, step_s=step_s)
-    charts.draw_lines(line, key="over-time", height=300)
+    line = charts.Line(
+        frame=kept,
+        unit="s",
+        colours=colours,
+        window=window,
+        title=title,
+        step_s=step_s,
+        watched=watched(names, window, view.where),
+    )
+    charts.draw_lines(
+        line,
+        key="over-time",
+        height=300,
+        on_pick=lambda at, name: explore.look(
+            names[0] if by or name not in statistics else f"latency.{measure}.{name}", at
+        ),
+    )
     _say_what_is_missing(frame, thin, step_s)
+    explore.looked_at(view, [explore.Chart(title=title, names=names)], step_s)
 
 
 def _say_what_is_missing(frame: pd.DataFrame, thin: int, step_s: int) -> None:
-    words = [f"Bands are 95 % intervals; steps of {step_s} s."]
+    words = [
+        f"Bands are 95 % intervals; steps of {explore.step_words(step_s)}. Click a point to take its moment apart."
+    ]
     if thin:
         measured = int((frame["n"] > 0).sum())
         words.append(f"{thin} of {measured} points have too few calls for their percentile and are not drawn.")
@@ -177,6 +215,15 @@ def _with_time_before(view: View, measure: str, bins: pd.DataFrame) -> tuple[pd.
     return pd.concat(parts), colours
 
 
+def loads(view: View) -> None:
+    """How evenly calls are spread."""
+    st.subheader("Load by node", anchor=False)
+    imbalance = data.values(("fleet.imbalance",), view.window(), where=view.where)[0]
+    if imbalance.value is not None:
+        st.caption(f"Imbalance {value_text(imbalance.value, '1')}: {imbalance.note or 'as even as random routing'}.")
+    draw_loads(view, key="loads")
+
+
 def _why_nothing(measure: str, whole: KpiValue) -> str:
     note = whole.note or "no call in this window"
     return f"Nothing to draw for {MEASURES[measure]}: {note}."
@@ -218,9 +265,13 @@ def page() -> None:
             )
             statistics = tuple(name for name in STATISTIC_NAMES if name in (several or DEFAULT_LINES))
     st.caption(REGISTRY[f"latency.{measure}.mean"].meaning.removesuffix(": the mean.") + ".")
+    states.panel(view, lambda seen: answer(seen, measure))
     states.panel(view, lambda seen: headlines(seen, measure))
     states.panel(view, lambda seen: over_time(seen, measure, by, statistics))
+    states.panel(view, lambda seen: draw_map(seen, measure))
     states.panel(view, lambda seen: table(seen, measure, by))
+    states.panel(view, lambda seen: draw_places(seen, measure))
+    states.panel(view, loads)
     states.panel(view, lambda seen: distribution(seen, measure, by))
 
 

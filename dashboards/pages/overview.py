@@ -8,7 +8,7 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
-from dashboards import answers, data, explore, facts, states, timerange
+from dashboards import answers, data, explore, facts, navigation, states, timerange
 from dashboards.answers import ATTENTION, UNKNOWN, Finding
 from dashboards.explore import Chart
 from dashboards.filters import View
@@ -16,7 +16,7 @@ from dashboards.objectives import findings as objective_findings
 from dashboards.objectives import panel as objectives_panel
 from dashboards.tables import kpi_table
 from dashboards.tiles import say_compared, tiles
-from dashboards.wording import change_text, count_text, differs, escaped, group_text, label, value_text
+from dashboards.wording import change_text, count_text, differs, escaped, group_text, label, short_unit, value_text
 from monitor.kpis import Window
 
 HEADLINES: Final = (
@@ -66,13 +66,12 @@ def answer(view: View) -> None:
     if data.values(HEADLINES, window, where=view.where)[0].n == 0:
         states.nothing_in_range(view)
         return
-    found = [*objective_findings(view), *answers.moved(view, WATCHED)]
+    found = [*objective_findings(view), *answers.moved(view, WATCHED, among=HEADLINES)]
     hot = facts.hot_nodes(window, view.where)
     if hot:
-        names = ", ".join(dict.fromkeys(f"{escaped(each.hot.node)} ({each.hot.cause})" for each in hot[:3]))
-        found.append(
-            Finding(level=ATTENTION, words=f"{count_text(len(hot), 'hot node')}: {names}. See the page Fleet.")
-        )
+        causes = dict.fromkeys(f"{escaped(each.hot.node)} ({each.hot.cause})" for each in hot)
+        nodes = count_text(len({each.hot.node for each in hot}), "hot node")
+        found.append(Finding(level=ATTENTION, words=f"{nodes}: {', '.join(list(causes)[:3])}. See the page Fleet."))
     if not facts.objectives():
         words = "No objective is set, so nobody said what is good enough; set `objectives` in monitor.yaml."
         found.append(Finding(level=UNKNOWN, words=words))
@@ -113,7 +112,7 @@ def money(view: View) -> None:
         )
     else:
         st.caption("No budget is set (`budgets` in monitor.yaml).")
-    st.page_link("pages/cost.py", label="Where it goes", icon=":material/arrow_forward:", query_params=view.carried())
+    navigation.link("cost", label="Where it goes", icon=":material/arrow_forward:", query=view.carried())
 
 
 def changed(view: View) -> None:
@@ -155,7 +154,7 @@ def families(view: View) -> None:
     with st.grid(4, min_column_width=215, gap="small", key="families"):
         for family, (page, mine) in FAMILIES.items():
             with st.container(border=True, height="stretch", gap="xsmall", key=f"family-{page}"):
-                st.page_link(f"pages/{page}.py", label=f"**{family}**", query_params=view.carried())
+                navigation.link(page, label=f"**{family}**", query=view.carried())
                 for name in mine:
                     value, before = now[name], then[name]
                     change = change_text(value, before)
@@ -166,7 +165,9 @@ def families(view: View) -> None:
                         if answers.is_worse(value, before)
                         else "green"
                     )
-                    text = f"**{value_text(value.value, value.unit)}**" if value.value is not None else "not known"
+                    text = (
+                        f"**{value_text(value.value, short_unit(value))}**" if value.value is not None else "not known"
+                    )
                     st.markdown(
                         f"{label(name)}: {text}" + (f" :{colour}[{escaped(change)}]" if change else ""),
                         help=value.note or None,

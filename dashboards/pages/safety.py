@@ -12,10 +12,10 @@ from dashboards.answers import ATTENTION, UNKNOWN, Finding
 from dashboards.charts import Bar
 from dashboards.explore import Chart
 from dashboards.filters import View
-from dashboards.tables import kpi_table
+from dashboards.tables import kpi_table, records
 from dashboards.theme import assigned
 from dashboards.tiles import tiles
-from dashboards.wording import count_text, digits, dimension_label, escaped, group_text, value_text
+from dashboards.wording import count_text, digits, dimension_label, escaped, finite, group_text, value_text
 
 HEADLINES: Final = (
     "safety.flagged_rate",
@@ -39,11 +39,11 @@ CALLS_A_STEP: Final = 300
 def answer(view: View) -> None:
     """Whether something harmful, or something unfair, goes on."""
     flagged, blocked, *_, reports = data.values(HEADLINES, view.window(), where=view.where)
-    found = answers.moved(view, HEADLINES)
+    found = answers.moved(view, HEADLINES[:4], among=HEADLINES)
     gaps = findings.bias_gaps()
     unfair = gaps[gaps["unfair"]]
     if len(unfair):
-        names = ", ".join(dict.fromkeys(f"{row.metric} by {row.cohort}" for row in unfair.head(3).itertuples()))
+        names = ", ".join(dict.fromkeys(f"{row.metric} by {row.cohort}" for row in records(unfair.head(3))))
         found.append(Finding(level=ATTENTION, words=f"{count_text(len(unfair), 'unfair gap')}: {escaped(names)}."))
     if reports.value:
         words = (
@@ -53,7 +53,10 @@ def answer(view: View) -> None:
     if flagged.value is None:
         words = "No call of this time was moderated, so nothing is known of what was harmful; docs/safety.md tells how to moderate."
         found.append(Finding(level=UNKNOWN, words=words))
-    fine = f"{value_text(flagged.value, '1')} of moderated calls were flagged, {value_text(blocked.value, '1')} blocked; no worse than before."
+    fine = (
+        f"{value_text(flagged.value, '1')} of moderated calls were flagged, {value_text(blocked.value, '1')} blocked;"
+        " no worse than before."
+    )
     answers.say(found, fine=fine)
 
 
@@ -78,6 +81,7 @@ def categories(view: View) -> None:
     if not known:
         charts.nothing("No filter found anything in this time.", key="categories")
         return
+    known.sort(key=lambda value: -(value.value or 0))
     colours = assigned().of("category", [value.group["category"] for value in known])
     charts.draw_bars(
         [
@@ -122,11 +126,11 @@ def fairness(view: View) -> None:
         return
     shown = gaps[gaps["value"].notna() & (gaps["gap"] != "ratio")]
     if not shown.empty:
-        names = [f"{row.metric}, {row.gap.replace('_', ' ')} by {row.cohort}" for row in shown.itertuples()]
+        names = [f"{row.metric}, {row.gap.replace('_', ' ')} by {row.cohort}" for row in records(shown)]
         charts.draw_bars(
             [
-                Bar(group=name, value=float(row.value), low=_known(row.low), high=_known(row.high), n=int(row.n), note=str(row.reason))
-                for name, row in zip(names, shown.itertuples(), strict=True)
+                Bar(group=name, value=float(row.value), low=finite(row.low), high=finite(row.high), n=int(row.n), note=str(row.reason))
+                for name, row in zip(names, records(shown), strict=True)
             ],
             unit="1", title="Gap between cohorts", colours=assigned().of("gap", names), key="gaps",
         )  # fmt: skip
@@ -163,15 +167,11 @@ def _examples(view: View, gaps: pd.DataFrame) -> None:
     """Traces of the groups that fare worst, for gaps with an alert."""
     links = [
         f"[{escaped(str(row.metric))}, {escaped(str(row.worst))}: {trace[:8]}](traces?{view.query(trace=trace)})"
-        for row in gaps[gaps["unfair"]].head(5).itertuples()
+        for row in records(gaps[gaps["unfair"]].head(5))
         for trace in list(row.traces)[:3]
     ]
     if links:
         st.markdown("Examples: " + " · ".join(links))
-
-
-def _known(value: float) -> float | None:
-    return None if pd.isna(value) else float(value)
 
 
 def page() -> None:

@@ -1,4 +1,4 @@
-"""A service whose store has facts of every family: two days of the demo's hour, labels, feedback, moderation, GPUs, costs."""
+"""A service whose store has facts of every family: the demo's hour, earlier users, labels, feedback, moderation, GPUs, costs."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 import numpy as np
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from collectors.gpu.metrics import Starts, request, resource
 from collectors.gpu.readings import Reading, Sample
@@ -29,16 +30,13 @@ fleet:
   - {nodes: [gpu-1, gpu-2, gpu-3], kind: on_demand, rate: 12.0, gpus: 4, billed: always}
 budgets:
   - {name: all, amount: 300}
-jobs:
-  off: [kpis, accuracy, retention]
 """
 JUDGED = 3_000
 
 
 def fill(service: Service, config: Path) -> None:
     """Send it all, wait until it is stored, and run the jobs that pages read results of."""
-    day_ns = 86_400 * 10**9
-    load_history(endpoint=service.addresses["grpc"], end_ns=time.time_ns() - day_ns, seed=3)
+    send_earlier_calls(service)
     load_history(endpoint=service.addresses["grpc"])
     service.wait_until_stored()
     rows = newest(service)
@@ -48,6 +46,36 @@ def fill(service: Service, config: Path) -> None:
     for job in ("rollup", "objectives", "cost", "kpis"):
         done = run("jobs", "run", job, "--data", str(service.data), "--config", str(config))
         assert done.returncode == 0, done.stderr
+
+
+def send_earlier_calls(service: Service) -> None:
+    """Users of the days before, some of whom came back; and an hour before the demo's, to compare with."""
+    now_ns, day_ns, hour_ns = time.time_ns(), 86_400 * 10**9, 3600 * 10**9
+    days = [(now_ns - 2 * day_ns, range(40)), (now_ns - day_ns, range(12))]
+    moments = [(start + user * 10**9, f"early-{user}") for start, users in days for user in users]
+    moments += [(now_ns - 2 * hour_ns + number * 10 * 10**9, f"user-{number % 50:03}") for number in range(300)]
+    request = ExportTraceServiceRequest()
+    batch = request.resource_spans.add()
+    for key, value in {"service.name": "chat-api", "monitor.node": "gpu-1"}.items():
+        batch.resource.attributes.add(key=key).value.string_value = value
+    spans = batch.scope_spans.add().spans
+    for number, (start_ns, user) in enumerate(moments):
+        span = spans.add(name="chat", trace_id=(0xEA << 120 | number).to_bytes(16), span_id=(number + 1).to_bytes(8))
+        span.start_time_unix_nano, span.end_time_unix_nano = start_ns, start_ns + 4 * 10**9
+        texts = {
+            "gen_ai.operation.name": "chat", "gen_ai.request.model": "llama-3.3-70b-instruct", "user.id": user,
+            "session.id": f"{user}-{start_ns // hour_ns}",
+        }  # fmt: skip
+        for key, value in texts.items():
+            span.attributes.add(key=key).value.string_value = value
+        span.attributes.add(key="gen_ai.response.time_to_first_chunk").value.double_value = 0.1 + 0.001 * (number % 100)
+        for key, tokens in {"gen_ai.usage.input_tokens": 800, "gen_ai.usage.output_tokens": 150}.items():
+            span.attributes.add(key=key).value.int_value = tokens
+    answer = httpx2.post(
+        f"{service.addresses['http']}/v1/traces", content=request.SerializeToString(),
+        headers={"Content-Type": "application/x-protobuf"}, timeout=60,
+    )  # fmt: skip
+    assert answer.status_code == 200, answer.text
 
 
 def newest(service: Service) -> list[tuple[str, str, str]]:
