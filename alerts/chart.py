@@ -67,8 +67,9 @@ def render(frame: pd.DataFrame, instance: Instance, changes: Sequence[Change] = 
     y = alt.Y("value:Q", title=f"{instance.kpi} ({suffix})" if suffix else instance.kpi, scale=alt.Scale(zero=zero))
     layers: list[Any] = []
     began = instance.active_at
-    if began is not None and instance.alarming:
-        shade = pd.DataFrame({"from": [_plain(began)], "to": [max(_plain(instance.window_end), _plain(began))]})
+    if began is not None:
+        until = max(_plain(instance.resolved_at or instance.window_end), _plain(began))
+        shade = pd.DataFrame({"from": [max(_plain(began), points["time"].min())], "to": [until]})
         layers.append(alt.Chart(shade).mark_rect(color=LIMIT, opacity=0.13).encode(x="from:T", x2="to:T"))
     marks = [change for change in changes if _plain(change.timestamp) >= points["time"].min()]
     if marks:

@@ -9,8 +9,7 @@ from typing import Any, Final, Literal
 
 from alerts.links import page_link, silence_link
 from alerts.model import Instance, Severity, State
-from monitor.kpis import KpiValue
-from monitor.kpis.render import interval_text, value_text
+from alerts.numbers import number_text
 
 ALERTS_MAX: Final = 20
 _RANK: Final[Mapping[str, int]] = {"page": 0, "ticket": 1, "info": 2}
@@ -237,11 +236,12 @@ def _summary(instance: Instance) -> str:
 def _facts(instance: Instance, now: datetime) -> list[tuple[str, str]]:
     facts = []
     if instance.value is not None:
-        facts.append(("Value", f"{number(instance, instance.value)}{_interval(instance)}"))
+        facts.append(("Value", number_text(instance.value, instance.unit, low=instance.low, high=instance.high)))
     if instance.condition:
         facts.append(("Fires" if instance.alarming else "Fired", instance.condition))
-    if instance.n:
-        facts.append(("Calls", f"{instance.n:,} in {_length(instance.window_end - instance.window_start)}"))
+    if instance.kpi:
+        over = _length(instance.window_end - instance.window_start)
+        facts.append(("Measured", f"{instance.kpi} over {over}" + (f", n = {instance.n:,}" if instance.n else "")))
     began, ended = instance.active_at or instance.fired_at, instance.resolved_at
     if began is not None:
         whole = f" until {_clock(ended, began)}" if ended is not None else ""
@@ -254,27 +254,7 @@ def _facts(instance: Instance, now: datetime) -> list[tuple[str, str]]:
 
 def number(instance: Instance, value: float) -> str:
     """A number in the alert's unit."""
-    return value_text(_kpi_value(instance, value))
-
-
-def _interval(instance: Instance) -> str:
-    assert instance.value is not None, "only called with a value"
-    text = interval_text(_kpi_value(instance, instance.value, instance.low, instance.high))
-    return f" (95 %: {text})" if text else ""
-
-
-def _kpi_value(instance: Instance, value: float, low: float | None = None, high: float | None = None) -> KpiValue:
-    return KpiValue(
-        name=instance.kpi,
-        unit=instance.unit,
-        value=value,
-        low=low,
-        high=high,
-        n=instance.n,
-        start=instance.window_start,
-        end=instance.window_end,
-        method="",
-    )
+    return number_text(value, instance.unit)
 
 
 def _distance(instance: Instance) -> float:

@@ -268,23 +268,25 @@ def in_words(explanation: Explanation, instance: Instance) -> list[str]:
 
 def _line(each: Slice, kind: Kind, instance: Instance) -> str:
     name = f"{each.dimension.removeprefix('cohort.')} {each.value or '(unknown)'}"
-    of_calls = f"{each.share:.0%} of the calls"
     if kind == "beyond":
         limit = instance.threshold if instance.threshold is not None else instance.value
         assert instance.value is not None, "asked for an alert with a value alone"
         assert limit is not None, "the value itself where there is none"
         side = "above" if instance.value >= limit else "below"
         return (
-            f"{name}: {_percent(each.inside)} of its calls are {side} {number(instance, limit)}"
-            f" (elsewhere {_percent(each.outside)}); {_percent(each.part)} of all such calls, {of_calls}"
+            f"{name}: {_percent(each.inside)} of its calls are {side} {number(instance, limit)}, elsewhere"
+            f" {_percent(each.outside)}; it has {_percent(each.share)} of the calls and {_percent(each.part)} of those"
         )
     if kind == "total":
         return (
-            f"{name}: {number(instance, each.inside)}, {each.share:.0%} of all; {number(instance, each.outside)} in the"
-            f" same time before ({each.part:.0%} of the growth)"
+            f"{name}: {number(instance, each.inside)}, {_percent(each.share)} of all; in the same time before"
+            f" {number(instance, each.outside)} ({_percent(each.part)} of the growth)"
         )
-    return f"{name}: {number(instance, each.inside)} (elsewhere {number(instance, each.outside)}), {of_calls}"
+    return (
+        f"{name}: {number(instance, each.inside)}, elsewhere {number(instance, each.outside)};"
+        f" it has {_percent(each.share)} of the calls"
+    )
 
 
 def _percent(share: float) -> str:
-    return f"{share:.1%}" if 0 < share < 0.1 else f"{share:.0%}"
+    return f"{100 * share:.1f} %" if 0 < share < 0.1 else f"{100 * share:.0f} %"

@@ -72,7 +72,7 @@ def _blocks(message: Message, delivery: Delivery, shown: int) -> list[Block]:
     for told in message.alerts[:shown]:
         if blocks:
             blocks.append(DividerBlock())
-        blocks += _alert(told)
+        blocks += _alert(told, titled=message.total > 1)
     more = message.total - min(shown, len(message.alerts))
     notes = []
     if more > 0:
@@ -86,8 +86,9 @@ def _blocks(message: Message, delivery: Delivery, shown: int) -> list[Block]:
     return blocks
 
 
-def _alert(told: Told) -> list[Block]:
-    head = f"*{escape(_cut(told.title, 200))}*\n{escape(_cut(told.summary, 800))}"
+def _alert(told: Told, *, titled: bool) -> list[Block]:
+    title = f"*{escape(_cut(told.title, 200))}*\n" if titled else ""  # else it stands above all
+    head = f"{title}{escape(_cut(told.summary, 800))}"
     blocks: list[Block] = [SectionBlock(text=MarkdownTextObject(text=_cut(head, _SECTION_MAX)))]
     fields = [f"*{escape(name)}*\n{escape(_cut(value, 400))}" for name, value in told.facts][:10]
     if fields:
