@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from http.cookies import CookieError, SimpleCookie
+from pathlib import Path
 from typing import Any, Final
 from urllib.parse import parse_qs, quote
 
@@ -237,23 +238,4 @@ def _page(wanted: str, said: str = "", status: int = 200, headers: Mapping[str, 
     )
 
 
-_PAGE: Final = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Log in · Inference Monitor</title><link rel="icon" href="data:,">
-<style>
-:root { color-scheme: light dark; }
-body { font: 16px/1.5 system-ui, sans-serif; margin: 0; min-height: 100vh; display: grid; place-items: center; background: light-dark(#f3f5f8, #11151c); color: light-dark(#1d2430, #e6e9ef); }
-form { width: min(340px, 88vw); padding: 28px; border-radius: 10px; border: 1px solid light-dark(#dfe3e8, #2a313c); background: light-dark(#fff, #1a2029); }
-h1 { font-size: 20px; margin: 0 0 16px; } label { display: block; font-size: 14px; margin-bottom: 4px; }
-input { width: 100%; box-sizing: border-box; font: inherit; padding: 8px 10px; border: 1px solid light-dark(#b9c0ca, #3a4350); border-radius: 6px; background: transparent; color: inherit; }
-button { margin-top: 16px; width: 100%; font: inherit; padding: 8px; border: 0; border-radius: 6px; background: #2b6cb0; color: #fff; cursor: pointer; }
-.said { color: light-dark(#b3261e, #ff8a80); margin: 8px 0 0; font-size: 14px; }
-</style></head><body>
-<form method="post" action="{action}">
-<h1>Inference Monitor</h1>
-<label for="password">Password</label>
-<input id="password" name="password" type="password" autocomplete="current-password" autofocus required>
-{said}
-<button type="submit">Log in</button>
-</form></body></html>
-"""
+_PAGE: Final = (Path(__file__).parent / "login.html").read_text(encoding="utf-8")
