@@ -15,7 +15,7 @@ from dashboards.person import ask_author, author, person
 from dashboards.states import sentence
 from dashboards.trace_facts import Facts, trace_facts
 from dashboards.waterfall import Row
-from dashboards.wording import value_text
+from dashboards.wording import escaped, value_text
 from monitor.errors import MonitorError
 from monitor.iterate.messages import answer_message, plain, prompt_messages
 
@@ -31,6 +31,11 @@ def judged_trace(view: View, trace_id: str, rows: Sequence[Row]) -> None:
         return
     st.subheader("Model calls", anchor=False)
     _calls(facts)
+    for alert in facts.alerts:
+        link = f"alerts?{view.query(rule=alert.rule)}"
+        st.markdown(
+            f":orange[●] In the time and group of the alert [{escaped(alert.rule)}]({link}): {escaped(alert.condition)}"
+        )
     _content(facts)
     said, say = st.columns([3, 2], gap="medium")
     with said:
