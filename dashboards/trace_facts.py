@@ -17,8 +17,9 @@ from monitor.store.datasets import datasets_with
 HOUR_NS: Final = 3600 * 10**9
 ROWS_MAX: Final = 500
 _CALLS: Final = (
-    "span_id", "service", "model", "variant", "release", "region", "environment", "provider", "deployment", "node", "input_tokens",
-    "cached_tokens", "output_tokens", "ttft_s", "duration_s", "finish_reason", "error_type", "cost_usd", "request_id", "prompt", "completion",
+    "span_id", "service", "model", "variant", "release", "region", "environment", "provider", "deployment", "node",
+    "input_tokens", "cached_tokens", "output_tokens", "ttft_s", "duration_s", "finish_reason", "error_type", "cost_usd",
+    "request_id", "prompt", "completion",
 )  # fmt: skip
 
 
