@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Protocol
 
@@ -19,23 +19,22 @@ _STEPS = 240
 
 @dataclass(frozen=True, kw_only=True)
 class Ask:
-    """One KPI over one window, by group."""
+    """One KPI over one window, by group; `intervals`: with those of quantiles, which cost as much again.
+
+    `spanning`: of a time much longer than the rule's window, of which only the number of rows counts.
+    """
 
     kpi: str
     end: datetime
     window_s: float
     by: tuple[str, ...] = ()
     where: Where = ()
+    intervals: bool = False
+    spanning: bool = False
 
     def earlier(self, seconds: float) -> Ask:
         """The same, so much before."""
-        return Ask(
-            kpi=self.kpi,
-            end=self.end - timedelta(seconds=seconds),
-            window_s=self.window_s,
-            by=self.by,
-            where=self.where,
-        )
+        return replace(self, end=self.end - timedelta(seconds=seconds))
 
     @property
     def start(self) -> datetime:
@@ -60,13 +59,11 @@ class Source(Protocol):
     def answer(self, asks: Iterable[Ask]) -> Answers:
         """An answer to each."""
 
+    def forget(self, used: Iterable[Ask]) -> None:
+        """What is no more asked for can be forgotten."""
+
 
 def closed_end(now: datetime, lateness_s: float, window_s: float) -> datetime:
     """End of the newest window of this length whose calls have arrived."""
     step = max(1, math.floor(window_s / _STEPS))
     return datetime.fromtimestamp(math.floor((now.timestamp() - lateness_s) / step) * step, UTC)
-
-
-def by_group(values: Iterable[KpiValue], by: Sequence[str]) -> dict[Group, KpiValue]:
-    """The values by group; a window without rows has one for the whole, which is no group."""
-    return {tuple(value.group[name] for name in by): value for value in values if len(value.group) == len(by)}

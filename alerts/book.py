@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from alerts.defaults import DEFAULTS, laid_over_default, makes_sense
@@ -69,7 +70,8 @@ def make_book(settings: Settings, known: Known, stored: Mapping[str, Mapping[str
         if not each.rule.enabled:
             continue
         try:
-            rules += compile_rule(each.rule, known, origin=each.origin)
+            _refuse_unknown_receivers(each.rule, settings)
+            rules += compile_rule(each.rule, _left_to(each, declared, known), origin=each.origin)
         except RuleError as error:
             # A default is about what this release may not measure yet.
             waiting = each.origin == "default" and error.key == "kpi"
@@ -85,7 +87,7 @@ def _declared(settings: Settings, stored: Mapping[str, Mapping[str, Any]]) -> tu
     problems: list[Problem] = []
     for rule in settings.alerts:
         given = rule.model_dump(mode="json", by_alias=True, exclude_unset=True)
-        found.append(Declared(rule=read_rule(laid_over_default(given)), origin="file"))
+        found.append(Declared(rule=read_laid(given), origin="file"))
     names = {rule.name for rule in settings.alerts}
     for name, definition in stored.items():
         if name in names:
@@ -94,7 +96,7 @@ def _declared(settings: Settings, stored: Mapping[str, Mapping[str, Any]]) -> tu
             continue
         names.add(name)
         try:
-            rule = read_rule(laid_over_default(dict(definition)))
+            rule = read_laid(definition)
         except BadInput as error:
             problems.append(Problem(rule=name, origin="dashboard", key="", text=str(error)))
             continue
@@ -104,6 +106,35 @@ def _declared(settings: Settings, stored: Mapping[str, Mapping[str, Any]]) -> tu
             if default["name"] not in names and makes_sense(default["name"], settings):
                 found.append(Declared(rule=AlertRule(**default), origin="default"))
     return found, problems
+
+
+def _refuse_unknown_receivers(rule: AlertRule, settings: Settings) -> None:
+    for name in rule.receivers:
+        if name not in settings.receivers:
+            near = difflib.get_close_matches(name, settings.receivers, n=1, cutoff=0.5)
+            advice = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(settings.receivers) or 'none'}"
+            raise RuleError(rule.name, "receivers", f"there is no receiver `{name}`; {advice}")
+
+
+def _left_to(mine: Declared, declared: Sequence[Declared], known: Known) -> Known:
+    """What a rule can be about; objectives that have a rule of their own are not left to that for all of them."""
+    if mine.rule.objective != "*":
+        return known
+    own = {each.rule.objective for each in declared if each is not mine and each.rule.objective and each.rule.enabled}
+    if "*" in own and mine.origin == "default":
+        return replace(known, promises={})
+    return replace(known, promises={name: promise for name, promise in known.promises.items() if name not in own})
+
+
+def read_laid(given: Mapping[str, Any]) -> AlertRule:
+    """A rule from plain data, laid over the default of that name if there is one.
+
+    Raises
+    ------
+    ConfigError
+        Naming the key, what came and what was wanted.
+    """
+    return read_rule(laid_over_default(dict(given)))
 
 
 def _once(rules: Iterable[Rule], problems: list[Problem]) -> list[Rule]:

@@ -58,7 +58,6 @@ DEFAULTS: Final[tuple[dict[str, Any], ...]] = (
     {"name": "unpriced-calls", "kpi": "cost.unpriced", "window": "24h", "above": 0, "for": "1h"},
     {"name": "job-failing", "health": "jobs", "for": "2m"},
     {"name": "rule-failing", "health": "rules", "for": "2m"},
-    {"name": "notifications-late", "health": "notifications", "for": "2m", "severity": "page"},
     {"name": "watchdog", "always": True, "severity": "info", "enabled": False},
 )
 BY_NAME: Final = {rule["name"]: rule for rule in DEFAULTS}

@@ -7,14 +7,15 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Final
 
-from alerts.ask import Answers, Source
+from alerts.ask import Answers, Ask, Source
+from alerts.conditions.band import Band
 from alerts.kept import Event, Kept, Key, RuleHealth, by_rule
 from alerts.model import ALARMING, Instance, State, fingerprint
 from alerts.quantity import amount_text
 from alerts.reading import Judged, Reading, Seen
 from alerts.rules import Rule
 from alerts.state import Track, step
-from alerts.templates import render_annotation, render_label
+from alerts.texts import render_annotation, render_label
 from monitor.errors import BadInput
 
 _ORDER: Final = (State.FIRING, State.ERROR, State.NO_DATA, State.RECOVERING, State.PENDING, State.INACTIVE)
@@ -72,7 +73,10 @@ def evaluate_rules(
     problems : mapping, optional
         Declared rule -> why it could not be made a rule; what is kept of it stays as it is.
     """
-    answers = source.answer(ask for rule in rules for ask in rule.condition.asks(now, lateness_s))
+    asked = [ask for rule in rules for ask in rule.condition.asks(now, lateness_s)]
+    answers = source.answer(asked)
+    answers = {**answers, **_with_intervals(source, rules, answers, now, lateness_s)}
+    source.forget(asked)
     before = by_rule(kept)
     found: dict[Key, Kept] = {}
     gone: list[Kept] = []
@@ -99,6 +103,23 @@ def evaluate_rules(
     for name, why in broken.items():
         healthy[name] = _said(name, "inactive", "error", why, 0, health.get(name), now)
     return Evaluation(kept=found, gone=gone, events=events, health=healthy)
+
+
+def _with_intervals(
+    source: Source, rules: Sequence[Rule], answers: Answers, now: datetime, lateness_s: float
+) -> Answers:
+    """Answers again, with intervals, to what rules ask that will have something to tell: by far the fewest."""
+    telling: dict[Ask, Ask] = {}
+    for rule in rules:
+        if not isinstance(rule.condition, Band) or rule.condition.of.intervals:
+            continue
+        ask = rule.condition.of.ask(now, lateness_s)
+        if not answers[ask].error and any(rule.condition.is_beyond(value) for value in answers[ask].values.values()):
+            telling[ask] = replace(ask, intervals=True)
+    if not telling:
+        return {}
+    again = source.answer(telling.values())
+    return {plain: again[ask] for plain, ask in telling.items() if not again[ask].error}
 
 
 class _Run:

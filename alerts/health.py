@@ -57,4 +57,14 @@ def late_notifications(client: Client, *, now: datetime) -> dict[str, str]:
     """Receiver -> why, of those to whom something has waited for ten minutes; none without a table of them."""
     if not client.command(f"EXISTS TABLE {_OUTBOX}"):
         return {}
-    return {}
+    rows = client.query(
+        f"SELECT channel, count(), min(planned_at), anyLast(last_error) FROM {_OUTBOX} FINAL WHERE state = 'pending'"
+        " AND planned_at < {late:DateTime64(6, 'UTC')} GROUP BY channel ORDER BY channel",
+        parameters={"late": now - _WAITING_MAX},
+    ).result_rows
+    return {
+        str(
+            channel
+        ): f"{count} messages wait, the oldest since {oldest:%Y-%m-%d %H:%M:%S} UTC{f': {error}' if error else ''}"
+        for channel, count, oldest, error in rows
+    }

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
-from importlib import import_module
-from importlib.util import find_spec
 from typing import Final
 
 from alerts.evaluator import Evaluator
-from alerts.model import Instance
+from alerts.pipeline import plan
 from monitor.jobs.job import Context, Job, Outcome
 
 # What past windows were is kept from one run to the next, for each store that this process evaluates.
@@ -22,7 +19,7 @@ def run(context: Context) -> Outcome:
     evaluator = _evaluator(context)
     found = evaluator.evaluate(context.client, now=context.now)
     told = found.told
-    _hand_over(context, told)
+    plan(context, told)
     failing = sorted(name for name, health in found.health.items() if health.health == "error")
     alarming = sum(instance.alarming for instance in told)
     note = f"{len(found.health)} rules, {alarming} alarming"
@@ -42,9 +39,3 @@ def _evaluator(context: Context) -> Evaluator:
         if key not in _EVALUATORS or _EVALUATORS[key].settings is not context.settings:
             _EVALUATORS[key] = Evaluator(context.settings)
         return _EVALUATORS[key]
-
-
-def _hand_over(context: Context, told: Sequence[Instance]) -> None:
-    """To notification, once it is there."""
-    if find_spec("alerts.pipeline") is not None:
-        import_module("alerts.pipeline").plan(context, told)

@@ -6,7 +6,7 @@ import difflib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cached_property, partial
 from typing import Final, Literal, NoReturn, TypeVar
 
 from alerts.conditions import Condition
@@ -19,7 +19,7 @@ from alerts.conditions.plain import Always, Health
 from alerts.conditions.subject import Subject
 from alerts.model import Severity
 from alerts.quantity import amount_text, bounds, duration_text, read_amount, read_share
-from alerts.templates import check_template
+from alerts.texts import check_template
 from monitor.errors import BadInput, ConfigError
 from monitor.kpis import check_by, check_where, parse_duration
 from monitor.kpis.kpi import Kpi
@@ -78,7 +78,7 @@ class Rule:
     origin: Origin = "file"
     declared: str = ""
 
-    @property
+    @cached_property
     def words(self) -> str:
         """The condition for people: `above 500 ms for 5m`."""
         lasting = f" for {duration_text(self.timing.for_s)}" if self.timing.for_s else ""
@@ -114,6 +114,11 @@ def compile_rule(given: AlertRule, known: Known, *, origin: Origin = "file") -> 
     return _Compiler(given, known, origin).rules()
 
 
+def _is_given(value: object) -> bool:
+    # 0 is a threshold, and it equals False.
+    return value is not None and value is not False and value != ""
+
+
 class _Compiler:
     def __init__(self, given: AlertRule, known: Known, origin: Origin) -> None:
         self.given = given
@@ -121,7 +126,7 @@ class _Compiler:
         self.origin = origin
 
     def rules(self) -> list[Rule]:
-        kinds = [key for key in CONDITIONS if getattr(self.given, key) not in (None, "", False)]
+        kinds = [key for key in CONDITIONS if _is_given(getattr(self.given, key))]
         if set(kinds) == {"above", "below"}:
             self._refuse("above", "is given beside `below`; a band is `outside: [low, high]`")
         if len(kinds) != 1:
@@ -151,6 +156,7 @@ class _Compiler:
             min_samples=self._min_samples(kpi),
             empty=kpi.empty is not None,
             better=kpi.better,
+            intervals=self._needs_intervals(kind),
         )
         condition = self._condition(kind, subject, kpi)
         return [self._rule(condition, kpi=kpi.name, by=by, where=where, window_s=window_s)]
@@ -399,6 +405,10 @@ class _Compiler:
                 " so that some calls would never be looked at",
             )
         return window_s
+
+    def _needs_intervals(self, kind: str) -> bool:
+        change = self.given.change
+        return self.given.confident or kind == "anomaly" or (change is not None and change.apart)
 
     def _min_samples(self, kpi: Kpi) -> int:
         if self.given.min_samples is not None:

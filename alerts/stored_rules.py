@@ -69,7 +69,7 @@ def write_rule(
 def _versions(client: Client, where: str, parameters: dict[str, str]) -> list[RuleVersion]:
     query = (
         "SELECT name, version, written_at, author, comment, definition, removed FROM alert_rules FINAL"
-        f" {where} ORDER BY name, version"
+        f" {where} ORDER BY name, version, written_at"
     )
     return [
         RuleVersion(

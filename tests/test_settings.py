@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from pydantic import SecretStr
 
+from alerts.book import known_from_settings, make_book
 from monitor.errors import ConfigError
 from monitor.kpis import DIMENSIONS
 from monitor.settings import (
+    AlertRule,
     Budget,
     NodeRate,
     ObjectiveSettings,
@@ -21,6 +23,7 @@ from monitor.settings import (
     Settings,
     load_settings,
 )
+from monitor.settings.alerts import AbsentSettings, AnomalySettings, ChangeSettings
 from monitor.settings.load import read_yaml
 from monitor.settings.objectives import WHERE_KEYS
 
@@ -83,6 +86,22 @@ def test_the_examples_of_objectives_work(tmp_path: Path) -> None:
     comments = " ".join(re.sub(r"^\s*#", "", text, flags=re.MULTILINE).split())
     for key, field in ObjectiveSettings.model_fields.items():
         assert f"{key}: {field.description} " in comments, f"the example says something else of {key}"
+
+
+def test_the_examples_of_alerts_work(tmp_path: Path) -> None:
+    text = EXAMPLE.read_text(encoding="utf-8")
+    comments = " ".join(re.sub(r"^\s*#", "", text, flags=re.MULTILINE).split())
+    for kind in (AlertRule, ChangeSettings, AnomalySettings, AbsentSettings):
+        for key, field in kind.model_fields.items():
+            said = f"{field.alias or key}: {field.description} "
+            assert said in comments, f"the example says something else of {key}"
+    shown = re.sub("^# ", "", text[text.index("# alerts:\n#   - ") : text.index("\nalerts: []")], flags=re.MULTILINE)
+    receivers = "receivers: {oncall: {webhook: {url: 'https://a/'}}, deadman: {webhook: {url: 'https://b/'}}}\n"
+    page = (EXAMPLE.parent / "docs" / "alerts.md").read_text(encoding="utf-8")
+    for example in (shown, *re.findall(r"```yaml\n(alerts:.*?)```", page, flags=re.DOTALL)):
+        settings = load_settings(write(tmp_path, receivers + example))
+        assert make_book(settings, known_from_settings(settings)).broken == {}
+        assert settings.alerts
 
 
 def test_the_page_on_objectives_shows_what_works(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ class Absent:
     def asks(self, now: datetime, lateness_s: float) -> Sequence[Ask]:
         ask = self.of.ask(now, lateness_s)
         end = closed_end(now, lateness_s, self.within_s)
-        return [ask, replace(ask, end=end, window_s=self.within_s)]
+        return [ask, replace(ask, end=end, window_s=self.within_s, spanning=True)]
 
     def judge(self, now: datetime, lateness_s: float, answers: Answers) -> Judged:
         ask, long = self.asks(now, lateness_s)

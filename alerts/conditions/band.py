@@ -34,13 +34,18 @@ class Band:
 
     @property
     def words(self) -> str:
-        low, high = amount_text(self.low, self.unit), amount_text(self.high, self.unit)
         if math.isinf(self.low):
-            return f"above {high}"
-        return f"below {low}" if math.isinf(self.high) else f"outside {low} to {high}"
+            return f"above {amount_text(self.high, self.unit)}"
+        if math.isinf(self.high):
+            return f"below {amount_text(self.low, self.unit)}"
+        return f"outside {amount_text(self.low, self.unit)} to {amount_text(self.high, self.unit)}"
 
     def asks(self, now: datetime, lateness_s: float) -> Sequence[Ask]:
         return [self.of.ask(now, lateness_s)]
+
+    def is_beyond(self, value: KpiValue) -> bool:
+        """Whether this value fires."""
+        return value.value is not None and self.of.unjudged((), value) is None and self._beyond(value, value.value)
 
     def judge(self, now: datetime, lateness_s: float, answers: Answers) -> Judged:
         answer = answers[self.of.ask(now, lateness_s)]

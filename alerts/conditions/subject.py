@@ -26,6 +26,8 @@ class Subject:
         Below it nothing is judged.
     better : str, optional
         `lower` or `higher`, as the KPI says.
+    intervals : bool
+        Whether what is judged needs intervals of quantiles.
     """
 
     kpi: str
@@ -36,10 +38,18 @@ class Subject:
     min_samples: int = 0
     empty: bool = False
     better: str | None = None
+    intervals: bool = False
 
     def ask(self, now: datetime, lateness_s: float) -> Ask:
         end = closed_end(now, lateness_s, self.window_s)
-        return Ask(kpi=self.kpi, end=end, window_s=self.window_s, by=self.by, where=self.where)
+        return Ask(
+            kpi=self.kpi,
+            end=end,
+            window_s=self.window_s,
+            by=self.by,
+            where=self.where,
+            intervals=self.intervals,
+        )
 
     def signs(self, direction: str) -> tuple[int, ...]:
         """Which ways count: 1 up, -1 down."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import smtplib
 import ssl
@@ -40,11 +41,16 @@ def deliver(channel: EmailChannel, mail: EmailMessage, timeout_s: float) -> str:
     """The same with a mail that is written already."""
     handed_over = False
     try:
-        with _connected(channel, timeout_s) as server:
+        server = _connected(channel, timeout_s)
+        try:
             if channel.user:
-                server.login(channel.user, channel.password.get_secret_value())
+                _log_in(server, channel)
             handed_over = True
             refused = server.send_message(mail, from_addr=channel.from_, to_addrs=channel.to)
+            with contextlib.suppress(smtplib.SMTPException, OSError):
+                server.quit()  # whatever it says now, the mail is taken
+        finally:
+            server.close()
     except smtplib.SMTPRecipientsRefused as error:
         raise _all_refused(error.recipients) from None
     except smtplib.SMTPNotSupportedError as error:
@@ -110,6 +116,14 @@ def _connected(channel: EmailChannel, timeout_s: float) -> smtplib.SMTP:
         server.close()
         raise
     return server
+
+
+def _log_in(server: smtplib.SMTP, channel: EmailChannel) -> None:
+    """By one way alone: a wrong password tried in three ways locks the account, or ends the connection without a word."""
+    server.ehlo_or_helo_if_needed()
+    if "PLAIN" in server.esmtp_features.get("auth", "").upper().split():
+        server.esmtp_features["auth"] = "PLAIN"
+    server.login(channel.user, channel.password.get_secret_value())
 
 
 def _all_refused(recipients: Mapping[str, tuple[int, bytes]]) -> Refused | TryLater:

@@ -83,9 +83,7 @@ def draw_cohorts(cohorts: pd.DataFrame, *, key: str) -> None:
         }
     )
     rows = list(dict.fromkeys(frame["cohort"]))
-    y = alt.Y(
-        "cohort:N", title="First day (users)", sort=rows, axis=alt.Axis(labelLimit=150, ticks=False, domain=False)
-    )
+    y = alt.Y("cohort:N", title=None, sort=rows, axis=alt.Axis(labelLimit=150, ticks=False, domain=False))
     x = alt.X("day:O", title="Days after", axis=alt.Axis(orient="top", labelAngle=0, ticks=False, domain=False))
     base: Any = alt.Chart(frame).encode(
         x=x,
@@ -107,5 +105,5 @@ def draw_cohorts(cohorts: pd.DataFrame, *, key: str) -> None:
     last = known[known["day"] == 1]
     mean = f" On the day after, {last['users'].sum() / last['size'].sum():.0%} of all came back." if len(last) else ""
     words = f"Share of users who came back, for {len(rows)} cohorts, by days after their first.{mean}"
-    chart = alt.layer(cells, text).properties(height=len(rows) * _DAY_PX + 70)
+    chart = alt.layer(cells, text).properties(height=len(rows) * _DAY_PX + 110)
     st.altair_chart(chart, width="stretch", key=key, alt=words)

@@ -8,8 +8,8 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
-from dashboards import address, answers, charts, data, explore, facts, states
-from dashboards.answers import ATTENTION, BAD, GOOD, UNKNOWN, Finding
+from dashboards import address, answers, budgets, charts, data, explore, facts, states
+from dashboards.answers import ATTENTION, GOOD, UNKNOWN, Finding
 from dashboards.explore import Chart
 from dashboards.filters import View
 from dashboards.tables import kpi_table, records
@@ -56,7 +56,7 @@ def answer(view: View) -> None:
     window = view.window()
     found_values = {value.name: value for value in data.values((*HEADLINES, *MONTH), window, where=view.where)}
     total, idle, forecast = (found_values[f"cost.{name}"] for name in ("total", "idle_share", "forecast_month"))
-    found = [*_of_budgets(facts.budgets(window.end))]
+    found = budgets.findings(window.end)
     if total.value is None:
         words = (
             f"What this time cost is not known: {escaped(total.note) or 'no call has a price'}."
@@ -89,23 +89,6 @@ def _with_interval(value: KpiValue) -> str:
     return value_text(value.value, value.unit) + (f" (95 %: {interval})" if interval else "")
 
 
-def _of_budgets(budgets: pd.DataFrame) -> list[Finding]:
-    found = []
-    for budget in records(budgets):
-        unit = str(budget.currency) or data.currency()
-        amount = value_text(budget.amount, unit)
-        if budget.spent > budget.amount:
-            words = f"Budget {escaped(str(budget.name))} is used up: {value_text(budget.spent, unit)} of {amount}."
-            found.append(Finding(level=BAD, words=words))
-        elif budget.low == budget.low and budget.low > budget.amount:
-            words = f"Budget {escaped(str(budget.name))} of {amount} will not last: {value_text(budget.forecast, unit)} expected."
-            found.append(Finding(level=BAD, words=words))
-        elif budget.forecast == budget.forecast and budget.forecast > budget.amount:
-            words = f"Budget {escaped(str(budget.name))} of {amount} may not last: {value_text(budget.forecast, unit)} expected."
-            found.append(Finding(level=ATTENTION, words=words))
-    return found
-
-
 def headlines(view: View) -> None:
     tiles(view, HEADLINES, key="cost-headlines")
 
@@ -113,17 +96,17 @@ def headlines(view: View) -> None:
 def month(view: View) -> None:
     """Budgets of the month with the forecast."""
     window = view.window()
-    budgets = facts.budgets(window.end)
+    found = facts.budgets(window.end)
     st.subheader(f"{window.end:%B} (UTC)", anchor=False)
     forecast, _ = data.values(MONTH, window, where=view.where)
     if forecast.value is not None:
         st.markdown(f"The month will come to **{_with_interval(forecast)}**.", help=forecast.note or None)
     else:
         st.caption(f"No forecast: {forecast.note or 'too few hours have a cost'}.")
-    if budgets.empty:
+    if found.empty:
         st.caption("No budget is set (`budgets` in monitor.yaml).")
         return
-    for budget in records(budgets):
+    for budget in records(found):
         unit = str(budget.currency) or data.currency()
         share = budget.spent / budget.amount if budget.amount else 0.0
         st.progress(
@@ -132,15 +115,15 @@ def month(view: View) -> None:
         )
     frame = pd.DataFrame(
         {
-            "Budget": budgets["name"],
-            "Amount": [value_text(amount, data.currency()) for amount in budgets["amount"]],
-            "Spent": [value_text(spent, data.currency()) for spent in budgets["spent"]],
-            "Forecast": [value_text(forecast, data.currency()) for forecast in budgets["forecast"]],
+            "Budget": found["name"],
+            "Amount": [value_text(amount, data.currency()) for amount in found["amount"]],
+            "Spent": [value_text(spent, data.currency()) for spent in found["spent"]],
+            "Forecast": [value_text(expected, data.currency()) for expected in found["forecast"]],
             "95 % interval": [
                 interval_text(finite(low), finite(high), data.currency()) or "too few hours"
-                for low, high in zip(budgets["low"], budgets["high"], strict=True)
+                for low, high in zip(found["low"], found["high"], strict=True)
             ],
-            "Note": budgets["note"],
+            "Note": found["note"],
         }
     )
     st.dataframe(

@@ -135,7 +135,8 @@ def cohorts(view: View) -> None:
         return
     charts.draw_cohorts(found[found["day"] <= known["day"].max()], key="cohorts")
     st.caption(
-        f"The last {COHORT_DAYS + 1} days at least, whatever time is chosen. A user's first day is the first that the store remembers."
+        f"The last {COHORT_DAYS + 1} days at least, whatever time is chosen. Rows are first days with their users, columns days after;"
+        " a user's first day is the first that the store remembers."
     )
     with st.expander("As a table"):
         frame = pd.DataFrame(

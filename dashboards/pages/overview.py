@@ -8,15 +8,25 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
-from dashboards import answers, data, explore, facts, navigation, states, timerange
-from dashboards.answers import ATTENTION, UNKNOWN, Finding
+from dashboards import answers, budgets, data, explore, facts, findings, navigation, states, timerange
+from dashboards.answers import ATTENTION, BAD, UNKNOWN, Finding
 from dashboards.explore import Chart
 from dashboards.filters import View
 from dashboards.objectives import findings as objective_findings
 from dashboards.objectives import panel as objectives_panel
-from dashboards.tables import kpi_table
+from dashboards.tables import kpi_table, records
 from dashboards.tiles import say_compared, tiles
-from dashboards.wording import change_text, count_text, differs, escaped, group_text, label, short_unit, value_text
+from dashboards.wording import (
+    change_text,
+    count_text,
+    differs,
+    escaped,
+    group_text,
+    label,
+    moment_text,
+    short_unit,
+    value_text,
+)
 from monitor.kpis import Window
 
 HEADLINES: Final = (
@@ -57,6 +67,9 @@ TABLE: Final = (
     "latency.e2e.p95",
     "traffic.token_rate",
 )
+ALERTS_MAX: Final = 5
+# Severities that somebody is woken for.
+GRAVE: Final = ("page", "critical")
 TABLE_BY: Final = ("model", "variant", "node")
 
 
@@ -66,7 +79,12 @@ def answer(view: View) -> None:
     if data.values(HEADLINES, window, where=view.where)[0].n == 0:
         states.nothing_in_range(view)
         return
-    found = [*objective_findings(view), *answers.moved(view, WATCHED, among=HEADLINES)]
+    found = [
+        *_firing(view),
+        *objective_findings(view),
+        *budgets.findings(view.window().end),
+        *answers.moved(view, WATCHED, among=HEADLINES),
+    ]
     hot = facts.hot_nodes(window, view.where)
     if hot:
         causes = dict.fromkeys(f"{escaped(each.hot.node)} ({each.hot.cause})" for each in hot)
@@ -76,6 +94,19 @@ def answer(view: View) -> None:
         words = "No objective is set, so nobody said what is good enough; set `objectives` in monitor.yaml."
         found.append(Finding(level=UNKNOWN, words=words))
     answers.say(found, fine="Objectives are kept, and nothing got worse than in the time before.")
+
+
+def _firing(view: View) -> list[Finding]:
+    """Alerts that fire, in the words of their rules."""
+    now = datetime.now(UTC)
+    rows = findings.alerts_now()
+    return [
+        Finding(
+            level=BAD if row.severity in GRAVE else ATTENTION,
+            words=f"Alert {escaped(str(row.rule))}, since {moment_text(row.since, view.zone, now=now)}: {escaped(str(row.summary))}",
+        )
+        for row in records(rows[rows["state"] != "pending"].head(ALERTS_MAX))
+    ]
 
 
 def headlines(view: View) -> None:

@@ -13,6 +13,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final, Literal
 
+from alerts.book import refuse_wrong_rules
 from monitor.errors import MonitorError
 from monitor.jobs.lease import RETRY_S
 from monitor.jobs.plan import Planned, plan
@@ -48,6 +49,7 @@ def run_checks(config: Path | None, data: Path | None) -> Iterator[CheckResult]:
         return
     try:
         planned = plan(settings, ALL_JOBS)
+        refuse_wrong_rules(settings)
     except MonitorError as error:
         yield CheckResult(name="configuration", state="failed", text=str(error))
         return

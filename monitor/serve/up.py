@@ -15,6 +15,7 @@ from functools import partial
 import grpc
 from starlette.types import ASGIApp
 
+from alerts.book import refuse_wrong_rules
 from collectors.otlp.api import ApiSettings
 from collectors.otlp.grpc_receiver import make_server
 from collectors.otlp.http_receiver import make_app
@@ -22,6 +23,7 @@ from collectors.pipeline import Pipeline
 from monitor.errors import MonitorError
 from monitor.jobs.job import Job
 from monitor.jobs.scheduler import Scheduler
+from monitor.serve.alerts import alert_routes
 from monitor.serve.all_jobs import ALL_JOBS
 from monitor.serve.dashboard import log_of, start_dashboard, stop_dashboard, wait_until_ready
 from monitor.serve.datasets import dataset_routes
@@ -89,6 +91,7 @@ async def _start(
     """Start everything in order; the stack stops it in the reverse one."""
     section = settings.collectors
     host = section.host
+    refuse_wrong_rules(settings)
     scheduler = Scheduler(settings, jobs=jobs)  # says first what the configuration says wrong of jobs
     http_socket = stack.enter_context(bind(host, section.http_port, "OTLP/HTTP", "--http-port"))
     # gRPC binds its port itself; asking first says at once, and quietly, if it is taken.
@@ -172,6 +175,7 @@ async def start_collectors(
         more_routes=[
             *dataset_routes(settings),
             *notify_routes(settings, tokens),
+            *alert_routes(settings, tokens),
             *([] if scheduler is None else [run_route(scheduler, tokens)]),
         ],
         more_metrics=str if scheduler is None else scheduler.counters.render,

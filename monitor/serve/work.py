@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Mapping
 from functools import partial
 
+from alerts.book import refuse_wrong_rules
 from monitor.errors import BadInput
 from monitor.jobs.job import Job
 from monitor.jobs.scheduler import Scheduler
@@ -40,6 +41,7 @@ def run_work(settings: Settings, *, on_ready: OnReady, jobs: Mapping[str, Job] =
 
 
 async def _start(settings: Settings, stack: contextlib.AsyncExitStack, jobs: Mapping[str, Job]) -> dict[str, str]:
+    refuse_wrong_rules(settings)
     scheduler = Scheduler(settings, jobs=jobs)
     heartbeat = await open_store(settings, stack, on_open=partial(store_objectives, settings))
     # A server that is away now is brought up to date when it comes.

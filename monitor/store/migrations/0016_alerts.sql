@@ -10,8 +10,8 @@ CREATE TABLE IF NOT EXISTS alert_rules
     definition String,
     removed Bool
 )
-ENGINE = ReplacingMergeTree(written_at)
-ORDER BY (name, version);
+ENGINE = ReplacingMergeTree
+ORDER BY (name, version, written_at);
 
 -- Instances (one group of one rule) as they stand: those that are pending, alarming, or resolved lately. Read with FINAL;
 -- `deleted`: there is nothing to tell of it any more. Times in microseconds are exact, so that a restart keeps pending clocks.
