@@ -24,6 +24,7 @@ from dashboards.report import gather
 from monitor.jobs.job import Context
 from monitor.kpis import Window, evaluate
 from monitor.serve import report as reports
+from monitor.serve.ports import free_port
 from monitor.settings import Settings
 from monitor.store.client import connect
 from tests.dashboards.browsing import Visit, painted_share
@@ -172,10 +173,10 @@ class Mailbox:
 
 def test_the_weekly_job_saves_and_mails_once(service: Service, tmp_path: Path) -> None:
     box = Mailbox()
-    server = Controller(box, hostname="127.0.0.1", port=0)
+    port = free_port("127.0.0.1", 0, "mail", "none")
+    server = Controller(box, hostname="127.0.0.1", port=port)
     server.start()
     try:
-        port = server.server.sockets[0].getsockname()[1]  # type: ignore[union-attr]
         receiver = {
             "email": {
                 "host": "127.0.0.1",
