@@ -41,6 +41,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "gpu": ("--endpoint", "--interval", "--dcgm", "--protocol", "--token", "--node", "--once", "--json"),
     "work": STORE,
     "jobs": (*STORE, "--json"),
+    "probes": (*STORE, "--json"),
+    "review": (*STORE, "--limit", "--since", "--kind", "--where", "--json"),
     "label": ("--endpoint", "--name", "--source", "--evaluator", "--protocol", "--token"),
     "bias": (
         *STORE,

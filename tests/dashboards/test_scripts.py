@@ -111,6 +111,26 @@ def test_figures_are_the_registrys(
         assert set(table["Node"]) == ({"gpu-2"} if where else {"gpu-1", "gpu-2", "gpu-3"})
 
 
+def test_a_moment_in_the_address_is_taken_apart(
+    service: Service, monkeypatch: pytest.MonkeyPatch, window: Window
+) -> None:
+    """What a click writes into the address; the step of a chart over two hours is two minutes."""
+    start = datetime.fromtimestamp((window.end.timestamp() - 1800) // 120 * 120, UTC)
+    moment = Window(start, start + timedelta(minutes=2))
+    url = service.addresses["clickhouse"]
+    test = app(url, monkeypatch, **custom(window), look="latency.ttft.p50", at=start.isoformat(), slice="node")
+    assert not test.exception
+    client = connect(url)
+    whole = evaluate(client, ["latency.ttft.p50"], window=moment)[0]
+    by_node = evaluate(client, ["latency.ttft.p50"], window=moment, by=["node"])
+    client.close()
+    assert f": {value_text(whole.value, 's')}** (95 %: " in texts(test)
+    assert f"n = {whole.n:,})" in texts(test)
+    table = next(frame.value for frame in test.dataframe if list(frame.value)[:2] == ["Node", "n"])
+    assert dict(zip(table["Node"], table["n"], strict=True)) == {each.group["node"]: each.n for each in by_node}
+    assert all(f"start={start:%Y-%m-%dT%H}%3A{start:%M}%3A00Z" in link for link in table["Traces"])
+
+
 def test_a_latency_that_nobody_reported_is_said_and_not_drawn(
     service: Service, monkeypatch: pytest.MonkeyPatch, window: Window
 ) -> None:
