@@ -11,7 +11,7 @@ from typing import Final
 import streamlit as st
 
 from dashboards import store
-from dashboards.data import Where
+from dashboards.data import Where, currency
 from monitor.errors import MonitorError
 from monitor.kpis import REGISTRY, KpiValue, Window, evaluate
 from monitor.kpis.compare import Compared, Side, compare_sides
@@ -106,7 +106,7 @@ def lines(a: Mapping[str, KpiValue], b: Mapping[str, KpiValue]) -> list[Line]:
         one, two = a.get(name), b.get(name)
         if (one is None or one.value is None) and (two is None or two.value is None):
             continue
-        unit = (one or two).unit  # type: ignore[union-attr]
+        unit = (one or two).unit.replace("currency", currency())  # type: ignore[union-attr]
         share = unit == "1"
         change = (mover.difference if share else mover.ratio)(_result(one), _result(two))
         better = REGISTRY[name].better if name in REGISTRY else "higher"

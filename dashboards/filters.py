@@ -40,7 +40,9 @@ class View:
 
     def window(self, *, now: datetime | None = None) -> Window:
         """The stretch of time as of when it was looked at."""
-        return self.custom or timerange.last(self.range, now=now or self.now, step_s=min(REFRESH_S[self.range], data.FRESH_S))
+        return self.custom or timerange.last(
+            self.range, now=now or self.now, step_s=min(REFRESH_S[self.range], data.FRESH_S)
+        )
 
     def anew(self) -> View:
         """The same view as of now."""
