@@ -71,6 +71,11 @@ def values(
     return [value for name in names for value in known[name] or ()]
 
 
+def forget() -> None:
+    """Ask for values anew from here on."""
+    _VALUES.clear()
+
+
 def lines(
     names: tuple[str, ...], window: Window, *, step_s: int, by: tuple[str, ...] = (), where: Where = ()
 ) -> pd.DataFrame:
