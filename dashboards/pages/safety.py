@@ -127,7 +127,7 @@ def fairness(view: View) -> None:
         )
         return
     # Gaps of latencies and scores have other units: they are in the table alone.
-    shown = gaps[gaps["value"].notna() & [_is_share(row) for row in records(gaps)]]
+    shown = gaps[gaps["value"].notna() & pd.Series([_is_share(row) for row in records(gaps)], index=gaps.index)]
     if not shown.empty:
         names = [f"{_metric(row.metric)}, {row.gap.replace('_', ' ')} by {row.cohort}" for row in records(shown)]
         charts.draw_bars(
