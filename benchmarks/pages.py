@@ -24,7 +24,7 @@ from streamlit.testing.v1 import AppTest
 from dashboards import data, navigation, store
 
 MAIN: Final = Path(__file__).parents[1] / "dashboards" / "start" / "main.py"
-LOADS_BETWEEN: Final = 50
+LOADS_BETWEEN: Final = 25
 
 
 def main() -> None:
