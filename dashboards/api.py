@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any, Final
 
+from dashboards import store
 from monitor.errors import BadInput, MonitorError, StoreAway
 
 # Set by `monitor.serve.dashboard` for its child.
@@ -41,11 +42,13 @@ def send(path: str, body: Mapping[str, Any], *, method: str = "POST") -> dict[st
     request = urllib.request.Request(address + path, data=json.dumps(body).encode(), headers=headers, method=method)
     try:
         with urllib.request.urlopen(request, timeout=ANSWER_S, context=_trust(address)) as answer:
-            return dict(json.load(answer))
+            said = dict(json.load(answer))
     except urllib.error.HTTPError as error:
         raise _said(error) from None
     except (OSError, ValueError) as error:
         raise StoreAway(f"the collectors do not answer: {getattr(error, 'reason', error)}; try again") from None
+    store.forget()
+    return said
 
 
 def _said(error: urllib.error.HTTPError) -> MonitorError:

@@ -77,7 +77,9 @@ class _Remembering:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._client, name)
 
-    def query(self, query: str, parameters: Mapping[str, Any] | None = None) -> Any:
+    def query(self, query: str, parameters: Mapping[str, Any] | None = None, **more: Any) -> Any:
+        if more:
+            return self._client.query(query, parameters=cast(Any, parameters), **more)
         question = self._question("query", query, parameters)
         answer = _ANSWERS.get(question)
         if answer is None:
@@ -86,7 +88,9 @@ class _Remembering:
                 _ANSWERS.put(question, answer)
         return answer
 
-    def command(self, cmd: str, parameters: Mapping[str, Any] | None = None) -> Any:
+    def command(self, cmd: str, parameters: Mapping[str, Any] | None = None, **more: Any) -> Any:
+        if more:
+            return self._client.command(cmd, parameters=cast(Any, parameters), **more)
         question = self._question("command", cmd, parameters)
         answer = _ANSWERS.get(question)
         if answer is None:
