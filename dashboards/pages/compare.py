@@ -196,11 +196,11 @@ def _frame(lines: Sequence[Line], a: str, b: str) -> pd.DataFrame:
         [
             {
                 "KPI": label(line.name),
-                a: shown(line, line.a),
-                b: shown(line, line.b),
+                "Means": line.word,
                 "Change": _number(line.change, not line.is_ratio),
                 "95 % interval": _ends(line.change, not line.is_ratio),
-                "Means": line.word,
+                a: shown(line, line.a),
+                b: shown(line, line.b),
                 "n": " / ".join(f"{side.n:,}" if side is not None else NOTHING for side in (line.a, line.b)),
             }
             for line in lines
