@@ -32,8 +32,8 @@ fleet:
   - {nodes: [gpu-1, gpu-2, gpu-3], kind: on_demand, rate: 12.0, gpus: 4, billed: always}
 budgets:
   - {name: all, amount: 300}
-drift: {reference: previous, lateness: 1s}
-cohorts: {windows: [24h], every: 10m, lateness: 1s}
+drift: {reference: previous, lateness: 1s, features: [output_tokens, ttft, finish_reason, variant]}
+cohorts: {windows: [24h], every: 10m, lateness: 1s, outcomes: [error, refusal, latency]}
 """
 JOBS = ("rollup", "objectives", "cost", "kpis", "drift", "bias")
 JUDGED = 3_000
