@@ -1,6 +1,23 @@
 """All commands; importing this registers them."""
 
-from monitor.cli import admin, alerts, bias, compare, cost, drift, gpu, jobs, label, notify, plan, read, run, send
+from monitor.cli import (
+    admin,
+    alerts,
+    bias,
+    compare,
+    cost,
+    drift,
+    gpu,
+    iterate,
+    jobs,
+    label,
+    notify,
+    plan,
+    read,
+    report,
+    run,
+    send,
+)
 
 __all__ = [
     "admin",
@@ -10,11 +27,13 @@ __all__ = [
     "cost",
     "drift",
     "gpu",
+    "iterate",
     "jobs",
     "label",
     "notify",
     "plan",
     "read",
+    "report",
     "run",
     "send",
 ]

@@ -147,7 +147,7 @@ def _count(
     step = (
         "0" if chunk is None else f"intDiv(toUnixTimestamp64Nano(timestamp) - {window.start_ns}, {_nanoseconds(chunk)})"
     )
-    columns = [f"sumMap(map({_bin_sql(each, i)}, sample_weight)) AS c{i}" for i, each in enumerate(bins)]
+    columns = [f"sumMap(map({bin_sql(each, i)}, sample_weight)) AS c{i}" for i, each in enumerate(bins)]
     condition, parameters = where_sql(where)
     all_parameters: dict[str, Any] = {**parameters}
     for i, each in enumerate(bins):
@@ -164,7 +164,7 @@ def _count(
     return found if found else {0: _none(bins)}
 
 
-def _bin_sql(bins: Bins, i: int) -> str:
+def bin_sql(bins: Bins, i: int) -> str:
     """Number of a row's bin; -1 without a value."""
     value = bins.feature.sql
     if bins.feature.number:

@@ -224,6 +224,8 @@ def apply_retention(
         "gpu_samples": ("timestamp", facts_days),
         "changes": ("timestamp", facts_days),
         "objective_counts": ("period", facts_days),
+        "dataset_items": ("called_at", facts_days),
+        "reviews": ("at", facts_days),
         "call_costs": ("timestamp", facts_days),
         "node_hours": ("hour", days_days),
         "cost_results": ("hour", days_days),

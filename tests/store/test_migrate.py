@@ -53,6 +53,8 @@ TABLES = {
     "objective_counts",
     "objective_counts_state",
     "changes",
+    "dataset_items",
+    "reviews",
     "silences",
     "alert_outbox",
     "alert_sends",
