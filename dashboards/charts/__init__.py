@@ -4,6 +4,7 @@ from dashboards.charts.bars import Bar, draw_bars
 from dashboards.charts.heat import draw_cohorts, draw_latency_map
 from dashboards.charts.histogram import draw_histogram
 from dashboards.charts.lines import HEIGHT, Firing, Line, Marker, Threshold, Watched, draw_lines, nothing
+from dashboards.charts.spells import Spell, draw_spells
 from dashboards.charts.waterfall import draw_waterfall
 
 __all__ = [
@@ -12,6 +13,7 @@ __all__ = [
     "Firing",
     "Line",
     "Marker",
+    "Spell",
     "Threshold",
     "Watched",
     "draw_bars",
@@ -19,6 +21,7 @@ __all__ = [
     "draw_histogram",
     "draw_latency_map",
     "draw_lines",
+    "draw_spells",
     "draw_waterfall",
     "nothing",
 ]
