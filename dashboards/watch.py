@@ -40,15 +40,33 @@ def thresholds(names: Sequence[str], where: Where, rules: Sequence[Mapping[str, 
 
 def firing(names: Sequence[str], window: Window, where: Where, known: pd.DataFrame) -> list[Firing]:
     """Times in which such a rule fired for calls that are shown."""
-    return [
-        Firing(
-            start=max(row.start.to_pydatetime(), window.start),
-            end=window.end if pd.isna(row.end) else min(row.end.to_pydatetime(), window.end),
-            rule=named(str(row.rule), row.grp),
-        )
-        for row in records(known)
-        if row.kpi in names and concerns(about(row.grp, row.where), where)
-    ]
+    return merged(
+        [
+            Firing(
+                start=row.start.to_pydatetime(),
+                end=window.end if pd.isna(row.end) else row.end.to_pydatetime(),
+                rule=named(str(row.rule), row.grp),
+            )
+            for row in records(known)
+            if row.kpi in names and concerns(about(row.grp, row.where), where)
+        ],
+        window,
+    )
+
+
+def merged(firing: Sequence[Firing], window: Window) -> list[Firing]:
+    """The times within the window, each shaded once, however many fire in it; `rule` names all of them."""
+    found: list[Firing] = []
+    for each in sorted(firing, key=lambda each: each.start):
+        start, end = max(each.start, window.start), min(each.end, window.end)
+        if end <= start:
+            continue
+        if found and start <= found[-1].end:
+            names = [*found[-1].rule.split(", "), each.rule]
+            found[-1] = Firing(start=found[-1].start, end=max(end, found[-1].end), rule=", ".join(dict.fromkeys(names)))
+        else:
+            found.append(Firing(start=start, end=end, rule=each.rule))
+    return found
 
 
 def about(group: Mapping[str, str], where: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
@@ -63,4 +81,4 @@ def concerns(mine: Mapping[str, Sequence[str]], where: Where) -> bool:
 
 def named(rule: str, group: Mapping[str, str]) -> str:
     """A rule with its group, for people."""
-    return f"{rule} ({', '.join(group_text(value) for value in group.values())})" if group else rule
+    return f"{rule} ({' · '.join(group_text(value) for value in group.values())})" if group else rule

@@ -30,7 +30,9 @@ def _alarms(view: View, now: datetime) -> list[Finding]:
     shown = rows[[concerns(about(row.grp, row.where), view.where) for row in records(rows)]] if len(rows) else rows
     firing = shown[shown["state"] != "pending"]
     waiting = len(shown) - len(firing)
-    pending = f" {count_text(waiting, 'alert is', 'alerts are')} pending: beyond, but not for long enough yet." if waiting else ""  # fmt: skip
+    pending = (
+        f" {count_text(waiting, 'alert is', 'alerts are')} pending: beyond, but not for long enough." if waiting else ""
+    )
     if firing.empty:
         return [Finding(level=GOOD, words=f"No alert fires.{pending}")]
     known = standing.silences()
@@ -52,7 +54,10 @@ def _evaluation(now: datetime) -> list[Finding]:
     found = []
     age_s = (now - health["evaluated_at"].max().to_pydatetime()).total_seconds()
     if age_s > LATE_S:
-        words = f"Rules were last evaluated {age_text(age_s)} ago, so what stands here may be over, and what is new is not seen. See the page Health for the job `alerts`."
+        words = (
+            f"Rules were last evaluated {age_text(age_s)} ago: what stands here may be over, and what is new is not seen."
+            " See the job `alerts` on the page Health."
+        )
         found.append(Finding(level=BAD, words=words))
     failing = [str(row.rule) for row in records(health) if row.health == "error"]
     if failing:
@@ -65,5 +70,8 @@ def _told() -> list[Finding]:
     known = rulebook.rulebook()
     if known.trouble or known.receivers:
         return []
-    words = "Nobody is told of alerts: there is no receiver. Set `receivers` and `routing` in monitor.yaml, and try them with `monitor alerts send-test`."
+    words = (
+        "Nobody is told of alerts: there is no receiver. Set `receivers` and `routing` in monitor.yaml, and try them with"
+        " `monitor alerts send-test`."
+    )
     return [Finding(level=UNKNOWN, words=words)]

@@ -5,13 +5,15 @@ The draft lives in the address, so that a copied link shows it to somebody else.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from urllib.parse import quote
 
 import streamlit as st
 import yaml
+from streamlit.delta_generator import DeltaGenerator
 
 from dashboards import address, api, data
 from dashboards.alerting import rulebook
@@ -33,6 +35,20 @@ KEYS: Final = ("kpi", "split", "window", "when", "limit", "hold", "severity", "c
 # Parts of a rule that have a field of their own; all others are under "More".
 OWN: Final = ("name", "kpi", "by", "where", "window", "above", "below", "for", "severity", "receivers", "enabled")
 EXAMPLES: Final = {"s": "500 ms", "1": "5 %"}
+FIELDS: Final = {
+    "kpi": "KPI",
+    "by": "One alert for each",
+    "where": "Filter",
+    "window": "Over",
+    "above": "Threshold",
+    "below": "Threshold",
+    "for": "For",
+    "severity": "Severity",
+    "name": "Name",
+    "receivers": "Told",
+}
+# What the server says first is which rule and which key it means.
+FRONT: Final = re.compile(r"^[Aa]lert rule `[^`]*`: (`[^`]*`: )?")
 ERROR: Final = "draft-error"
 BY_MAX: Final = 3
 
@@ -49,8 +65,7 @@ def draft(view: View) -> None:
     """Draw form, chart and what would have been."""
     wrong: Wrong | None = st.session_state.pop(ERROR, None)
     with st.container(border=True, key="draft-form"):
-        rule = _form(view, wrong)
-        place = st.container(key="draft-wrong")
+        rule, place = _form(view)
     if rule is None:
         return
     if not _complete(rule):
@@ -105,7 +120,8 @@ def draft_of(rule: Mapping[str, Any]) -> dict[str, list[str]]:
     return {key: values for key, values in parts.items() if values}
 
 
-def _form(view: View, wrong: Wrong | None) -> dict[str, Any] | None:
+def _form(view: View) -> tuple[dict[str, Any] | None, DeltaGenerator]:
+    """The fields; the rule that they make (None if they cannot be read), and where to say what is wrong with them."""
     kpis = sorted(
         {*REGISTRY, *data.described("objective"), *(str(each["kpi"]) for each in rulebook.evaluated())} - {""}
     )
@@ -114,30 +130,44 @@ def _form(view: View, wrong: Wrong | None) -> dict[str, Any] | None:
             "KPI", ["", *kpis], name="kpi", default="latency.ttft.p95", said=_kpi_words, width=330, any=True
         )
         by = address.several(
-            "One alert for each", [key for key in DIMENSION_LABELS if key not in ("feature", "metric", "cohort")], name="split",
-            said=dimension_label, most=BY_MAX, placeholder="one for all", width=260,
-        )  # fmt: skip
+            "One alert for each",
+            [key for key in DIMENSION_LABELS if key not in ("feature", "metric", "cohort")],
+            name="split",
+            said=dimension_label,
+            most=BY_MAX,
+            placeholder="one for all",
+            width=260,
+        )
         window = address.menu("Over", WINDOWS, name="window", default="5m", said=str, width=100, any=True)
-        when = address.buttons("Fires when it is", list(WHENS), name="when", default="above", said=lambda each: WHENS[each])  # fmt: skip
+        when = address.buttons(
+            "Fires when it is", list(WHENS), name="when", default="above", said=lambda each: WHENS[each]
+        )
         limit = "" if when == "other" else address.text("Threshold", name="limit", placeholder=_example(kpi), width=120)
-        hold = address.menu("For", HOLDS, name="hold", default="", said=lambda each: each or "at once", width=110, any=True)  # fmt: skip
+        hold = address.menu(
+            "For", HOLDS, name="hold", default="", said=lambda each: each or "at once", width=110, any=True
+        )
         severity = address.buttons("Severity", list(SEVERITIES), name="severity", default="ticket", said=str)
+    place = st.container(key="draft-wrong")
     if help_text(kpi):
         st.caption(help_text(kpi).partition("\n")[0])
     _say_filter(view)
-    with st.expander("More: other conditions, recovery, labels, runbook", expanded=when == "other" or "more" in st.query_params):  # fmt: skip
+    with st.expander(
+        "More: other conditions, recovery, labels, runbook", expanded=when == "other" or "more" in st.query_params
+    ):
         more = address.text(
-            "Other keys of the rule, as in monitor.yaml", name="more", lines=5,
+            "Other keys of the rule, as in monitor.yaml",
+            name="more",
+            lines=5,
             placeholder="recover: 400 ms\nmin_samples: 50\nconfident: true\nchange: {relative: 20 %}\nrunbook: https://…",
             said="All keys of `alerts` in docs/alerts.md; they count before the fields above.",
-        )  # fmt: skip
+        )
     try:
         given = yaml.safe_load(more) if more.strip() else {}
         if not isinstance(given, dict):
             raise ValueError("it must be keys with values, one on each line")
     except (yaml.YAMLError, ValueError) as error:
         st.error(f"The other keys cannot be read: {' '.join(str(error).split())}")
-        return None
+        return None, place
     rule: dict[str, Any] = {"window": window, "severity": severity}
     rule |= {"kpi": kpi} if kpi else {}
     rule |= {"by": list(by)} if by else {}
@@ -151,7 +181,7 @@ def _form(view: View, wrong: Wrong | None) -> dict[str, Any] | None:
         # They have windows and KPIs of their own.
         rule.pop("window", None)
         rule.pop("kpi", None)
-    return rule
+    return rule, place
 
 
 def _complete(rule: Mapping[str, Any]) -> bool:
@@ -168,14 +198,20 @@ def _example(kpi: str) -> str:
 
 def _say_filter(view: View) -> None:
     if view.where:
-        chips = [f"{dimension_label(key).lower()} {' or '.join(escaped(each) for each in values)}" for key, values in view.where]  # fmt: skip
+        chips = [
+            f"{dimension_label(key).lower()} {' or '.join(escaped(each) for each in values)}"
+            for key, values in view.where
+        ]
         st.caption(f"Only calls of {', '.join(chips)}: the filter of this page is the rule's.")
     else:
         st.caption("All calls; what you filter on this page becomes the filter of the rule.")
 
 
 def _words(wrong: Wrong) -> str:
-    return escaped(wrong.text)
+    """What is wrong, with the name of its field before it."""
+    field = FIELDS.get(wrong.key, wrong.key)
+    text = FRONT.sub("", wrong.text)
+    return f"**{escaped(field)}:** {escaped(text)}" if field else escaped(text[:1].upper() + text[1:])
 
 
 def _save(view: View, rule: Mapping[str, Any], wrong: Wrong | None) -> None:
@@ -184,11 +220,13 @@ def _save(view: View, rule: Mapping[str, Any], wrong: Wrong | None) -> None:
         st.caption("Saving a rule is for operators; the link of this page shows the draft to one.")
         return
     with st.container(horizontal=True, vertical_alignment="bottom", key="draft-save-fields"):
-        name = address.text("Name", name="called", placeholder="slow-first-token", width=240).strip()
+        name = address.text("Name", name="called", placeholder="slow-first-token", width=210).strip()
         told = st.multiselect(
-            "Told beside what routes say", book.receivers, key="draft-receivers", placeholder="by the routes", width=260
+            "Told beside what routes say", book.receivers, key="draft-receivers", placeholder="by the routes", width=220
         )
-        comment = st.text_input("Why", key="draft-comment", max_chars=500, placeholder="goes into its history", width=260)  # fmt: skip
+        comment = st.text_input(
+            "Why", key="draft-comment", max_chars=500, placeholder="goes into its history", width=220
+        )
         known = {str(each["rule"]["name"]): each for each in book.rules}
         words = "Save" if name not in known else f"Save over {name}"
         pressed = st.button(words, key="draft-save-button", type="primary", icon=":material/save:")
@@ -233,8 +271,3 @@ def _put(name: str, rule: dict[str, Any], comment: str) -> None:
             address.write("rule", name)
             address.write("show", "rules")
     st.rerun(scope="app")
-
-
-def ask_for(view: View, kpi: str, by: Sequence[str] = ()) -> list[tuple[str, str]]:
-    """Query of the link that begins a draft about a KPI."""
-    return [*view.carried(), ("show", "draft"), ("kpi", kpi), *(("split", each) for each in by)]

@@ -75,10 +75,15 @@ def _table(view: View, rows: list[Any], clock: datetime) -> None:
         }
     )
     picked = st.dataframe(
-        frame, hide_index=True, key="history-table", height=min(12, len(frame) + 1) * 35 + 3,
-        alt="Alerts of this time, the newest first; selecting one shows it", on_select="rerun", selection_mode="single-row",
+        frame,
+        hide_index=True,
+        key="history-table",
+        height=min(12, len(frame) + 1) * 35 + 3,
+        alt="Alerts of this time, the newest first; selecting one shows it",
+        on_select="rerun",
+        selection_mode="single-row",
         column_config={"Began": st.column_config.DatetimeColumn(format="D MMM HH:mm:ss", timezone=view.zone.key)},
-    )  # fmt: skip
+    )
     chosen = [at for at in picked["selection"]["rows"] if at < len(rows)]
     if not chosen:
         st.caption("Select a row for its words, its calls, and to say whether it was right.")

@@ -9,7 +9,7 @@ from typing import Any, Final
 import pandas as pd
 import streamlit as st
 
-from dashboards import findings, navigation, timerange
+from dashboards import address, findings, navigation, timerange
 from dashboards.alerting import standing
 from dashboards.alerting.act import act, may_act, signed
 from dashboards.alerting.standing import Said, Silence
@@ -17,7 +17,6 @@ from dashboards.filters import FILTERS, View
 from dashboards.tables import records
 from dashboards.watch import about, concerns
 from dashboards.wording import (
-    REGISTRY,
     age_text,
     dimension_label,
     escaped,
@@ -75,13 +74,25 @@ def _card(view: View, row: Any, known: list[Silence], ack: Said | None, verdict:
     badges += [f":gray-badge[{row.state.replace('_', ' ')}]"] if row.state != "firing" else []
     badges += [f":green-badge[:material/person: {escaped(ack.author)} is on it]"] if ack else []
     badges += [f":violet-badge[silenced until {moment_text(silence.ends_at, view.zone, now=clock)}]"] if silence else []
-    badges += [f":gray-badge[{'right' if verdict.mark == 'true' else 'false alarm'}, says {escaped(verdict.author)}]"] if verdict else []  # fmt: skip
+    badges += (
+        [f":gray-badge[{'right' if verdict.mark == 'true' else 'false alarm'}, says {escaped(verdict.author)}]"]
+        if verdict
+        else []
+    )
     st.markdown(f"**{escaped(str(row.rule))}**  {' '.join(badges)}")
     st.markdown(escaped(str(row.summary)))
     st.caption(evidence(view, row, clock))
     with st.container(horizontal=True, vertical_alignment="center", key=f"card-links-{row.fingerprint}", gap="small"):
         for path, words, icon, query in _links(view, row, clock):
             navigation.link(path, label=words, icon=icon, query=query)
+        st.button(
+            "Its history",
+            key=f"past-{row.fingerprint}",
+            on_click=_show_history,
+            args=(str(row.rule),),
+            icon=":material/history:",
+            type="tertiary",
+        )
         if str(row.runbook).startswith(("https://", "http://")):
             st.link_button("Runbook", str(row.runbook), icon=":material/menu_book:", type="tertiary")
         if may_act():
@@ -104,7 +115,7 @@ def evidence(view: View, row: Any, clock: datetime) -> str:
 
 
 def _label(kpi: str) -> str:
-    return label(kpi) if kpi in REGISTRY or "." in kpi else kpi
+    return label(kpi) if "." in kpi else kpi
 
 
 def around(view: View, row: Any, clock: datetime) -> View:
@@ -132,8 +143,12 @@ def _links(view: View, row: Any, clock: datetime) -> list[tuple[str, str, str, l
         sliced = [*there.carried(), ("look", row.kpi), ("at", at)]
         found.append((page_of(row.kpi), "Which slices", ":material/pie_chart:", sliced))
         found.append(("traces", "Its calls", ":material/search:", there.carried()))
-    past = [*view.carried(), ("show", "history"), ("rule", str(row.rule))]
-    return [*found, ("alerts", "Its history", ":material/history:", past)]
+    return found
+
+
+def _show_history(rule: str) -> None:
+    address.write("rule", rule)
+    address.write("show", "history")
 
 
 def _actions(row: Any, silence: Silence | None, ack: Said | None) -> None:
@@ -199,6 +214,10 @@ def _short(view: View, rows: list[Any], *, key: str) -> None:
         }
     )
     st.dataframe(
-        frame, hide_index=True, key=key, height=min(10, len(frame) + 1) * 35 + 3, alt="Alerts in short",
+        frame,
+        hide_index=True,
+        key=key,
+        height=min(10, len(frame) + 1) * 35 + 3,
+        alt="Alerts in short",
         column_config={"Since": st.column_config.DatetimeColumn(format="D MMM HH:mm", timezone=view.zone.key)},
-    )  # fmt: skip
+    )

@@ -14,7 +14,7 @@ from dashboards.charts import Firing, Marker, Threshold, Watched
 from dashboards.explore import step_words
 from dashboards.filters import View
 from dashboards.theme import PALETTE, colour_of
-from dashboards.watch import MARKERS_MAX
+from dashboards.watch import MARKERS_MAX, merged
 from dashboards.wording import age_text, count_text, escaped, group_text, label, value_text
 from monitor.kpis import Window, parse_duration
 
@@ -51,22 +51,30 @@ def _figures(replay: Mapping[str, Any]) -> None:
             with st.container(border=True):
                 st.metric(name, value)
     if replay["looked_s"] < 86_400 and replay["fired"]:
-        st.caption(f"From {age_text(replay['looked_s'])} of history; take a longer time range to know better what a week brings.")  # fmt: skip
+        st.caption(
+            f"From {age_text(replay['looked_s'])} of history; take a longer time range to know better what a week brings."
+        )
 
 
 def _chart(view: View, rule: Mapping[str, Any], kpi: str, replays: Sequence[Mapping[str, Any]]) -> None:
     window = view.window()
     by = tuple(replays[0]["by"] if replays else rule.get("by", ()))
-    where = tuple(sorted((key, tuple(str(each) for each in values)) for key, values in dict(rule.get("where", {})).items()))  # fmt: skip
+    where = tuple(
+        sorted((key, tuple(str(each) for each in values)) for key, values in dict(rule.get("where", {})).items())
+    )
     wanted = replays[0]["window_s"] if replays else parse_duration(str(rule.get("window", "5m"))).total_seconds()
     step_s = max(1, round(wanted))
     if window.seconds / step_s > POINTS_MAX:
-        step_s = next((step for step in timerange.STEPS_S if window.seconds / step <= POINTS_MAX and step >= step_s), step_s)  # fmt: skip
+        step_s = next(
+            (step for step in timerange.STEPS_S if window.seconds / step <= POINTS_MAX and step >= step_s), step_s
+        )
     step_s = min(step_s, max(1, int(window.seconds)))
     window = timerange.aligned(window, step_s)
     frame = data.lines((kpi,), window, step_s=step_s, by=by, where=where).copy()
     if frame.empty:
-        charts.nothing("Nothing was measured in this time, so there is no history to hold a rule against.", key="draft-chart")  # fmt: skip
+        charts.nothing(
+            "Nothing was measured in this time, so there is no history to hold a rule against.", key="draft-chart"
+        )
         return
     if by:
         parts = [[group_text(str(value)) for value in frame[key]] for key in by]
@@ -88,14 +96,19 @@ def _chart(view: View, rule: Mapping[str, Any], kpi: str, replays: Sequence[Mapp
             step_s=step_s,
             reach=True,
             watched=Watched(
-                markers=[Marker(at=each.timestamp, title=f"{each.kind}: {each.title}") for each in facts.changes(window, where)[-MARKERS_MAX:]],
-                thresholds=[Threshold(value=bound, rule="threshold") for each in replays for bound in each["thresholds"]],
+                markers=[
+                    Marker(at=each.timestamp, title=f"{each.kind}: {each.title}")
+                    for each in facts.changes(window, where)[-MARKERS_MAX:]
+                ],
+                thresholds=[
+                    Threshold(value=bound, rule="threshold") for each in replays for bound in each["thresholds"]
+                ],
                 firing=_shaded(replays, window),
             ),
         ),
         key="draft-chart",
         height=280,
-    )  # fmt: skip
+    )
     known = frame["value"].dropna()
     shaded = " Shaded: it would have fired." if any(each["spells"] for each in replays) else ""
     said = f"Steps of {step_words(step_s)}.{shaded}"
@@ -106,20 +119,25 @@ def _chart(view: View, rule: Mapping[str, Any], kpi: str, replays: Sequence[Mapp
 
 
 def _shaded(replays: Sequence[Mapping[str, Any]], window: Window) -> list[Firing]:
-    found = []
-    for replay in replays:
-        for spell in replay["spells"]:
-            start, end = (datetime.fromisoformat(spell[name]) for name in ("start", "end"))
-            if end > window.start and start < window.end:
-                of = ", ".join(group_text(value) for value in spell["group"].values())
-                name = f"{of or replay['name']}, for {age_text((end - start).total_seconds())}"
-                found.append(Firing(start=max(start, window.start), end=min(end, window.end), rule=name))
-    return found
+    spells = [
+        Firing(
+            start=datetime.fromisoformat(spell["start"]),
+            end=datetime.fromisoformat(spell["end"]),
+            rule=" · ".join(group_text(each) for each in spell["group"].values()) or str(replay["name"]),
+        )
+        for replay in replays
+        for spell in replay["spells"]
+    ]
+    return merged(spells, window)
 
 
 def _groups(replay: Mapping[str, Any]) -> None:
     if not replay["by"] or not replay["groups"]:
         return
-    frame = pd.DataFrame({"Group": [name or "(unknown)" for name in replay["groups"]], "Times": list(replay["groups"].values())})  # fmt: skip
+    frame = pd.DataFrame(
+        {"Group": [name or "(unknown)" for name in replay["groups"]], "Times": list(replay["groups"].values())}
+    )
     with st.expander(f"Which of them: {count_text(len(frame), 'group')}"):
-        st.dataframe(frame, hide_index=True, key=f"replay-groups-{replay['name']}", alt="How often each group would have fired")  # fmt: skip
+        st.dataframe(
+            frame, hide_index=True, key=f"replay-groups-{replay['name']}", alt="How often each group would have fired"
+        )

@@ -19,7 +19,7 @@ from monitor.kpis import Window
 RULES_PATH: Final = "/api/alerts/rules"
 # Charts ask for thresholds as well, and would rather do without than wait.
 PATIENCE_S: Final = 3.0
-ORIGINS: Final = {"default": "by default", "file": "monitor.yaml", "dashboard": "dashboard"}
+ORIGINS: Final = {"default": "default", "file": "monitor.yaml", "dashboard": "dashboard"}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -24,6 +24,11 @@ from dashboards.wording import escaped, moment_text
 from monitor.errors import MonitorError
 
 DAYS: Final = 30
+WHENCE: Final = {
+    "default": "comes with Inference Monitor",
+    "file": "declared in monitor.yaml",
+    "dashboard": "made in the dashboard",
+}
 SAID: Final = {"ok": "all right", "error": "cannot be evaluated", "waiting": "waits for data"}
 
 
@@ -42,14 +47,23 @@ def rules(view: View) -> None:
         address.write("rule", *([names[chosen[0]]] if chosen and chosen[0] < len(names) else []))
 
     st.dataframe(
-        frame, hide_index=True, key="rules-table", height=min(16, len(frame) + 1) * 35 + 3, on_select=picked,
-        selection_mode="single-row", alt="All alert rules; selecting one shows it",
+        frame,
+        hide_index=True,
+        key="rules-table",
+        height=min(16, len(frame) + 1) * 35 + 3,
+        on_select=picked,
+        selection_mode="single-row",
+        alt="All alert rules; selecting one shows it",
         column_config={
-            "Right": st.column_config.NumberColumn(format="percent", help=f"Precision: right ones of those marked, last {DAYS} days"),
+            "Right": st.column_config.TextColumn(
+                help=f"How many were right to fire, of those that somebody marked, in the last {DAYS} days: the rule's precision"
+            ),
             "Fired": st.column_config.NumberColumn(format="localized", help=f"Alerts in the last {DAYS} days"),
         },
-    )  # fmt: skip
-    name = address.menu("Show the rule", ["", *names], name="rule", default="", said=lambda each: each or "–", width=300)  # fmt: skip
+    )
+    name = address.menu(
+        "Show the rule", ["", *names], name="rule", default="", said=lambda each: each or "–", width=300
+    )
     if name:
         with st.container(border=True, key="one-rule"):
             _one(view, next(each for each in book.rules if each["rule"]["name"] == name), book)
@@ -67,28 +81,30 @@ def _row(given: Mapping[str, Any], book: Rulebook, right: Mapping[str, Mapping[s
     return {
         "Rule": rule["name"],
         "State": _state(rule, mine, book),
-        "Watches": _watches(rule, mine),
-        "Fires": " / ".join(dict.fromkeys(str(each["condition"]) for each in mine)),
         "Severity": " / ".join(dict.fromkeys(str(each["severity"]) for each in mine)) or rule.get("severity", "ticket"),
         "Declared": ORIGINS[given["origin"]],
         "Fired": sum(each["fired"] for each in counts),
-        "Right": sum(each["right"] for each in counts) / marked if marked else None,
+        "Right": f"{sum(each['right'] for each in counts)} of {marked}" if marked else "",
+        "Watches": _watches(rule, mine),
+        "Fires": " / ".join(dict.fromkeys(str(each["condition"]) for each in mine)),
     }
 
 
 def _state(rule: Mapping[str, Any], mine: list[Mapping[str, Any]], book: Rulebook) -> str:
     if not rule.get("enabled", True):
         return "off"
-    if any(each["rule"] == rule["name"] for each in book.problems):
-        return SAID["error"]
+    wrong = [each for each in book.problems if each["rule"] == rule["name"]]
+    if wrong:
+        return SAID["waiting" if all(each.get("waiting") for each in wrong) else "error"]
     names = {each["name"] for each in mine}
-    firing = Counter(str(row.rule) for row in records(findings.alerts_now()) if row.state != "pending")
-    count = sum(firing[name] for name in names)
-    if count:
-        return f"firing ({count})"
+    states = Counter(
+        "pending" if row.state == "pending" else "firing" for row in records(findings.alerts_now()) if row.rule in names
+    )
+    if states:
+        return ", ".join(f"{state} ({count})" for state, count in sorted(states.items()))
     known = {str(row.rule): str(row.health) for row in records(standing.health())}
     worst = next((known[name] for name in names if known.get(name, "ok") != "ok"), "ok" if names & set(known) else "")
-    return SAID.get(worst, "not evaluated yet")
+    return SAID.get(worst, "not evaluated yet" if names else SAID["waiting"])
 
 
 def _watches(rule: Mapping[str, Any], mine: list[Mapping[str, Any]]) -> str:
@@ -108,7 +124,7 @@ def _precision() -> dict[str, dict[str, Any]]:
 def _one(view: View, given: Mapping[str, Any], book: Rulebook) -> None:
     rule, origin = given["rule"], given["origin"]
     name = str(rule["name"])
-    st.markdown(f"**{escaped(name)}** · declared {ORIGINS[origin]}" + _version_words(view, given))
+    st.markdown(f"**{escaped(name)}** · {WHENCE[origin]}" + _version_words(view, given))
     for problem in book.problems:
         if problem["rule"] == name:
             st.error(f"{problem['text']}.", icon=":material/error:")
@@ -117,17 +133,25 @@ def _one(view: View, given: Mapping[str, Any], book: Rulebook) -> None:
             st.warning(escaped(f"{row.rule} {SAID.get(str(row.health), row.health)}: {row.reason}"))
     st.code(source(rule), language="yaml")
     if origin == "file":
-        st.caption("The configuration file counts: change the rule there (`monitor alerts check` looks it over), and restart. To keep it quiet meanwhile, silence it.")  # fmt: skip
+        st.caption(
+            "The configuration file counts: change the rule there (`monitor alerts check` looks it over), and restart."
+            " To keep it quiet meanwhile, silence it."
+        )
     with st.container(horizontal=True, key="rule-acts"):
         st.button(
-            "Back-test" if origin == "file" or not may_act() else "Edit and back-test", key="edit-rule",
-            on_click=edit, args=(rule, origin), icon=":material/edit:",
-        )  # fmt: skip
+            "Back-test" if origin == "file" or not may_act() else "Edit and back-test",
+            key="edit-rule",
+            on_click=edit,
+            args=(rule, origin),
+            icon=":material/edit:",
+        )
         st.button("Its history", key="rule-history", on_click=_show, args=("history",), icon=":material/history:")
         if may_act() and origin != "file":
             _changes(given)
         if may_act():
-            st.button("Silence …", key="silence-rule", on_click=_silence, args=(name,), icon=":material/notifications_off:")  # fmt: skip
+            st.button(
+                "Silence …", key="silence-rule", on_click=_silence, args=(name,), icon=":material/notifications_off:"
+            )
     if origin == "dashboard":
         _versions(view, name)
 

@@ -46,9 +46,13 @@ def _form() -> None:
         address.put(FORM, "\n".join(given))
     st.session_state[GIVEN] = given
     text = st.text_area(
-        "Whose labels meet all of these", key=FORM, height=90, placeholder="alertname=error-rate\nnode=~gpu-.*",
-        help="One on each line: `label=value`, `!=`, `=~` (regular expression over the whole value) or `!~`. Labels are `alertname`, `severity`, those of the rule, and its groups' dimensions.",
-    )  # fmt: skip
+        "Whose labels meet all of these",
+        key=FORM,
+        height=90,
+        placeholder="alertname=error-rate\nnode=~gpu-.*",
+        help="One on each line: `label=value`, `!=`, `=~` (regular expression over the whole value) or `!~`."
+        " Labels are `alertname`, `severity`, those of the rule, and its groups' dimensions.",
+    )
     matchers = [each.strip() for each in re.split(r"[\n,]", text) if each.strip()]
     _say_effect(matchers)
     with st.container(horizontal=True, vertical_alignment="bottom", key="silence-more"):
@@ -89,7 +93,8 @@ def _one(view: View, each: Silence, now: datetime) -> None:
     left = f", {age_text((each.ends_at - now).total_seconds())} left" if status == "active" else ""
     st.markdown(f"{STATUS[status]} {' · '.join(f'`{matcher}`' for matcher in each.matchers)}")
     st.caption(f"{start} – {end}{left} · {escaped(each.created_by)}: {escaped(each.comment)}")
-    if status != "expired" and may_act():
-        if st.button("End now", key=f"end-{each.id}", icon=":material/notifications_active:", type="tertiary"):
-            act(f"/api/silences/{each.id}", {}, method="DELETE", done="The silence is over.")
-            st.rerun(scope="app")
+    if status == "expired" or not may_act():
+        return
+    if st.button("End now", key=f"end-{each.id}", icon=":material/notifications_active:", type="tertiary"):
+        act(f"/api/silences/{each.id}", {}, method="DELETE", done="The silence is over.")
+        st.rerun(scope="app")

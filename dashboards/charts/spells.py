@@ -17,8 +17,8 @@ from dashboards.wording import age_text
 from monitor.kpis import Window
 
 SEVERITIES: Final = {"page": ERROR, "ticket": PALETTE[1], "info": PALETTE[0]}
-_ROW_PX: Final = 30
-_AROUND_PX: Final = 64
+_ROW_PX: Final = 34
+_AROUND_PX: Final = 96
 ROWS_MAX: Final = 25
 
 
@@ -71,9 +71,11 @@ def draw_spells(spells: Sequence[Spell], window: Window, *, key: str) -> None:
         .encode(
             x=time_axis(window),
             x2="until:T",
-            y=alt.Y("rule:N", sort=rules, title=None, axis=alt.Axis(labelLimit=180)),
+            y=alt.Y("rule:N", sort=rules, title=None, axis=alt.Axis(labelLimit=180, labelOverlap=False)),
             color=colour,
-            stroke=alt.Stroke("severity:N", scale=alt.Scale(domain=names, range=[SEVERITIES[name] for name in names]), legend=None),
+            stroke=alt.Stroke(
+                "severity:N", scale=alt.Scale(domain=names, range=[SEVERITIES[name] for name in names]), legend=None
+            ),
             tooltip=[
                 alt.Tooltip("rule:N", title="Rule"),
                 alt.Tooltip("of:N", title="Of"),
@@ -81,7 +83,7 @@ def draw_spells(spells: Sequence[Spell], window: Window, *, key: str) -> None:
                 alt.Tooltip("lasted:N", title="Lasted"),
             ],
         )
-    )  # fmt: skip
+    )
     height = min(len(rules), ROWS_MAX) * _ROW_PX + _AROUND_PX
     st.altair_chart(bars.properties(height=height), width="stretch", key=key, alt=_words(spells, rules))
     if len(rules) > ROWS_MAX:

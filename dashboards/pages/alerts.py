@@ -46,9 +46,13 @@ def page() -> None:
         address.write("show", *asked[:1])
     with st.container(horizontal=True, vertical_alignment="bottom", horizontal_alignment="distribute", key="sections"):
         chosen = address.buttons(
-            "Show", list(SECTIONS), name="show", default="now", said=lambda name: SECTIONS[name],
+            "Show",
+            list(SECTIONS),
+            name="show",
+            default="now",
+            said=lambda name: SECTIONS[name],
             label_visibility="collapsed",
-        )  # fmt: skip
+        )
         if may_act():
             ask_author()
     show_note()

@@ -122,7 +122,14 @@ def _rules(settings: Settings, client: Client) -> dict[str, Any]:
             for each in book.declared
         ],
         "problems": [
-            {"rule": each.rule, "origin": each.origin, "key": each.key, "text": each.text} for each in book.problems
+            {
+                "rule": each.rule,
+                "origin": each.origin,
+                "key": each.key,
+                "text": each.text,
+                "waiting": each.waiting,
+            }
+            for each in book.problems
         ],
         "evaluated": [evaluated_json(rule) for rule in book.rules],
         "receivers": sorted(settings.receivers),
