@@ -48,11 +48,12 @@ class Shift:
 
 @dataclass(frozen=True, kw_only=True)
 class Spell:
-    """One alert that would have been: of which group, from when to when."""
+    """One alert that would have been: of which group, from when to when; `goes_on`: it had no end yet."""
 
     group: Mapping[str, str]
     start: datetime
     end: datetime
+    goes_on: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -277,7 +278,7 @@ def _result(
             name = ", ".join(group.values())
             groups[name] = groups.get(name, 0) + 1
         elif not event.kept.track.alarming and key in begun:
-            spells.append(replace(begun.pop(key), end=event.at))
+            spells.append(replace(begun.pop(key), end=event.at, goes_on=False))
     spells += begun.values()
     lengths = [(spell.end - spell.start).total_seconds() for spell in spells]
     return Replay(

@@ -122,7 +122,7 @@ def _shaded(replays: Sequence[Mapping[str, Any]], window: Window) -> list[Firing
     spells = [
         Firing(
             start=datetime.fromisoformat(spell["start"]),
-            end=datetime.fromisoformat(spell["end"]),
+            end=window.end if spell["goes_on"] else datetime.fromisoformat(spell["end"]),
             rule=" · ".join(group_text(each) for each in spell["group"].values()) or str(replay["name"]),
         )
         for replay in replays

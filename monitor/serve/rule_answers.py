@@ -111,7 +111,12 @@ def _replay_json(replay: Replay) -> dict[str, Any]:
         "seen_share": replay.seen_share,
         "skipped": replay.skipped,
         "spells": [
-            {"group": dict(each.group), "start": each.start.isoformat(), "end": each.end.isoformat()}
+            {
+                "group": dict(each.group),
+                "start": each.start.isoformat(),
+                "end": each.end.isoformat(),
+                "goes_on": each.goes_on,
+            }
             for each in replay.spells
         ],
     }
