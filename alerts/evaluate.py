@@ -129,6 +129,7 @@ class _Run:
         self.rule = rule
         self.now = now
         self.before = {tuple(sorted(each.instance.group.items())): each for each in before}
+        self.all_before = dict(self.before)
         self.found: dict[Key, Kept] = {}
         self.gone: list[Kept] = []
         self.events: list[Event] = []
@@ -200,6 +201,8 @@ class _Run:
         """States stay as they are, unless the rule says otherwise."""
         assert self.rule is not None
         self.error = error
+        # As if no group had been looked at yet, also where the third of five failed.
+        self.before = dict(self.all_before)
         self.found, self.events, self.gone = {}, [], []
         if self.rule.error == "ok":
             self._miss()

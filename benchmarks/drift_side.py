@@ -29,6 +29,44 @@ def ours(methods: tuple[str, ...]) -> Callable[[pd.DataFrame, pd.DataFrame], Ans
     return run
 
 
+def our_texts(*, topics: bool) -> Callable[[pd.DataFrame, pd.DataFrame], Answer]:
+    """Our comparison of text columns, by words alone or by topics too."""
+    from monitor.stats.drift import compare_texts, compare_topics, judge
+
+    def run(reference: pd.DataFrame, current: pd.DataFrame) -> Answer:
+        found = []
+        for name in reference:
+            found.append(compare_texts(name, reference[name], current[name]))
+            told = compare_topics(name, reference[name], current[name]) if topics else None
+            found += [told] if told is not None else []
+        judged = judge(found)
+        values = {each.feature: round(each.value, 4) for each in judged if each.value is not None}
+        return [each.feature for each in judged if each.drifted], values
+
+    return run
+
+
+def evidently_texts() -> Callable[[pd.DataFrame, pd.DataFrame], Answer]:
+    """Evidently's drift of text columns, with its own defaults."""
+    from evidently import DataDefinition, Dataset, Report
+    from evidently.metrics import ValueDrift
+
+    def run(reference: pd.DataFrame, current: pd.DataFrame) -> Answer:
+        definition = DataDefinition(text_columns=list(reference))
+        sides = [Dataset.from_pandas(side, data_definition=definition) for side in (current, reference)]
+        told = Report([ValueDrift(column=name) for name in reference]).run(*sides).dict()
+        drifted, values = [], {}
+        for metric in told["metrics"]:
+            column = metric["config"]["column"]
+            values[column] = round(float(metric["value"]), 4)
+            drifted += [column] if float(metric["value"]) > metric["config"]["threshold"] else []
+        if len(values) != len(reference.columns):
+            raise SystemExit(f"unfair: Evidently told of {len(values)} columns: {json.dumps(told, default=str)[:2000]}")
+        return drifted, values
+
+    return run
+
+
 def evidently() -> Callable[[pd.DataFrame, pd.DataFrame], Answer]:
     """Evidently's preset for drift, as its documentation has it."""
     from evidently import DataDefinition, Dataset, Report
@@ -61,6 +99,9 @@ def main() -> None:
     kinds: dict[str, Callable[[], Any]] = {
         "default": lambda: ours(("jensen_shannon",)),
         "same": lambda: ours(("wasserstein",)),
+        "words": lambda: our_texts(topics=False),
+        "texts": lambda: our_texts(topics=True),
+        "evidently_texts": evidently_texts,
         "evidently": evidently,
     }
     run = kinds[kind]()

@@ -1,7 +1,8 @@
 """KPIs and the questions of pages over stores of growing size: `python -m benchmarks.kpis --sizes 1e6 1e7 1e8`.
 
-Each store is embedded, in a folder of its own, and holds 30 days of calls that ClickHouse itself makes up. Then the job
-`rollup` runs, and each question is asked three times; the fastest counts, as the machine has other work.
+Each store is embedded, in a folder of its own, and holds 30 days of calls that ClickHouse itself makes up (`benchmarks.calls`).
+Then the jobs `rollup`, `hours` and `objectives` run, and each question is asked three times; the fastest counts, as the machine
+has other work. With `--folder` the stores are kept there, and a store that is there already is asked as it is.
 """
 
 from __future__ import annotations
@@ -13,10 +14,12 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
-from monitor.jobs import objectives, rollup
+from benchmarks.calls import DAYS, END, START, fill
+from monitor.jobs import hours, objectives, rollup
 from monitor.jobs.job import Context
 from monitor.kpis import REGISTRY, Window, evaluate, series
 from monitor.settings import ObjectiveSettings, Settings
@@ -24,10 +27,7 @@ from monitor.store import Client, connect
 from monitor.store.migrate import migrate
 from monitor.store.objectives import write_objectives
 
-DAYS = 30
 ROUNDS = 3
-END = datetime(2026, 3, 31, tzinfo=UTC)
-START = END - timedelta(days=DAYS)
 OBJECTIVES = (
     ObjectiveSettings(name="first-token", kind="latency", latency="ttft", threshold_s=0.5, target=0.9),
     ObjectiveSettings(
@@ -51,14 +51,18 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--sizes", nargs="+", type=float, default=[1e6, 1e7], help="calls in each store")
     parser.add_argument("--each", action="store_true", help="each KPI by itself, too")
+    parser.add_argument("--folder", type=Path, help="keep the stores here, by their size")
     options = parser.parse_args()
     found: dict[str, list[float]] = {}
     for size in (int(size) for size in options.sizes):
-        with tempfile.TemporaryDirectory(prefix="benchmark-kpis-") as folder:
-            client = connect(f"chdb://{Path(folder) / 'store'}")
+        with tempfile.TemporaryDirectory(prefix="benchmark-kpis-") as scratch:
+            folder = (options.folder or Path(scratch)) / f"{size}"
+            made = folder.exists()
+            client = connect(f"chdb://{folder}")
             migrate(client)
-            fill(client, size)
-            write_objectives(client, OBJECTIVES, now=START)
+            if not made:
+                fill(client, size)
+                write_objectives(client, OBJECTIVES, now=START)
             _roll(client, size)
             for asked in questions(each=options.each):
                 found.setdefault(asked.name, []).append(_fastest(client, asked))
@@ -66,30 +70,9 @@ def main() -> None:
     _print(found, [int(size) for size in options.sizes])
 
 
-def fill(client: Client, calls: int) -> None:
-    """Calls spread evenly over the days: 3 services, 16 nodes of 3 regions, 4 models, 2 variants, a release every 6 days."""
-    each = calls // DAYS
-    for day in range(DAYS):
-        begin = int((START + timedelta(days=day)).timestamp())
-        client.command(f"""
-INSERT INTO inferences (timestamp, trace_id, span_id, role, service, environment, node, region, deployment, provider, model,
-    variant, release, input_tokens, output_tokens, ttft_s, queue_s, prefill_s, decode_s, duration_s, tpot_s, error_type,
-    cancelled, session_id, user_id, sample_weight)
-WITH cityHash64(number, {day}) AS h, h % 16 AS n, exp(randNormal(-1.2, 0.5, number)) AS ttft,
-    exp(randNormal(-4., 0.3, number + 1)) AS tpot, 1 + (bitShiftRight(h, 8)) % 400 AS out
-SELECT fromUnixTimestamp64Nano(toInt64(({begin} + number * 86400 / {each}) * 1e9)), lower(hex(sipHash128(number, {day}))),
-    lower(hex(h)), 'client', ['chat', 'search', 'agent'][1 + h % 3], 'prod', concat('gpu-', toString(n)),
-    ['eu', 'us', 'asia'][1 + n % 3], 'on_premises', 'vllm', ['llama', 'qwen', 'mistral', 'gemma'][1 + n % 4],
-    ['fp16', 'fp8'][1 + intDiv(n, 8)], concat('r', toString(intDiv({day}, 6))), 1 + (bitShiftRight(h, 16)) % 3000, out, ttft, ttft / 10,
-    ttft * 0.8, tpot * out, ttft + tpot * out, tpot, if(bitShiftRight(h, 24) % 100 = 0, 'timeout', ''), (bitShiftRight(h, 32)) % 50 = 0,
-    concat('s', toString((bitShiftRight(h, 20)) % greatest(1, intDiv({calls}, 8)))),
-    concat('u', toString((bitShiftRight(h, 22)) % greatest(1, intDiv({calls}, 50)))), 1
-FROM numbers({each})""")
-
-
 def questions(*, each: bool) -> Iterator[Asked]:
     """What is timed: sets of KPIs as pages ask for them, over closed days."""
-    whole = Window(START, END)
+    whole, day = Window(START, END), Window(END - timedelta(days=1), END)
     headlines = (
         "traffic.requests",
         "traffic.error_rate",
@@ -137,16 +120,25 @@ def questions(*, each: bool) -> Iterator[Asked]:
         name="all KPIs over calls, the last hour",
         ask=lambda client: evaluate(client, calls, window=Window(END - timedelta(hours=1), END)),
     )
+    for family in ("engagement", "fleet", "cost", "accuracy", "safety"):
+        yield Asked(name=f"family `{family}`, 30 days", ask=partial(evaluate, names=[family], window=whole))
+    yield Asked(
+        name="family `engagement`, the last whole day", ask=lambda client: evaluate(client, ["engagement"], window=day)
+    )
+    dollars = [f"objective.goodput_per_{what}" for what in ("gpu_hour", "dollar")]
+    yield Asked(
+        name="goodput per GPU-hour and dollar, 30 days", ask=lambda client: evaluate(client, dollars, window=whole)
+    )
     for name in REGISTRY if each else ():
         yield Asked(name=f"`{name}`", ask=lambda client, name=name: evaluate(client, [name], window=whole))  # type: ignore[misc]
 
 
 def _roll(client: Client, size: int) -> None:
     context = Context(client=client, settings=Settings(), now=END + timedelta(minutes=10))
-    for job in (rollup.ROLLUP, objectives.OBJECTIVES):
+    for job in (rollup.ROLLUP, hours.HOURS, objectives.OBJECTIVES):
         before, began, rows = _cpu_s(), time.perf_counter(), 0
         # History of objectives is added up over several runs.
-        for _ in range(1 if job is rollup.ROLLUP else 1 + DAYS // objectives.BACK_DAYS):
+        for _ in range(1 + DAYS // objectives.BACK_DAYS if job is objectives.OBJECTIVES else 1):
             rows += job.run(context).rows
         cpu = (_cpu_s() - before) / size * 1e6
         print(

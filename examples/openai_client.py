@@ -74,20 +74,22 @@ def main() -> None:
     parser.add_argument("base_url", nargs="?", default="http://localhost:8000/v1", help="where the model is served")
     parser.add_argument("--model", default="llama-3.1-8b")
     parser.add_argument("--endpoint", help="OTLP address; default: OTEL_EXPORTER_OTLP_ENDPOINT, or localhost")
+    parser.add_argument("--rounds", type=int, default=1, help="how often all of it is done (default 1)")
     options = parser.parse_args()
 
     monitor.init(service="chat-app", endpoint=options.endpoint)
     monitor.instrument_openai()
 
     client = openai.OpenAI(base_url=options.base_url, api_key="none", max_retries=0)
-    whole(client, options.model)
-    streamed(client, options.model)
 
     async def several() -> None:
         async with openai.AsyncOpenAI(base_url=options.base_url, api_key="none", max_retries=0) as client:
             await at_once(client, options.model, count=3)
 
-    asyncio.run(several())
+    for _ in range(options.rounds):
+        whole(client, options.model)
+        streamed(client, options.model)
+        asyncio.run(several())
     refused(client)
 
     delivered = monitor.flush()

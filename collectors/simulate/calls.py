@@ -51,7 +51,8 @@ class Calls:
 
     `start_ns` counts from whatever the maker says (the first arrival, or 1970 once `shifted`). Seconds that
     are not known are NaN and texts that are not known are empty; neither is sent. `origin` is an index into
-    the origins.
+    the origins. `extra` is what else each call's span says, as fields of the span; it may hold times of its own, so it
+    is added when the calls are at their place in time.
     """
 
     origin: Ints
@@ -72,6 +73,7 @@ class Calls:
     parents: Parents | None = None
     simulated: bool = False
     arrivals_simulated: bool = False
+    extra: tuple[bytes, ...] = ()
     spans: Ints = field(init=False)
 
     def __post_init__(self) -> None:
@@ -90,6 +92,7 @@ class Calls:
         return end if self.parents is None else end + self.parents.after_ns
 
     def starting_at(self, start_ns: Ints) -> Calls:
+        assert not self.extra, "what else the spans say has times that would stay behind"
         return dataclasses.replace(self, start_ns=start_ns)
 
     def shifted(self, by_ns: int) -> Calls:

@@ -1,120 +1,47 @@
-"""The traffic of `monitor demo`: one real hour of arrivals, on made-up servers, with stated incidents.
-
-Real: when the 19,366 requests came and how many tokens went in and out (the packaged Azure trace). Made up,
-and marked `monitor.simulated`: servers, latencies, users, sessions, errors and cancellations. `Scenario`
-states all of it.
-"""
+"""Loads the history of the demo, and keeps live traffic flowing after it."""
 
 from __future__ import annotations
 
-import dataclasses
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 import numpy as np
 
-from collectors.simulate.calls import Calls, Origin, Parents, made_up_parents, served_calls
-from collectors.simulate.replay import Progress, ending_at, new_encoder, open_sender, send_all, send_live
+from collectors.simulate.calls import Calls, Origin
+from collectors.simulate.gpu_load import Meters, on_nodes
+from collectors.simulate.replay import FLUSH_S, Progress, new_encoder
+from collectors.simulate.scenario import DAY, Episode, Incident, Scenario, incidents
 from collectors.simulate.send import ReplayResult
-from collectors.simulate.serving import Engine, Node, Slowdown
-from collectors.simulate.spans import Batch
+from collectors.simulate.senders import (
+    Senders,
+    Sent,
+    Waiting,
+    by_end,
+    open_senders,
+    send_calls,
+    send_readings,
+    send_records,
+)
+from collectors.simulate.spans import Batch, Encoder
 from collectors.simulate.workload import NS, Ints, Workload, azure_trace
+from collectors.simulate.world import Traffic, World, place_of
 
 HISTORY: Final = "demo-history"
+DAYS: Final = "demo-days"
 LIVE: Final = "demo-live"
-MODEL: Final = "llama-3.3-70b-instruct"
-CHAT, DOCS = "chat-api", "docs-assistant"
+# From one GPU reading to the next: in the days, in the hour, live.
+DAYS_STEP_S, HOUR_STEP_S, LIVE_STEP_S = 600, 15, 5
 
-
-@dataclass(frozen=True, kw_only=True)
-class Scenario:
-    """What happens in the demo; times in seconds after the first arrival, shares from 0 to 1.
-
-    Parameters
-    ----------
-    slow_node, slow_start_s, slow_end_s, slow_factor
-        This node takes `slow_factor` times as long for everything within the window.
-    slow_error_share, error_share, cancelled_share, impatient_share
-        Share of calls that fail on the slow node within the window, and anywhere else; share that users
-        cancel, and share that they cancel when the first token took longer than `impatient_s`.
-    release_s
-        When release `new_release` replaces `old_release` everywhere; it changes nothing but its name.
-    docs_share
-        Share of users of the service `docs-assistant`, which retrieves documents before each call; others use
-        `chat-api`.
-    users, session_idle_s
-        Number of users; a user who was idle for that long begins a new session.
-    """
-
-    slow_node: str = "gpu-2"
-    slow_start_s: float = 38 * 60.0
-    slow_end_s: float = 46 * 60.0
-    slow_factor: float = 1.7
-    slow_error_share: float = 0.05
-    error_share: float = 0.002
-    cancelled_share: float = 0.006
-    impatient_share: float = 0.15
-    impatient_s: float = 1.5
-    release_s: float = 30 * 60.0
-    old_release: str = "2.0.0"
-    new_release: str = "2.1.0"
-    docs_share: float = 0.3
-    users: int = 300
-    session_idle_s: float = 480.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Place:
-    """A node of the demo: what it costs and what runs on it."""
-
-    name: str
-    variant: str
-    region: str
-    deployment: str
-    pricing: str
-    engine: Engine
-
-
-# fp8 halves the bytes of the weights: the demo takes prefill as 1.5 times and a step as 1.4 times as fast.
-_FP8: Final = Engine(prefill_tokens_per_s=13_000.0, step_base_s=0.0146)
-PLACES: Final = (
-    Place(
-        name="gpu-1",
-        variant="fp16",
-        region="eu-west",
-        deployment="on_premises",
-        pricing="owned",
-        engine=Engine(),
-    ),
-    Place(
-        name="gpu-2",
-        variant="fp16",
-        region="eu-west",
-        deployment="on_premises",
-        pricing="owned",
-        engine=Engine(),
-    ),
-    Place(name="gpu-3", variant="fp8", region="us-east", deployment="cloud", pricing="on_demand", engine=_FP8),
-)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Incident:
-    """Something that was put into the traffic on purpose; times in Unix nanoseconds."""
-
-    name: str
-    text: str
-    start_ns: int
-    end_ns: int
-    where: Mapping[str, str]
+OnIncident = Callable[[int, Episode, bool], None]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class DemoHour:
-    """The calls of one pass over the trace, at absolute times, and what was done to them."""
+    """The calls of one pass over the trace, at absolute times, and what was done to them and in the days before."""
 
     calls: Calls
     origins: tuple[Origin, ...]
@@ -123,48 +50,10 @@ class DemoHour:
 
 @dataclass(frozen=True, kw_only=True)
 class DemoResult:
-    """What became of the loaded hour, and of the live traffic after it."""
+    """What became of the loaded history, and of the live traffic after it."""
 
-    history: ReplayResult
-    live: ReplayResult
-
-
-def demo_traffic(
-    *,
-    endpoint: str,
-    stop: threading.Event,
-    protocol: str = "grpc",
-    headers: Mapping[str, str] | None = None,
-    scenario: Scenario | None = None,
-    seed: int = 0,
-    live_speed: float = 1.0,
-    on_progress: Progress | None = None,
-    on_loaded: Callable[[ReplayResult, DemoHour], None] | None = None,
-) -> DemoResult:
-    """Load the last hour, then go on live until `stop` is set.
-
-    The loaded hour ends now; live traffic carries on from its last arrival with the same trace from the
-    beginning, at `live_speed` times real time. `on_loaded` is called in between, with what became of the hour
-    and what is in it.
-
-    Raises
-    ------
-    NoReceiver, ReplayFailed
-        As `replay` does.
-    """
-    scenario = scenario or Scenario()
-    trace = azure_trace()
-    hour = demo_hour(trace, scenario, seed=seed, end_ns=time.time_ns())
-    history = _load(hour, endpoint, protocol, headers, stop, on_progress)
-    if on_loaded is not None:
-        on_loaded(history, hour)
-    with open_sender(endpoint, protocol=protocol, headers=headers, in_flight=2, patience_s=600.0, stop=stop) as sender:
-        encoder = new_encoder(hour.origins, LIVE)
-        for calls in live_calls(trace, scenario, seed=seed, after_ns=int(hour.calls.start_ns[-1]), speed=live_speed):
-            if stop.is_set():
-                break
-            send_live(sender, encoder, calls, batch=512, stop=stop)
-    return DemoResult(history=history, live=sender.result)
+    history: Sent
+    live: Sent
 
 
 def load_history(
@@ -177,181 +66,165 @@ def load_history(
     end_ns: int | None = None,
     stop: threading.Event | None = None,
     on_progress: Progress | None = None,
+    days: float = 0.0,
 ) -> tuple[ReplayResult, DemoHour]:
-    """Send the demo's hour only, ending at `end_ns` (default: now)."""
-    hour = demo_hour(azure_trace(), scenario or Scenario(), seed=seed, end_ns=end_ns or time.time_ns())
-    return _load(hour, endpoint, protocol, headers, stop or threading.Event(), on_progress), hour
+    """Send the demo's hour, ending at `end_ns` (default: now), and so many days before it; nothing live.
+
+    Without a scenario no call goes to the provider's API: one model on three nodes.
+
+    Raises
+    ------
+    NoReceiver, ReplayFailed
+        As `replay` does.
+    """
+    world = World(azure_trace(), scenario or Scenario(api_share=0.0), seed=seed, began_ns=end_ns or time.time_ns())
+    demo = Demo(world, endpoint=endpoint, protocol=protocol, headers=headers, stop=stop or threading.Event())
+    sent = demo.load(days=days, on_progress=on_progress)
+    return sent.spans, demo.hour
 
 
-def demo_hour(trace: Workload, scenario: Scenario, *, seed: int, end_ns: int) -> DemoHour:
-    """The trace on the demo's servers, its last span ending at `end_ns`."""
-    calls = ending_at(_calls(trace, scenario, seed=seed, release_s=scenario.release_s), end_ns)
-    first_ns, last_ns = int(calls.start_ns[0]), int(calls.start_ns[-1])
-    incidents = (
-        Incident(
-            name="release",
-            text=f"Release {scenario.new_release} replaced {scenario.old_release}.",
-            start_ns=first_ns + int(scenario.release_s * NS),
-            end_ns=last_ns,
-            where={"release": scenario.new_release},
-        ),
-        Incident(
-            name="slow node",
-            text=f"{scenario.slow_node} was {scenario.slow_factor:g} times as slow and failed more often.",
-            start_ns=first_ns + int(scenario.slow_start_s * NS),
-            end_ns=first_ns + int(scenario.slow_end_s * NS),
-            where={"node": scenario.slow_node},
-        ),
-        Incident(
-            name="quantised variant",
-            text="gpu-3 served the fp8 variant, the others fp16.",
-            start_ns=first_ns,
-            end_ns=last_ns,
-            where={"variant": "fp8"},
-        ),
-    )
-    return DemoHour(calls=calls, origins=_origins(scenario), incidents=incidents)
+class Demo:
+    """The traffic of one demo: first what was, then what is.
+
+    Parameters
+    ----------
+    world : World
+        What is sent.
+    endpoint, protocol, headers
+        As of `replay`.
+    stop : threading.Event
+        Ends all sending.
+    """
+
+    def __init__(
+        self,
+        world: World,
+        *,
+        endpoint: str,
+        stop: threading.Event,
+        protocol: str = "grpc",
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        self.world = world
+        self._open = partial(open_senders, endpoint, protocol=protocol, headers=headers, stop=stop)
+        self._stop = stop
+        self._waiting = Waiting()
+        self._meters = Meters(scenario=world.scenario, began_ns=world.began_ns)
+        self._traffic = world.hour()
+
+    @property
+    def hour(self) -> DemoHour:
+        world, calls = self.world, self._traffic.calls
+        began_ns = world.began_ns
+        first_ns = began_ns - round(world.scenario.days * DAY * NS)
+        told = incidents(world.scenario, began_ns=began_ns, start_ns=first_ns, end_ns=int(calls.start_ns[-1]))
+        return DemoHour(calls=calls, origins=world.origins, incidents=told)
+
+    def load(self, *, days: float | None = None, on_progress: Progress | None = None) -> Sent:
+        """Send the hour, and the days before it."""
+        world, hour = self.world, self._traffic
+        days = world.scenario.days if days is None else days
+        first_ns = int(hour.calls.start_ns[0])
+        before = world.history(first_ns, days=days) if days else None
+        total, answered = sum(int(each.calls.spans.sum()) for each in (hour, before) if each is not None), 0
+
+        def on_spans(batch: Batch, _accepted: int) -> None:
+            nonlocal answered
+            answered += batch.spans
+            if on_progress is not None:
+                on_progress(answered, total)
+
+        with self._open(in_flight=4, patience_s=60.0, on_spans=on_spans) as senders:
+            self._send_past(senders, new_encoder(world.origins, HISTORY), hour)
+            if before is not None:
+                self._send_past(senders, new_encoder(world.origins, DAYS), before)
+                at_ns = _steps(world.began_ns - round(days * DAY * NS), first_ns, DAYS_STEP_S)
+                send_readings(
+                    senders.readings, self._meters.samples(at_ns, world.on_nodes(at_ns), brief=True), stop=self._stop
+                )
+            at_ns = _steps(first_ns, world.began_ns, HOUR_STEP_S)
+            on = on_nodes(hour.calls, place_of(hour.calls, world.scenario), at_ns)
+            send_readings(senders.readings, self._meters.samples(at_ns, on), stop=self._stop)
+        return senders.sent
+
+    def run_live(self, *, speed: float = 1.0, on_incident: OnIncident | None = None) -> Sent:
+        """Go on from the hour's last arrival until stopped; `on_incident` is told when something begins and ends."""
+        world = self.world
+        after_ns = int(self._traffic.calls.start_ns[-1])
+        told_s = 0.0
+        with self._open(in_flight=2, patience_s=600.0) as senders:
+            encoder = new_encoder(world.origins, LIVE)
+            for traffic in world.live(after_ns=after_ns, speed=speed):
+                pump = _Pump(
+                    traffic, place_of(traffic.calls, world.scenario), encoder, senders, self._waiting, self._meters
+                )
+                while not pump.done and not self._stop.is_set():
+                    now_ns = time.time_ns()
+                    pump.send(now_ns, self._stop)
+                    now_s = (now_ns - world.began_ns) / NS
+                    for at_s, episode, begins in world.scenario.moments(told_s, now_s):
+                        if on_incident is not None:
+                            on_incident(world.began_ns + round(at_s * NS), episode, begins)
+                    told_s = max(told_s, now_s)
+                    self._stop.wait(FLUSH_S)
+                if self._stop.is_set():
+                    break
+        return senders.sent
+
+    def _send_past(self, senders: Senders, encoder: Encoder, traffic: Traffic) -> None:
+        ids = dict(send_calls(senders.spans, encoder, traffic.calls, by_end(traffic.calls), stop=self._stop))
+        due = []
+        for record in traffic.later:
+            if record.call not in ids:
+                continue
+            if record.time_ns <= self.world.began_ns:
+                due.append((record, ids[record.call]))
+            else:
+                self._waiting.add(record, ids[record.call])
+        send_records(senders.judgements, due, stop=self._stop)
 
 
-def live_calls(trace: Workload, scenario: Scenario, *, seed: int, after_ns: int, speed: float) -> Iterator[Calls]:
-    """Pass after pass over the trace without end, each one usual gap after the last arrival before it."""
-    gap_ns = int(trace.arrival_ns[-1]) // max(len(trace) - 1, 1)
-    while True:
-        seed += 1
-        calls = _calls(trace, scenario, seed=seed, release_s=0.0)
-        arrivals = after_ns + np.rint((calls.start_ns + gap_ns) / speed).astype(np.int64)
-        after_ns = int(arrivals[-1])
-        yield calls.starting_at(arrivals)
+class _Pump:
+    """Sends one pass of live traffic as its time comes."""
+
+    def __init__(
+        self, traffic: Traffic, place: Ints, encoder: Encoder, senders: Senders, waiting: Waiting, meters: Meters
+    ) -> None:
+        self._calls, self._place = traffic.calls, place
+        self._encoder, self._senders, self._waiting, self._meters = encoder, senders, waiting, meters
+        self._order = by_end(traffic.calls)
+        self._due_ns = traffic.calls.end_ns[self._order]
+        self._sent = 0
+        self._later: dict[int, list[int]] = {}
+        self._records = traffic.later
+        for number, record in enumerate(traffic.later):
+            self._later.setdefault(record.call, []).append(number)
+
+    @property
+    def done(self) -> bool:
+        return self._sent == len(self._order)
+
+    def send(self, now_ns: int, stop: threading.Event) -> None:
+        ready = int(np.searchsorted(self._due_ns, now_ns, side="right"))
+        order = self._order[self._sent : ready]
+        self._sent = ready
+        for call, ids in send_calls(self._senders.spans, self._encoder, self._calls, order, stop=stop):
+            for number in self._later.get(call, ()):
+                self._waiting.add(self._records[number], ids)
+        send_records(self._senders.judgements, self._waiting.due(now_ns), stop=stop)
+        at_ns = _steps(self._meters.last_ns, now_ns, LIVE_STEP_S)
+        if len(at_ns):
+            readings = self._meters.samples(at_ns, on_nodes(self._calls, self._place, at_ns))
+            send_readings(self._senders.readings, readings, stop=stop)
 
 
-def _load(
-    hour: DemoHour,
-    endpoint: str,
-    protocol: str,
-    headers: Mapping[str, str] | None,
-    stop: threading.Event,
-    on_progress: Progress | None,
-) -> ReplayResult:
-    total, answered = int(hour.calls.spans.sum()), 0
-
-    def on_batch(batch: Batch, _accepted: int) -> None:
-        nonlocal answered
-        answered += batch.spans
-        if on_progress is not None:
-            on_progress(answered, total)
-
-    with open_sender(
-        endpoint,
-        protocol=protocol,
-        headers=headers,
-        in_flight=4,
-        patience_s=60.0,
-        stop=stop,
-        on_batch=on_batch,
-    ) as sender:
-        send_all(sender, new_encoder(hour.origins, HISTORY), hour.calls, batch=512, stop=stop)
-    return sender.result
+def _steps(after_ns: int, until_ns: int, step_s: int) -> Ints:
+    """Whole multiples of the step after one moment, up to and with another."""
+    step_ns = step_s * NS
+    return np.arange(after_ns // step_ns + 1, until_ns // step_ns + 1, dtype=np.int64) * step_ns
 
 
-# --- making up ----------------------------------------------------------------------------------------------
-
-
-def _calls(trace: Workload, scenario: Scenario, *, seed: int, release_s: float) -> Calls:
-    rng = np.random.default_rng([seed, 2])
-    user, session, docs = _people(trace.arrival_ns, scenario, rng)
-    slow = Slowdown(start_s=scenario.slow_start_s, end_s=scenario.slow_end_s, factor=scenario.slow_factor)
-    nodes = [
-        Node(
-            name=place.name,
-            engine=place.engine,
-            slowdowns=(slow,) if place.name == scenario.slow_node else (),
-        )
-        for place in PLACES
-    ]
-    calls = served_calls(trace, nodes=nodes, seed=seed, parents=_parents(docs, rng))
-    released = trace.arrival_ns >= release_s * NS
-    error, cancelled = _mishaps(calls, scenario, rng)
-    return dataclasses.replace(
-        calls,
-        origin=_origin_index(calls.origin, docs, released),
-        error=error,
-        finish=_finish_reasons(error, cancelled, trace.output_tokens),
-        cancelled=cancelled,
-        user=user,
-        session=session,
-    )
-
-
-def _people(
-    arrival_ns: Ints, scenario: Scenario, rng: np.random.Generator
-) -> tuple[tuple[str, ...], tuple[str, ...], Ints]:
-    """User and session of each request, and 1 where the user is one of the document assistant's, else 0."""
-    # A few users ask often and many ask seldom.
-    weight = 1.0 / np.arange(1, scenario.users + 1) ** 0.8
-    who = rng.choice(scenario.users, size=len(arrival_ns), p=weight / weight.sum())
-    of_docs = (rng.random(scenario.users) < scenario.docs_share).astype(np.int64)
-    idle_ns = int(scenario.session_idle_s * NS)
-    run = f"{rng.integers(2**32):08x}"
-    last: dict[int, tuple[int, int]] = {}
-    sessions = []
-    for person, arrival in zip(who.tolist(), arrival_ns.tolist(), strict=True):
-        number, seen = last.get(person, (0, -idle_ns - 1))
-        number += arrival - seen > idle_ns
-        last[person] = (number, arrival)
-        sessions.append(f"session-{run}-{person + 1}-{number}")
-    users = tuple(f"user-{person + 1:03d}" for person in who.tolist())
-    return users, tuple(sessions), of_docs[who]
-
-
-def _parents(docs: Ints, rng: np.random.Generator) -> Parents:
-    around = made_up_parents(len(docs), rng, retrieval_share=1.0)
-    retrieval_ns = np.where(docs == 1, around.retrieval_ns, 0)
-    before_ns = around.before_ns - around.retrieval_ns + retrieval_ns
-    return Parents(before_ns=before_ns, after_ns=around.after_ns, retrieval_ns=retrieval_ns)
-
-
-def _mishaps(calls: Calls, scenario: Scenario, rng: np.random.Generator) -> tuple[tuple[str, ...], tuple[bool, ...]]:
-    """Errors and cancellations. They keep the file's tokens: the engine had generated them all the same."""
-    at_s = calls.start_ns / NS
-    slow_index = [place.name for place in PLACES].index(scenario.slow_node)
-    in_window = (calls.origin == slow_index) & (at_s >= scenario.slow_start_s) & (at_s < scenario.slow_end_s)
-    fails = rng.random(len(calls)) < np.where(in_window, scenario.slow_error_share, scenario.error_share)
-    waited = calls.ttft_s > scenario.impatient_s
-    leaves = rng.random(len(calls)) < np.where(waited, scenario.impatient_share, scenario.cancelled_share)
-    names = np.where(in_window, "TimeoutError", "ConnectionResetError")
-    error = tuple(name if failed else "" for name, failed in zip(names.tolist(), fails.tolist(), strict=True))
-    return error, tuple((leaves & ~fails).tolist())
-
-
-def _finish_reasons(error: tuple[str, ...], cancelled: tuple[bool, ...], output_tokens: Ints) -> tuple[str, ...]:
-    limit = int(output_tokens.max())
-    return tuple(
-        "error" if failed else "" if left else "length" if tokens == limit else "stop"
-        for failed, left, tokens in zip(error, cancelled, output_tokens.tolist(), strict=True)
-    )
-
-
-def _origins(scenario: Scenario) -> tuple[Origin, ...]:
-    """Every node with both services and both releases, in the order that `_origin_index` counts."""
-    return tuple(
-        Origin(
-            service=service,
-            node=place.name,
-            model=MODEL,
-            provider="vllm",
-            variant=place.variant,
-            release=release,
-            environment="demo",
-            region=place.region,
-            deployment=place.deployment,
-            pricing=place.pricing,
-            gpu="H100",
-        )
-        for place in PLACES
-        for service in (CHAT, DOCS)
-        for release in (scenario.old_release, scenario.new_release)
-    )
-
-
-def _origin_index(node: Ints, docs: Ints, released: np.typing.NDArray[np.bool_]) -> Ints:
-    return (node * 2 + docs) * 2 + released
+def demo_world(scenario: Scenario | None = None, *, seed: int = 0, began_ns: int | None = None) -> World:
+    """The world of a demo that begins now."""
+    trace: Workload = azure_trace()
+    return World(trace, scenario or Scenario(), seed=seed, began_ns=began_ns or time.time_ns())

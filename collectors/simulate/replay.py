@@ -18,7 +18,7 @@ from collectors.simulate.send import ReplayResult, Sender
 from collectors.simulate.serving import Engine, Node, enough_nodes
 from collectors.simulate.spans import Batch, Encoder
 from collectors.simulate.workload import NS, Ints, Workload
-from collectors.transport import open_transport
+from collectors.transport import Signal, open_transport
 from monitor.errors import BadInput, Retryable
 
 MAX_SPEED: Final = math.inf
@@ -224,9 +224,10 @@ def open_sender(
     patience_s: float,
     stop: threading.Event,
     on_batch: Callable[[Batch, int], None] | None = None,
+    signal: Signal = "traces",
 ) -> Iterator[Sender]:
     """A sender to an endpoint that was seen to listen; leaving the block waits for all answers."""
-    transport = open_transport(endpoint, protocol, headers)
+    transport = open_transport(endpoint, protocol, headers, signal=signal)
     try:
         if not transport.reachable(CONNECT_TIMEOUT_S):
             name = "OTLP/gRPC" if protocol == "grpc" else "OTLP/HTTP"

@@ -35,7 +35,7 @@ DATA_SOURCE: Final = "replay-documents"
 
 _TIMES = struct.Struct("<BQBQ").pack
 # Fields of a span in trace.proto: start is 7 and end 8 (fixed64, wire type 1), attributes 9, status 15.
-_START, _END, _ATTRIBUTES, _STATUS = 7 << 3 | 1, 8 << 3 | 1, 9, 15
+_START, _END, ATTRIBUTES, _STATUS = 7 << 3 | 1, 8 << 3 | 1, 9, 15
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -178,6 +178,7 @@ _Row = tuple[
     str,
     str,
     tuple[int, int, int] | None,
+    bytes,
 ]
 
 
@@ -206,16 +207,17 @@ def _rows(calls: Calls, picked: Ints) -> list[_Row]:
             *(column[picked].tolist() for column in numbers),
             *([column[row] for row in rows] for column in texts),
             parents,
+            [calls.extra[row] for row in rows] if calls.extra else [b""] * len(rows),
             strict=True,
         )
     )
 
 
-_input = int_attribute(_ATTRIBUTES, semconv.INPUT_TOKENS)
-_output = int_attribute(_ATTRIBUTES, semconv.OUTPUT_TOKENS)
-_number = int_attribute(_ATTRIBUTES, semconv.SEQ)
+_input = int_attribute(ATTRIBUTES, semconv.INPUT_TOKENS)
+_output = int_attribute(ATTRIBUTES, semconv.OUTPUT_TOKENS)
+_number = int_attribute(ATTRIBUTES, semconv.SEQ)
 _SECONDS: Final[tuple[Callable[[float], bytes], ...]] = tuple(
-    double_attribute(_ATTRIBUTES, name)
+    double_attribute(ATTRIBUTES, name)
     for name in (
         semconv.TTFT,
         semconv.QUEUE_TIME,
@@ -228,7 +230,7 @@ _SECONDS: Final[tuple[Callable[[float], bytes], ...]] = tuple(
 
 def _trace(row: _Row, ids: bytes, templates: _Templates, seq: int) -> bytes:
     """All spans of one call, each as a field of its ScopeSpans."""
-    _, start, end, tokens_in, tokens_out, *seconds, error, finish, cancelled, user, session, parents = row
+    _, start, end, tokens_in, tokens_out, *seconds, error, finish, cancelled, user, session, parents, extra = row
     trace_id = b"\x0a\x10" + ids[:16]
     root_id = ids[24:32]
     parts = [
@@ -243,6 +245,7 @@ def _trace(row: _Row, ids: bytes, templates: _Templates, seq: int) -> bytes:
         *(make(value) for make, value in zip(_SECONDS, seconds, strict=True) if value == value),  # NaN is not sent
         _outcome(error, finish, cancelled),
         _who(user, session),
+        extra,
     ]
     inference = field(2, b"".join(parts))
     if parents is None:
@@ -276,11 +279,11 @@ def _trace(row: _Row, ids: bytes, templates: _Templates, seq: int) -> bytes:
 @lru_cache(maxsize=4096)
 def _outcome(error: str, finish: str, cancelled: bool) -> bytes:
     """Finish reason, error and cancellation; few different ones exist."""
-    made = attribute(_ATTRIBUTES, semconv.FINISH_REASONS, [finish]) if finish else b""
+    made = attribute(ATTRIBUTES, semconv.FINISH_REASONS, [finish]) if finish else b""
     if cancelled:
-        made += attribute(_ATTRIBUTES, semconv.CANCELLED, True)
+        made += attribute(ATTRIBUTES, semconv.CANCELLED, True)
     if error:
-        made += attribute(_ATTRIBUTES, semconv.ERROR_TYPE, error) + _failed(error)
+        made += attribute(ATTRIBUTES, semconv.ERROR_TYPE, error) + _failed(error)
     return made
 
 
@@ -288,8 +291,8 @@ def _outcome(error: str, finish: str, cancelled: bool) -> bytes:
 def _http_outcome(error: str, cancelled: bool) -> bytes:
     # 499 is what proxies write when the client went away; it is no fault of the server.
     code = 500 if error else 499 if cancelled else 200
-    made = attribute(_ATTRIBUTES, "http.response.status_code", code)
-    return made + attribute(_ATTRIBUTES, semconv.ERROR_TYPE, "500") + _failed("") if error else made
+    made = attribute(ATTRIBUTES, "http.response.status_code", code)
+    return made + attribute(ATTRIBUTES, semconv.ERROR_TYPE, "500") + _failed("") if error else made
 
 
 def _failed(message: str) -> bytes:
@@ -298,11 +301,11 @@ def _failed(message: str) -> bytes:
 
 @lru_cache(maxsize=4096)
 def _user(user: str) -> bytes:
-    return attribute(_ATTRIBUTES, semconv.USER_ID, user) if user else b""
+    return attribute(ATTRIBUTES, semconv.USER_ID, user) if user else b""
 
 
 def _who(user: str, session: str) -> bytes:
     if not session:
         return _user(user)
     ids = (semconv.CONVERSATION_ID, semconv.SESSION_ID)
-    return _user(user) + b"".join(attribute(_ATTRIBUTES, name, session) for name in ids)
+    return _user(user) + b"".join(attribute(ATTRIBUTES, name, session) for name in ids)

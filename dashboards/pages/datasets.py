@@ -180,7 +180,7 @@ def _wanted(source: str) -> Wanted:
     if source == "score":
         name = st.text_input("Score", key="judged", bind="query-params", value="correct", width=150)
         below = st.number_input("Below", key="below", bind="query-params", value=0.5, step=0.1, width=120)
-        return Wanted(name=name.strip() or "correct", below=float(below if below is not None else 0.5))
+        return Wanted(name=name.strip() or "correct", below=float(below))
     return Wanted()
 
 

@@ -137,6 +137,7 @@ def history(view: View) -> None:
             step_s=step_s, watched=watched(("drift.effect",), window, view.where),
         ),
         key="history",
+        height=320,
     )  # fmt: skip
     st.caption(f"Looks about every {step_words(max(60, round(step_s / 60) * 60))}; bands are 95 % intervals.")
 

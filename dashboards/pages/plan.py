@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 import pandas as pd
 import streamlit as st
@@ -35,7 +35,7 @@ class Asked:
     ttft_s: float
     tpot_s: float | None
     attainment: float
-    routing: str
+    routing: Literal["shared", "random"]
     only: tuple[str, ...]
     requests_per_day: float = 0.0
     input_tokens: float = 0.0
@@ -139,7 +139,7 @@ def inputs(models: list[str]) -> Asked:
         ttft_s=float(ttft),
         tpot_s=tpot / 1000 if tpot else None,
         attainment=share / 100,
-        routing=routing,
+        routing="random" if routing == "random" else "shared",
         only=tuple(str(each) for each in kinds or ()),
         **stated,
     )

@@ -124,7 +124,9 @@ def fairness(view: View) -> None:
             key="fairness",
         )
         return
-    shown = gaps[gaps["value"].notna() & (gaps["gap"] != "ratio")]
+    # Gaps of latencies and scores have other units: they are in the table alone.
+    shares = ~gaps["metric"].isin(["latency", "ttft"]) & ~gaps["metric"].str.startswith("score.")
+    shown = gaps[gaps["value"].notna() & (gaps["gap"] != "ratio") & shares]
     if not shown.empty:
         names = [f"{row.metric}, {row.gap.replace('_', ' ')} by {row.cohort}" for row in records(shown)]
         charts.draw_bars(

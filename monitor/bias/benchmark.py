@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -47,34 +47,56 @@ def score_bbq(path: Path, *, answers: Iterable[str] = ()) -> list[BbqScore]:
     BadInput
         If the file is no such file, has no answers, or none of them fits a question.
     """
+    rows = read_questions(path)
+    columns = list(answers) or [str(name) for name in rows[0] if "pred" in str(name) or name in _ANSWERS]
+    if not columns or any(name not in rows[0] for name in columns):
+        absent = ", ".join(name for name in columns if name not in rows[0])
+        raise BadInput(f"{path} has no column {absent or 'of answers'}; name it with --answers")
+    return score_rows(rows, columns, place=str(path))
+
+
+def read_questions(path: Path) -> list[dict[str, Any]]:
+    """All questions of a file, a mapping of BBQ's fields each.
+
+    Raises
+    ------
+    BadInput
+        If the file is no such file.
+    """
     frame = read_table(path)
     missing = [name for name in _NEEDED if name not in frame.columns]
-    if missing:
-        raise BadInput(f"{path} is no file of BBQ: it has no field {', '.join(missing)}; see docs/bias.md")
-    columns = list(answers) or [str(name) for name in frame.columns if "pred" in str(name) or name in _ANSWERS]
-    if not columns or any(name not in frame.columns for name in columns):
-        absent = ", ".join(name for name in columns if name not in frame.columns)
-        raise BadInput(f"{path} has no column {absent or 'of answers'}; name it with --answers")
-    rows = [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+    if missing or frame.empty:
+        raise BadInput(f"{path} is no file of BBQ: it has no {', '.join(missing) or 'questions'}; see docs/bias.md")
+    return [{str(key): value for key, value in row.items()} for row in frame.to_dict("records")]
+
+
+def score_rows(rows: Sequence[dict[str, Any]], columns: Iterable[str], *, place: str) -> list[BbqScore]:
+    """Scores of each category and each column of answers; `place` is where the rows are from, for errors.
+
+    Raises
+    ------
+    BadInput
+        If no answer fits a question, or the fields are not as in BBQ.
+    """
     found = []
     for category in sorted({str(row.get("category", "")) for row in rows}):
         mine = [row for row in rows if str(row.get("category", "")) == category]
         for column in columns:
-            found += _scored(path, category, column, mine)
+            found += _scored(place, category, column, mine)
     return found
 
 
-def _scored(path: Path, category: str, column: str, rows: list[dict[str, Any]]) -> list[BbqScore]:
+def _scored(place: str, category: str, column: str, rows: list[dict[str, Any]]) -> list[BbqScore]:
     chosen = [chosen_answer(row, row[column]) for row in rows]
     fit = [(row, which) for row, which in zip(rows, chosen, strict=True) if which is not None]
     if not fit:
         raise BadInput(
-            f"{path}: no text of `{column}` is one of its question's answers; name another column with --answers"
+            f"{place}: no text of `{column}` is one of its question's answers; name another column with --answers"
         )
     try:
         answered = [_answered(row, which) for row, which in fit]
     except (KeyError, TypeError, IndexError, AttributeError) as error:
-        raise BadInput(f"{path}: a question's fields are not as in BBQ ({error}); see docs/bias.md") from None
+        raise BadInput(f"{place}: a question's fields are not as in BBQ ({error}); see docs/bias.md") from None
     columns = {key: np.array([each[key] for each in answered]) for key in answered[0] if key != "right_group"}
     scores = bbq_scores(Answered(right_group=[str(each["right_group"]) for each in answered], **columns))
     return [

@@ -16,12 +16,12 @@ from monitor.kpis import Window, check_where
 from monitor.kpis.dimensions import COHORT, DIMENSIONS, Where, check_cohort, where_sql
 from monitor.kpis.estimators import Measure as Asked
 from monitor.kpis.sources import SOURCES, Question
+from monitor.kpis.sources.moderated import IS_REFUSED
 from monitor.stats.bias import Family, Measure, Sums, families, names, outcome
 from monitor.stats.bias.measures import Better, Kind
 from monitor.store import Client
 
 SCORE: Final = "score."
-_STOPPED: Final = ("content_filter", "refusal", "safety", "content_filtered", "guardrail_intervened")
 _DONE: Final = "error_type = ''"
 # Outcome -> (kind, rows that it is of, its number).
 _KNOWN: Final[dict[str, tuple[Kind, str, Asked]]] = {
@@ -31,7 +31,7 @@ _KNOWN: Final[dict[str, tuple[Kind, str, Asked]]] = {
     "refusal": (
         "share",
         "calls",
-        Asked(name="refusal", value=f"toUInt8(lower(finish_reason) IN {_STOPPED!r})", among=_DONE),
+        Asked(name="refusal", value=f"toUInt8({IS_REFUSED})", among=_DONE),
     ),
     "correct": ("share", "judged", Asked(name="correct", value="toUInt8(right_ >= 0.5)", among="isNotNull(right_)")),
     "thumbs_up": ("share", "thumbs", Asked(name="thumbs_up", value="up")),
@@ -80,7 +80,7 @@ def families_from_store(
     found: list[Family] = []
     notes: list[str] = []
     for together in by:
-        dimensions = tuple(_dimension(client, window, name) for name in together)
+        dimensions = tuple(dimension_of(client, window, name) for name in together)
         question = Question(
             start_ns=window.start_ns, end_ns=window.end_ns, by=dimensions, where=checked, groups_max=GROUPS_MAX
         )
@@ -96,7 +96,7 @@ def families_from_store(
     return found, list(dict.fromkeys(notes))
 
 
-def _dimension(client: Client, window: Window, name: str) -> str:
+def dimension_of(client: Client, window: Window, name: str) -> str:
     """The dimension, or the cohort, of this name."""
     if name in DIMENSIONS:
         return name
@@ -187,6 +187,8 @@ def _sums(
         ingredients |= each.pick(*picked)
     build = thumbs_sql if source == "thumbs" else SOURCES[source].build
     frame = _query(client, question, build(client, question, ingredients))
+    if not len(frame):  # of no rows the embedded engine does not say the columns either
+        frame = pd.DataFrame({name: pd.Series(dtype="object") for name in (*question.keys, *ingredients)})
     whole = groups.merge(frame, on=question.keys, how="left").fillna(0.0)
     return {
         each.name: Sums(**{name: whole[f"{each.name}__{name}"].to_numpy(dtype=np.float64) for name in picked})

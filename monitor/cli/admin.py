@@ -78,6 +78,6 @@ def check(data: Data = None, config: Config = None) -> None:
 @app.command("hash")
 def hash_() -> None:
     """Ask for a password, and print the hash that `dashboard.password` takes instead of it."""
-    from monitor.serve.login import hashed
+    from monitor.serve.login import password_hash
 
-    print(hashed(typer.prompt("password", hide_input=True, confirmation_prompt=True, err=True)))
+    print(password_hash(typer.prompt("password", hide_input=True, confirmation_prompt=True, err=True)))

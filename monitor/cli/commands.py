@@ -13,8 +13,10 @@ from monitor.cli import (
     label,
     notify,
     plan,
+    probes,
     read,
     report,
+    review,
     run,
     send,
 )
@@ -32,8 +34,10 @@ __all__ = [
     "label",
     "notify",
     "plan",
+    "probes",
     "read",
     "report",
+    "review",
     "run",
     "send",
 ]

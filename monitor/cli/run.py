@@ -85,17 +85,32 @@ def demo(
     clickhouse_port: ClickHousePort = None,
     dashboard_port: DashboardPort = None,
     no_dashboard: NoDashboard = False,
+    days: Annotated[
+        float, typer.Option("--days", min=0, max=60, help="Days of history before the hour of the trace.")
+    ] = 14,
+    quiet: Annotated[bool, typer.Option("--quiet", help="The same traffic without incidents.")] = False,
 ) -> None:
-    """Run everything, filled with an hour of a real workload and live traffic after it.
+    """Run everything, filled with two weeks of history, an hour of a real workload, and live traffic after it.
 
     The arrivals and sizes are those of a production conversation service (Azure LLM inference trace 2023);
-    latencies, nodes, users and incidents are simulated, and marked so. Ctrl-C stops it.
+    latencies, nodes, users, texts, judgements and incidents are simulated, and marked so. Incidents come by, alerts
+    tell of them, and what is printed says where to look. A file given by --config lies over the demo's own
+    configuration, so receivers of yours get its alerts. Ctrl-C stops it.
     """
+    import dataclasses
+    from datetime import UTC, datetime
+
+    from collectors.simulate.scenario import Scenario
     from monitor.serve.demo import run_demo
+    from monitor.serve.demo_config import demo_values
     from monitor.settings import load_settings
 
+    scenario = dataclasses.replace(Scenario.quiet() if quiet else Scenario(), days=days)
     settings = load_settings(
-        config, data, grpc_port=grpc_port, http_port=http_port, clickhouse_port=clickhouse_port,
-        dashboard_port=dashboard_port,
+        config, data, under=demo_values(scenario, datetime.now(UTC)), grpc_port=grpc_port, http_port=http_port,
+        clickhouse_port=clickhouse_port, dashboard_port=dashboard_port,
     )  # fmt: skip
-    run_demo(settings, dashboard=not no_dashboard, say=lambda line: print(line, flush=True), ready_line=_ready_line)
+    run_demo(
+        settings, scenario=scenario, dashboard=not no_dashboard, say=lambda line: print(line, flush=True),
+        ready_line=_ready_line,
+    )  # fmt: skip

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from monitor.drift.features import Feature, calls_of
+from monitor.drift.features import Feature, rows_of
 from monitor.errors import BadInput
 from monitor.kpis import Window
 from monitor.kpis.dimensions import where_sql
@@ -82,9 +82,9 @@ def count_windows(
         If there would be too many steps.
     """
     steps = _steps(current, step)
-    bins = _fit(client, reference, features, where)
-    before = _count(client, reference, bins, where, None)[0]
-    after = _count(client, current, bins, where, step)
+    bins = fit(client, reference, features, where)
+    before = count(client, reference, bins, where, None)[0]
+    after = count(client, current, bins, where, step)
     by_step = [after.get(at) or _none(bins) for at in range(steps)]
     return [(each, before[i], [sides[i] for sides in by_step]) for i, each in enumerate(bins)]
 
@@ -97,10 +97,18 @@ def counts_of(bins: Bins, reference: Side, current: Side, *, fine: bool = False)
     return Counts(reference=reference.counts, current=current.counts, names=names)
 
 
-def _fit(client: Client, window: Window, features: Sequence[Feature], where: _Conditions) -> list[Bins]:
-    """Where the bins of each feature are, from the reference: one statement; features that it does not know are left out."""
+def fit(
+    client: Client, window: Window, features: Sequence[Feature], where: _Conditions, *, numbers: int = FINE_BINS
+) -> list[Bins]:
+    """Where the bins of each feature are: one statement; features that the window does not know are left out.
+
+    Parameters
+    ----------
+    numbers : int
+        Bins of a number, each with the same share of the window's calls.
+    """
     columns = []
-    levels = ", ".join(f"{i / FINE_BINS:g}" for i in range(FINE_BINS + 1))
+    levels = ", ".join(f"{i / numbers:g}" for i in range(numbers + 1))
     for i, feature in enumerate(features):
         if feature.number:
             columns += [f"quantiles({levels})({feature.sql}) AS q{i}", f"stddevPopStable({feature.sql}) AS d{i}"]
@@ -110,7 +118,7 @@ def _fit(client: Client, window: Window, features: Sequence[Feature], where: _Co
             top = f"arraySlice(arrayReverseSort(x -> (x.2, x.1), {pairs}), 1, {CATEGORIES_MAX + 1})"
             columns += [f"arrayMap(x -> x.1, {top}) AS q{i}", f"0 AS d{i}"]
     condition, parameters = where_sql(where)
-    query = f"SELECT {', '.join(columns)} FROM {calls_of(client, window)} WHERE {condition}"
+    query = f"SELECT {', '.join(columns)} FROM {rows_of(client, window, features)} WHERE {condition}"
     row = client.query(query, parameters=parameters).result_rows[0] if features else ()
     bins = []
     for i, feature in enumerate(features):
@@ -128,13 +136,16 @@ def _fit(client: Client, window: Window, features: Sequence[Feature], where: _Co
 
 def _number_bins(feature: Feature, quantiles: Array, deviation: float) -> Bins:
     edges = np.unique(quantiles[1:-1])
+    if edges[-1] == quantiles[-1]:
+        # Many calls have the largest value (0, mostly): what is above it must not be counted with them.
+        edges = np.append(edges, edges[-1] + 1e-9 * max(1.0, abs(edges[-1])))
     # Between edges, rows lie in the middle; beyond the last ones, half way to the reference's smallest and largest.
     ends = np.concatenate([[quantiles[0]], edges, [quantiles[-1]]])
     points = (ends[:-1] + ends[1:]) / 2
     return Bins(feature=feature, edges=tuple(edges.tolist()), points=tuple(points.tolist()), deviation=deviation)
 
 
-def _count(
+def count(
     client: Client,
     window: Window,
     bins: Sequence[Bins],
@@ -149,13 +160,11 @@ def _count(
     )
     columns = [f"sumMap(map({bin_sql(each, i)}, sample_weight)) AS c{i}" for i, each in enumerate(bins)]
     condition, parameters = where_sql(where)
-    all_parameters: dict[str, Any] = {**parameters}
-    for i, each in enumerate(bins):
-        if not each.feature.number:
-            all_parameters[f"categories_{i}"] = list(each.categories)
+    all_parameters: dict[str, Any] = {**parameters, **bin_parameters(bins)}
+    rows = rows_of(client, window, [each.feature for each in bins])
     query = (
         f"SELECT {step} AS step, sum(sample_weight) AS w, sum(sample_weight * sample_weight) AS ww, {', '.join(columns)}"
-        f" FROM {calls_of(client, window)} WHERE {condition} GROUP BY step"
+        f" FROM {rows} WHERE {condition} GROUP BY step"
     )
     found: dict[int, list[Side]] = {}
     for row in client.query(query, parameters=all_parameters).result_rows:
@@ -164,8 +173,13 @@ def _count(
     return found if found else {0: _none(bins)}
 
 
+def bin_parameters(bins: Sequence[Bins]) -> dict[str, list[str]]:
+    """What the SQL of the bins wants beside its text."""
+    return {f"categories_{i}": list(each.categories) for i, each in enumerate(bins) if not each.feature.number}
+
+
 def bin_sql(bins: Bins, i: int) -> str:
-    """Number of a row's bin; -1 without a value."""
+    """Number of a row's bin; -1 without a value. `i` names its parameter."""
     value = bins.feature.sql
     if bins.feature.number:
         edges = ", ".join(repr(edge) for edge in bins.edges)

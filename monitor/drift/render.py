@@ -35,6 +35,8 @@ def to_record(drift: Drift) -> dict[str, Any]:
     for name in ("reference_rows", "current_rows", "reference_traces", "current_traces"):
         if examples := getattr(drift, name):
             record[name] = list(examples)
+    if drift.brings:
+        record |= {"brings": dict(drift.brings), "impact": _number(drift.impact)}
     return record | {
         "interval": drift.interval,
         "test": drift.test,
@@ -51,7 +53,7 @@ def to_json(found: Sequence[Drift]) -> str:
 
 
 def to_table(found: Sequence[Drift]) -> Table:
-    """What drifted first, then by how far above its threshold an effect is."""
+    """What drifted first, by what it does to accuracy, latency and cost; then by how far above its threshold an effect is."""
     chunked = any(each.chunk is not None for each in found)
     table = Table(box=None, pad_edge=False, header_style="bold")
     table.add_column("feature", no_wrap=True)
@@ -62,6 +64,9 @@ def to_table(found: Sequence[Drift]) -> Table:
         table.add_column(header, justify="right", no_wrap=True)
     table.add_column("verdict")
     table.add_column("moved")
+    weighed = any(each.brings for each in found)
+    if weighed:
+        table.add_column("brings")
     for each in ranked(found):
         table.add_row(
             each.feature,
@@ -73,6 +78,7 @@ def to_table(found: Sequence[Drift]) -> Table:
             f"{each.n_reference:,} / {each.n_current:,}",
             each.reason.split(":")[0],
             "; ".join(each.moved[:2]),
+            *([", ".join(f"{name} {change:+.3g}" for name, change in each.brings)] if weighed else []),
             style="bold red" if each.drifted else "",
         )
     return table

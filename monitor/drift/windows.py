@@ -11,7 +11,8 @@ from typing import Final
 import numpy as np
 
 from monitor.drift.counting import Bins, Side, count_windows, counts_of
-from monitor.drift.features import find_features
+from monitor.drift.features import CLOSED, find_features
+from monitor.drift.outcomes import weighed
 from monitor.drift.sampled import compare_sampled
 from monitor.errors import BadInput
 from monitor.kpis import Window, check_where, parse_duration
@@ -90,8 +91,10 @@ def compare_windows(
     checked = check_where(where)
     features = find_features(client, reference, columns, checked)
     found: list[Drift] = []
+    counted: list[Bins] = []
     if any(method in METHODS for method in options.methods):
         for bins, own, steps in count_windows(client, reference, current, features, checked, chunk):
+            counted.append(bins)
             for step, other in enumerate(steps):
                 compared = _compared(bins, own, other, options)
                 found += [each if chunk is None else replace(each, chunk=step) for each in compared]
@@ -100,7 +103,8 @@ def compare_windows(
     if not found:
         window = f"{reference.start.isoformat()}/{reference.end.isoformat()}"
         raise BadInput(f"no call of the reference window {window} has a feature to compare; give another --reference")
-    return judge(found, alpha=options.alpha, rows_min=options.rows_min)
+    judged = judge(found, alpha=options.alpha, rows_min=options.rows_min)
+    return weighed(client, judged, counted, reference, current, checked) if chunk is None else judged
 
 
 def _compared(bins: Bins, own: Side, other: Side, options: Options) -> Iterator[Drift]:
@@ -118,7 +122,7 @@ def _compared(bins: Bins, own: Side, other: Side, options: Options) -> Iterator[
             unit=max(bins.deviation, 0.001),
         )
     n, m = float(own.counts.sum()), float(other.counts.sum())
-    if not numeric and bins.complete and other.counts[-1]:
+    if not numeric and name not in CLOSED and bins.complete and other.counts[-1]:
         yield compare_shares(f"{name}.new", 0.0, n, float(other.counts[-1]), m, level=options.level)
     if own.missing or other.missing:
         yield compare_shares(

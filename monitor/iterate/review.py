@@ -87,7 +87,7 @@ def allocate(strata: Sequence[Stratum], labels: int) -> dict[int, int]:
 
     def gain(stratum: Stratum) -> float:
         n = stratum.labels + given[stratum.hour] + 1
-        return worth[stratum.hour] * (1 / n - 1 / (n + 1))
+        return float(worth[stratum.hour] * (1 / n - 1 / (n + 1)))
 
     heap = [(-gain(stratum), stratum.hour, stratum) for stratum in strata if stratum.open]
     heapq.heapify(heap)

@@ -24,12 +24,14 @@ from monitor.jobs.cost_sql import (
     hours_between,
     insert_calls_sql,
     insert_hours_sql,
+    insert_sessions_sql,
     models_sql,
     stamps_between,
 )  # fmt: skip
 from monitor.jobs.job import Context, Job, Outcome
 from monitor.jobs.price_book import PRICE_COLUMNS, PriceBook, row_values
-from monitor.kpis.sources.cost import HISTORY, HOURLY, month_of
+from monitor.kpis.sources.cost import HISTORY, HOURLY, SESSIONS_SINCE, month_of
+from monitor.kpis.units import UNIT_KEYS
 from monitor.settings import Budget, Settings
 from monitor.stats.forecast import HOUR_S, month_end_of
 from monitor.stats.pricing import NANO
@@ -45,6 +47,7 @@ _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "node_hours": ("hour", "node"),
     "call_costs": ("timestamp", "model", "trace_id", "span_id"),
     "cost_results": ("hour", *HOURLY, "kind"),
+    "session_costs": ("bucket", "hour", "unit", *UNIT_KEYS),
 }
 
 
@@ -87,6 +90,7 @@ def run(context: Context) -> Outcome:
     _check_budgets(context.settings.budgets)
     began_ns = _server_ns(client)
     watermark_ns = _watermark(client)
+    _note_sessions(client, context.now)
     rows = done = 0
     dirty = dirty_hours(client, costing, watermark_ns, context.now)
     for start, end in chunks(dirty):
@@ -179,6 +183,8 @@ def cost_hours(client: Client, costing: Costing, start: datetime, end: datetime,
     _forget(client, "call_costs", stamps, version)
     client.command(insert_hours_sql(hours, stamps), parameters={"version": version})
     _forget(client, "cost_results", hours, version)
+    client.command(insert_sessions_sql(stamps), parameters={"version": version})
+    _forget(client, "session_costs", hours, version)
     return int(client.query(f"SELECT count() FROM cost_results FINAL WHERE {hours}").result_rows[0][0])
 
 
@@ -320,6 +326,15 @@ def _rows_by_hour(client: Client, *, hours_condition: str) -> dict[datetime, int
 def _watermark(client: Client) -> int | None:
     rows = client.query(f"SELECT value FROM cost_state FINAL WHERE name = '{_STATE}'").result_rows
     return int(rows[0][0]) if rows else None
+
+
+def _note_sessions(client: Client, now: datetime) -> None:
+    """Note once from which hour on sessions' costs are there: not of hours that an earlier release has costed."""
+    if client.query(f"SELECT 1 FROM cost_state FINAL WHERE name = '{SESSIONS_SINCE}'").result_rows:
+        return
+    costed = client.query("SELECT 1 FROM cost_results LIMIT 1").result_rows
+    since = _seconds(_floor(now) + HOUR) if costed else 0
+    client.insert("cost_state", [[SESSIONS_SINCE, since, 1]], column_names=["name", "value", "version"])
 
 
 def _server_ns(client: Client) -> int:

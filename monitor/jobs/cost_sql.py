@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import Final
 
 from monitor.kpis.sources.cost import HOURLY
+from monitor.kpis.units import UNIT_KEYS, bucket_sql, unit_sql
 from monitor.stats.pricing import FEMTO_PER_NANO, NANO
 
 # A token that is written takes about four times as much of a GPU as one that is read: what providers' prices say as well.
@@ -185,6 +186,15 @@ FROM call_costs FINAL WHERE {stamps} GROUP BY hour, {keys}, kind
 UNION ALL
 SELECT hour, {keys}, 'idle', 0, 0, 0, 0, sum(idle), 0, 0, 0, 0, 0, 0, 0, 0, 0, any(currency), any(book), {{version:UInt64}}, 0
 FROM node_hours FINAL WHERE {hours} GROUP BY hour, {keys}"""
+
+
+def insert_sessions_sql(stamps: str) -> str:
+    """Costs of sessions by the hour, from those of the calls."""
+    keys = ", ".join(UNIT_KEYS)
+    return f"""INSERT INTO session_costs (hour, bucket, unit, {keys}, requests, unpriced, cost, weight_max, currency, version, deleted)
+SELECT toStartOfHour(timestamp, 'UTC') AS hour, {bucket_sql("unit")} AS bucket, {unit_sql("session_id")} AS unit, {keys}, count(),
+    countIf(isNull(call_costs.cost)), ifNull(sum(call_costs.cost), 0), max(sample_weight), any(currency), {{version:UInt64}}, 0
+FROM call_costs FINAL WHERE session_id != '' AND {stamps} GROUP BY hour, unit, {keys}"""
 
 
 def forget_sql(table: str, inside: str, columns: tuple[str, ...]) -> str:

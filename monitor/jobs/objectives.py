@@ -17,6 +17,7 @@ from monitor.jobs.job import Context, Job, Outcome
 from monitor.kpis.attainment import Judgement
 from monitor.kpis.conditions import judgements
 from monitor.kpis.estimators import POPULATION
+from monitor.kpis.grains import KEYS
 from monitor.kpis.objective_counts import (
     COUNTS,
     HOUR_S,
@@ -27,7 +28,7 @@ from monitor.kpis.objective_counts import (
     rule_of,
     steps_of,
 )
-from monitor.kpis.rollup import KEYS, merged_columns, nothing
+from monitor.kpis.rollup import merged_columns, nothing
 from monitor.kpis.sources import Question
 from monitor.kpis.sources.outcomes import outcome_rows
 from monitor.store import Client
@@ -155,12 +156,18 @@ def _from_calls(client: Client, known: Mapping[str, Judgement], start: int, end:
     period = f"toDateTime(intDiv(toUnixTimestamp(timestamp), {HOUR_S}) * {HOUR_S}, 'UTC') AS period"
     sums = ", ".join(f"{sql} AS {name}" for name, sql in wide.items())
     hours = f"SELECT {period}, {keys}, {sums} FROM {rows} GROUP BY period, {keys}"
-    tuples = [f"({', '.join([literal(name), *ingredients_of(judgement)])})" for name, judgement in known.items()]
+    tuples = [f"({', '.join([literal(name), *_columns_of(judgement)])})" for name, judgement in known.items()]
     picked = ", ".join(f"o.{place} AS {name}" for place, name in enumerate(COUNTS, 2))
     return (
         f"SELECT o.1 AS objective, period, {keys}, {', '.join(POPULATION)}, {picked}"
         f" FROM ({hours}) AS hours ARRAY JOIN [{', '.join(tuples)}] AS o"
     )
+
+
+def _columns_of(judgement: Judgement) -> list[str]:
+    """Ingredients in the order of the columns; 0 for what this objective does not have."""
+    mine = {column: name for name, (_, column) in ingredients_of(judgement).items()}
+    return [mine.get(column, "toUInt64(0)" if column.endswith("__n") else "toFloat64(0)") for column in COUNTS]
 
 
 def _write(client: Client, state: State, known: Mapping[str, Judgement]) -> None:

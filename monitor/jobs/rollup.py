@@ -17,7 +17,8 @@ from datetime import UTC, datetime
 from typing import Final
 
 from monitor.jobs.job import Context, Job, Outcome
-from monitor.kpis.rollup import DAY, HOUR, KEYS, MINUTE, Grain, ingredients, merged_columns, nothing
+from monitor.kpis.grains import DAY, HOUR, KEYS, MINUTE, Grain
+from monitor.kpis.rollup import from_calls, ingredients, merged_columns, nothing
 from monitor.store import Client
 from monitor.store.calls import REACH_NS, calls_source
 
@@ -173,20 +174,24 @@ def _replace(client: Client, grain: Grain, start: int, end: int, made_of: str) -
     # Filtered first: beside its replacement, `calls__n` would be the nothing of that name.
     filled = f"SELECT * FROM {grain.table} FINAL WHERE {_periods(start, end)} AND calls__n > 0"
     had = f"SELECT period AS begin, {keys}, {emptied} FROM ({filled})"
+    written = f"SELECT count() FROM {grain.table} FINAL WHERE {_periods(start, end)} AND calls__n > 0"
+    into = f"INSERT INTO {grain.table} (period, {keys}, version, {', '.join(names)})"
+    if not int(client.query(written).result_rows[0][0]):
+        client.command(f"{into} SELECT begin, {keys}, {_VERSION}, {', '.join(names)} FROM ({made_of})")
+        return int(client.query(written).result_rows[0][0])
     client.command(
-        f"INSERT INTO {grain.table} (period, {keys}, version, {', '.join(names)})"
-        f" SELECT begin, {keys}, {_VERSION}, {merged_columns(names)}"
+        f"{into} SELECT begin, {keys}, {_VERSION}, {merged_columns(names)}"
         f" FROM ({made_of} UNION ALL {had}) GROUP BY begin, {keys}"
     )
-    written = f"SELECT count() FROM {grain.table} FINAL WHERE {_periods(start, end)} AND calls__n > 0"
     return int(client.query(written).result_rows[0][0])
 
 
 def _from_calls(client: Client, grain: Grain, start: int, end: int) -> str:
-    columns = ", ".join(f"{sql} AS {name}" for name, sql in ingredients().items())
-    keys = ", ".join(KEYS)
-    calls = calls_source(client, start * _NS, end * _NS)
-    return f"SELECT {_period('timestamp', grain)} AS begin, {keys}, {columns} FROM {calls} GROUP BY begin, {keys}"
+    inside = f"timestamp >= toDateTime64({start}, 9) AND timestamp < toDateTime64({end}, 9)"
+    sampled = f"SELECT 1 FROM inferences WHERE {inside} AND sample_weight != 1 LIMIT 1"
+    keys = (f"{_period('timestamp', grain)} AS begin", *KEYS)
+    unit = not client.query(sampled).result_rows
+    return from_calls(calls_source(client, start * _NS, end * _NS), keys, unit=unit)
 
 
 def _from(finer: Grain, grain: Grain, start: int, end: int) -> str:

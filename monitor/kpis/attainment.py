@@ -213,26 +213,13 @@ class GoodPerDollar:
 
     @property
     def ingredients(self) -> Mapping[str, str]:
-        priced, good = self._priced, self._good
-        return {
-            **self.of.ingredients,
-            **priced.pick("n", "wx", "wwx", "wwxx"),
-            **good.pick("n", "w", "ww", "wwx"),
-        }
-
-    @property
-    def _priced(self) -> Measure:
-        return Measure(name=f"{self.of.key}_priced", value=self.cost, among=self.of.judged.among)
-
-    @property
-    def _good(self) -> Measure:
-        return Measure(name=f"{self.of.key}_priced_good", value=self.cost, among=self.of.hit.among)
+        return {**self.of.ingredients, **cost_sums(self.of, self.cost)}
 
     def estimate(self, row: Row, *, seconds: float) -> Estimate:
         found = self.of.share(row, method=self.method)
         if found.value is None:
             return found
-        priced, good = self._priced.name, self._good.name
+        priced, good = (measure.name for measure in _costed(self.of, self.cost))
         n, dollars = int(row[f"{priced}__n"]), float(row[f"{priced}__wx"])
         if not n or dollars <= 0:
             note = f"none of {found.n} calls reported a cost" if not n else "all of it was free of cost"
@@ -246,6 +233,19 @@ class GoodPerDollar:
             f"{found.n - n} of {found.n} calls did not say what they cost; they are not in it" if n < found.n else ""
         )
         return Estimate(value=ratio, low=low, high=high, n=n, method=self.method, note=_joined(unpriced, found.note))
+
+
+def cost_sums(of: Judgement, cost: str) -> dict[str, str]:
+    """Ingredients over the calls whose cost is known, all and good ones."""
+    priced, good = _costed(of, cost)
+    return {**priced.pick("n", "wx", "wwx", "wwxx"), **good.pick("n", "w", "ww", "wwx")}
+
+
+def _costed(of: Judgement, cost: str) -> tuple[Measure, Measure]:
+    return (
+        Measure(name=f"{of.key}_priced", value=cost, among=of.judged.among),
+        Measure(name=f"{of.key}_priced_good", value=cost, among=of.hit.among),
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -125,6 +125,7 @@ class CostPerSession:
             "session__unknown": "countIf(unpriced = requests)",
             "session__partly": "countIf(unpriced > 0 AND unpriced < requests)",
             "session__w": "max(weight_max)",
+            "unit__share": "max(unit_share)",
         }
 
     def estimate(self, row: Row, *, seconds: float) -> Estimate:
@@ -142,6 +143,8 @@ class CostPerSession:
             parts.append(f"{row['session__partly']} sessions are priced in part")
         if row["session__w"] > 1:
             parts.append("sampled: sessions of which no call was kept are missing")
+        if (share := float(row["unit__share"])) < 1:
+            parts.append(f"from a sample of 1 in {1 / share:.3g}")
         note = _join(*parts)
         if n < 2:
             return Estimate(value=mean, n=n, method=self.method, note=_join("an interval needs 2 sessions", note))

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from monitor.kpis.dimensions import where_sql
-from monitor.kpis.rollup import GRAINS, MINUTE, Grain
+from monitor.kpis.grains import GRAINS, HOUR, MINUTE, Grain
+from monitor.kpis.hours import Hours, State, periods, read_states
 from monitor.kpis.sources.question import Question
 from monitor.store import Client
 
@@ -48,6 +49,25 @@ def parts_of(client: Client, question: Question) -> list[Part] | None:
     if all(part.grain is None for part in parts) or _calls(client, question, parts) <= EXACT_CALLS:
         return None
     return parts
+
+
+def whole_hours(
+    client: Client, question: Question, hours: Hours, *, state: State | None = None
+) -> tuple[int, int] | None:
+    """The whole hours of the window, in Unix seconds, that are added up by this name; None where facts are to answer all."""
+    if not {*question.by, *question.where} <= set(hours.dimensions) or not _steps_fit(HOUR, question):
+        return None
+    state = read_states(client).get(hours.name) if state is None else state
+    if state is None or state.rule != hours.rule:
+        return None
+    first = max(HOUR.ceil(-(-question.start_ns // _S)), state.since)
+    last = min(HOUR.floor(question.end_ns // _S), state.until)
+    if first >= last:
+        return None
+    condition, parameters = where_sql(question.where)
+    table, column = hours.counted
+    count = f"SELECT sum({column}) FROM {table} FINAL WHERE {periods(first, last)} AND {condition}"
+    return None if int(client.query(count, parameters=parameters).result_rows[0][0]) <= EXACT_CALLS else (first, last)
 
 
 def reach_of(client: Client) -> list[Reach]:

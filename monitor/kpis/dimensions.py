@@ -21,7 +21,7 @@ DIMENSIONS: Final = (*_TEXT[:15], "stream", *_TEXT[15:17], "cancelled", *_TEXT[1
 IDS: Final = ("session_id", "user_id", "trace_id")
 WHERE_KEYS: Final = (*DIMENSIONS, *IDS)
 # What only some sources know of their rows; each of them names it among its own dimensions.
-OF_SOURCES: Final = ("category",)
+OF_SOURCES: Final = ("category", "feature", "metric", "cohort")
 
 COHORT: Final = "cohort."
 _COHORT_NAME: Final = re.compile(r"[\w./ -]{1,100}")
@@ -55,7 +55,7 @@ def check_cohort(name: str) -> str:
 
 
 def check_by(by: Iterable[str]) -> tuple[str, ...]:
-    """The dimensions to split by, checked.
+    """The dimensions to split by, checked; `cohort.NAME` is what calls are labelled with.
 
     Raises
     ------
@@ -64,7 +64,9 @@ def check_by(by: Iterable[str]) -> tuple[str, ...]:
     """
     names = tuple(by)
     for name in names:
-        if name not in DIMENSIONS + OF_SOURCES:
+        if name.startswith(COHORT):
+            check_cohort(name.removeprefix(COHORT))
+        elif name not in DIMENSIONS + OF_SOURCES:
             refuse("dimension", name, DIMENSIONS + OF_SOURCES)
     if len(set(names)) != len(names):
         raise BadInput(f"a dimension is given twice: {', '.join(names)}; give each once")
@@ -100,7 +102,9 @@ def check_where(where: Where) -> dict[str, tuple[str, ...]]:
     """
     checked: dict[str, tuple[str, ...]] = {}
     for key, given in where.items():
-        if key not in WHERE_KEYS + OF_SOURCES:
+        if key.startswith(COHORT):
+            check_cohort(key.removeprefix(COHORT))
+        elif key not in WHERE_KEYS + OF_SOURCES:
             refuse("filter key", key, WHERE_KEYS + OF_SOURCES)
         values = (given,) if isinstance(given, str) else tuple(given)
         if not values:
@@ -111,8 +115,17 @@ def check_where(where: Where) -> dict[str, tuple[str, ...]]:
 
 def where_sql(where: Mapping[str, tuple[str, ...]]) -> tuple[str, dict[str, list[str]]]:
     """SQL condition and its parameters; the values reach the server apart from the text."""
-    texts = [f"{dimension_sql(key) if key in DIMENSIONS else key} IN {{where_{key}:Array(String)}}" for key in where]
-    return " AND ".join(texts) or "1", {f"where_{key}": list(values) for key, values in where.items()}
+    texts = [f"{_column(key)} IN {{{_parameter(key)}:Array(String)}}" for key in where]
+    return " AND ".join(texts) or "1", {_parameter(key): list(values) for key, values in where.items()}
+
+
+def _column(key: str) -> str:
+    return dimension_sql(key) if key in DIMENSIONS or key.startswith(COHORT) else key
+
+
+def _parameter(key: str) -> str:
+    # A cohort may be called what no parameter may be.
+    return f"where_{key}" if key.isidentifier() else f"where_x{key.encode().hex()}"
 
 
 def refuse(what: str, name: str, known: Collection[str]) -> Never:

@@ -30,6 +30,17 @@ POPULATION: Final = {
 Row = Mapping[str, Any]
 
 
+def at_weight_one(sql: str) -> str:
+    """SQL of an ingredient where all weights are 1: less to be multiplied, and the same sum under several names is one."""
+    plain = sql.replace(f"{W} * ", "")
+    for one in (f"sumIf({W}, ", "sumIf(toFloat64(assumeNotNull(1)), "):
+        if plain.startswith(one):
+            return f"toFloat64(countIf({plain.removeprefix(one)})"
+    return {f"sum({W})": "toFloat64(count())", f"min({W})": "toFloat64(1)", f"max({W})": "toFloat64(1)"}.get(
+        plain, plain
+    )
+
+
 class QuantileFound(NamedTuple):
     """A quantile as read from the store; `interval` says whether its ends were looked for.
 

@@ -41,7 +41,7 @@ class OverTime:
     def ingredients(self) -> Mapping[str, str]:
         mine = f"reading = '{self.reading}'"
         return {
-            f"{self.reading}__n": f"countIf({mine})",
+            f"{self.reading}__n": f"sumIf(readings, {mine})",
             f"{self.reading}__sum_by_part": f"sumMapIf(map(part, share * held_s), {mine})",
             f"{self.reading}__time_by_part": f"sumMapIf(map(part, held_s), {mine})",
         }
@@ -77,7 +77,7 @@ class EnergyPer:
     def ingredients(self) -> Mapping[str, str]:
         return {
             **{f"{name}__by_part": f"sumMap(map(part, {name}))" for name in ("joules", self.per)},
-            "stretches__n": "countIf(seconds > 0)",
+            "stretches__n": "sumIf(stretches, seconds > 0)",
             "served__n": "sum(calls)",
             "served__told": "sum(told)",
             "measured__seconds": "sum(seconds)",
@@ -90,7 +90,7 @@ class EnergyPer:
         joules, amounts = row["joules__by_part"], row[f"{self.per}__by_part"]
         if not row["stretches__n"]:
             return Estimate(value=None, method=self.method, note="no GPU told its power or energy twice in this window")
-        n = {"seconds": row["stretches__n"], "tokens": row["served__told"], "requests": row["served__n"]}[self.per]
+        n = {"seconds": int(row["stretches__n"]), "tokens": row["served__told"], "requests": row["served__n"]}[self.per]
         if not sum(amounts.values()):
             what = (
                 "call is known on a node with GPU readings" if self.per == "requests" else "output token is known there"

@@ -48,6 +48,18 @@ def histogram_ingredients(measure: Measure) -> dict[str, str]:
     }
 
 
+def bucket_list(measure: Measure) -> str:
+    """Aggregate over calls: the bucket of each, sorted. Of few calls that is found much faster than a map."""
+    return f"arraySort(groupArrayIf({bucket_sql(measure.number)}, {measure.condition}))"
+
+
+def counted(buckets: str) -> str:
+    """SQL of the map Σw of a `bucket_list` where all weights are 1: a bucket's calls end where the next bucket begins."""
+    ends = f"arrayFilter(i -> i = length({buckets}) OR {buckets}[i] != {buckets}[i + 1], arrayEnumerate({buckets}))"
+    numbers = f"arrayPopFront(arrayDifference(arrayPushFront(arrayMap(i -> toInt64(i), {ends}), 0)))"
+    return f"mapFromArrays(arrayCompact({buckets}), arrayMap(n -> toFloat64(n), {numbers}))"
+
+
 def columns(asked: Asked) -> dict[str, str]:
     """What to read of both maps of each measure: buckets and weights, as arrays."""
     found = {}

@@ -11,12 +11,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from monitor.kpis.attainment import Judgement
+from monitor.kpis.attainment import Judgement, cost_sums
 from monitor.kpis.conditions import GOODPUT, judgements
 from monitor.kpis.dimensions import dimension_sql, where_sql
 from monitor.kpis.estimators import POPULATION
-from monitor.kpis.rollup import KEYS, merged_columns
+from monitor.kpis.families.objective import COST
+from monitor.kpis.grains import KEYS
+from monitor.kpis.rollup import merged_columns
 from monitor.kpis.sources import Question, Source
+from monitor.kpis.sources.cost import good_costs_select
+from monitor.kpis.sources.outcomes import OUTCOMES, gpu_hours_select
 from monitor.kpis.sources.question import group_by
 from monitor.store import Client
 from monitor.store.flatten import literal, literals
@@ -24,7 +28,12 @@ from monitor.store.flatten import literal, literals
 TABLE: Final = "objective_counts"
 HOUR_S: Final = 3600
 # Columns of the table beside its population.
-COUNTS: Final = ("about__n", "about__w", "known__n", "known__w", "known__ww", "good__n", "good__w", "good__ww")
+_SHARES: Final = ("about__n", "about__w", "known__n", "known__w", "known__ww", "good__n", "good__w", "good__ww")
+# Of goodput, over the calls that say what they cost; of all else 0.
+_COSTS: Final = (
+    "priced__n", "priced__wx", "priced__wwx", "priced__wwxx", "priced_good__n", "priced_good__w", "priced_good__ww", "priced_good__wwx",
+)  # fmt: skip
+COUNTS: Final = (*_SHARES, *_COSTS)
 _S: Final = 10**9
 
 
@@ -39,18 +48,24 @@ class State:
 
 
 def rule_of(judgement: Judgement) -> str:
-    """Hash of the conditions: counts by another rule say nothing of this one."""
-    return hashlib.sha256(judgement.outcome.encode()).hexdigest()[:16]
+    """Hash of the sums: counts by another rule say nothing of this one."""
+    text = judgement.outcome + "".join(sql for sql, _ in ingredients_of(judgement).values())
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def ingredients_of(judgement: Judgement) -> dict[str, tuple[str, str]]:
     """Name of an ingredient over calls -> its SQL, and the column that it is added up in."""
-    sums = {
+    shares = {
         **judgement.concerned.pick("n", "w"),
         **judgement.judged.pick("n", "w", "ww"),
         **judgement.hit.pick("n", "w", "ww"),
     }
-    return {name: (sql, column) for (name, sql), column in zip(sums.items(), COUNTS, strict=True)}
+    costs = cost_sums(judgement, COST) if judgement.key == GOODPUT else {}
+    return {
+        name: (sql, column)
+        for sums, columns in ((shares, _SHARES), (costs, _COSTS))
+        for (name, sql), column in zip(sums.items(), columns, strict=False)
+    }
 
 
 def read_states(client: Client) -> dict[str, State]:
@@ -67,7 +82,11 @@ def read_states(client: Client) -> dict[str, State]:
 
 def counted_select(client: Client, source: Source, question: Question, wanted: Mapping[str, str]) -> str | None:
     """One row per key with the ingredients `wanted`; None where the calls must answer."""
-    if source.name != "outcomes" or not {*question.by, *question.where} <= set(KEYS):
+    if source.name == "gpu_hours":
+        return _beside_gpus(client, question, wanted)
+    if source.name == "good_costs":
+        return _beside_costs(client, question, wanted)
+    if source.name not in ("outcomes", "priced") or not {*question.by, *question.where} <= set(KEYS):
         return None
     if not all(name in POPULATION or name.startswith(("o_", GOODPUT)) for name in wanted):
         return None
@@ -88,6 +107,34 @@ def counted_select(client: Client, source: Source, question: Question, wanted: M
     union = " UNION ALL ".join(f"SELECT * FROM ({piece}) WHERE calls__n > 0" for piece in pieces)
     keys = "".join(f"{key}, " for key in question.keys)
     return f"SELECT {keys}{merged_columns(wanted)} FROM ({union}){group_by(question)}"
+
+
+def _beside_gpus(client: Client, question: Question, wanted: Mapping[str, str]) -> str | None:
+    """The counts beside the hours of GPUs of the same place."""
+    others = {name: sql for name, sql in wanted.items() if name != "gpu__hours"}
+    counted = counted_select(client, OUTCOMES, question, others)
+    if counted is None:
+        return None
+    hours = gpu_hours_select(client, question)
+    if not question.keys:
+        return f"SELECT {', '.join(others)}, (SELECT gpu_hours FROM ({hours})) AS gpu__hours FROM ({counted})"
+    keys = ", ".join(question.keys)
+    columns = ", ".join([*(f"calls.{name} AS {name}" for name in others), "hours.gpu_hours AS gpu__hours"])
+    return f"SELECT {keys}, {columns} FROM ({counted}) AS calls LEFT ANY JOIN ({hours}) AS hours USING ({keys})"
+
+
+def _beside_costs(client: Client, question: Question, wanted: Mapping[str, str]) -> str | None:
+    """The good calls beside what all of them cost."""
+    known = judgements(client)
+    if GOODPUT not in known:
+        return None
+    hit = known[GOODPUT].hit
+    counted = counted_select(client, OUTCOMES, question, {**POPULATION, **hit.pick("n", "w")})
+    if counted is None:
+        return None
+    keys = "".join(f"{key}, " for key in question.keys)
+    good = f"SELECT {keys}calls__n AS requests, {hit.name}__w AS good, {hit.name}__n AS good_n FROM ({counted}) WHERE calls__n > 0"
+    return good_costs_select(question, good, wanted)
 
 
 def merge(name: str) -> str:

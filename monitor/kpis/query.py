@@ -16,6 +16,7 @@ from monitor.kpis.kpi import Kpi, KpiValue
 from monitor.kpis.objective_counts import counted_select
 from monitor.kpis.registry import known, resolve
 from monitor.kpis.rolled import rolled_parts, rolled_select
+from monitor.kpis.source_hours import hourly_select
 from monitor.kpis.sources import SOURCES, Question, Source
 from monitor.kpis.window import Window
 from monitor.store import Client
@@ -76,12 +77,12 @@ def evaluate(
     answers = {
         (source.name, period_s): _answer(client, source, mine, _reaching_back(question, period_s), intervals)
         for source, period_s, mine in _together(kpis)
-        if _fits(source, question)
+        if source.fits(question)
     }
     values = []
     for kpi in kpis:
         source, over = SOURCES[kpi.source], _window_of(kpi, window)
-        if not _fits(source, question):
+        if not source.fits(question):
             values.append(_unsplittable(kpi, source, question, over))
             continue
         for row in answers[source.name, kpi.period_s] or [_no_rows(kpi)]:
@@ -139,7 +140,7 @@ def series(
     notes: dict[str, None] = {}
     records: list[tuple[object, ...]] = []
     for source, period_s, mine in _together(kpis):
-        if not _fits(source, question):
+        if not source.fits(question):
             notes |= dict.fromkeys(_unsplittable(kpi, source, question, window).note for kpi in mine)
             continue
         if period_s is None:
@@ -187,10 +188,6 @@ def _window_of(kpi: Kpi, window: Window) -> Window:
     return window if kpi.period_s is None else Window.last(timedelta(seconds=kpi.period_s), now=window.end)
 
 
-def _fits(source: Source, question: Question) -> bool:
-    return set(question.by) <= set(source.dimensions) and set(question.where) <= set(source.where_keys)
-
-
 def _answer(client: Client, source: Source, kpis: list[Kpi], question: Question, intervals: bool) -> list[Row]:
     """Rows with all ingredients of these KPIs, quantiles read."""
     asked = quantiles.by_measure(kpi.estimator for kpi in kpis if isinstance(kpi.estimator, Quantile))
@@ -199,6 +196,8 @@ def _answer(client: Client, source: Source, kpis: list[Kpi], question: Question,
         ingredients |= kpi.estimator.ingredients
     if not asked and (counted := counted_select(client, source, question, ingredients)) is not None:
         return _rows(client, counted, question)
+    if (hourly := hourly_select(client, source, question, ingredients)) is not None:
+        return _rows(client, hourly, question)
     parts = rolled_parts(client, source, question, ingredients, asked)
     if parts is not None:
         rolled = rolled_select(client, source, question, ingredients, asked, parts)
@@ -294,9 +293,7 @@ def _cut(row: Row, question: Question) -> str:
 
 
 def _unsplittable(kpi: Kpi, source: Source, question: Question, window: Window) -> KpiValue:
-    names = [name for name in question.by if name not in source.dimensions]
-    names += [name for name in question.where if name not in source.where_keys and name not in names]
-    note = f"{kpi.name} cannot be split by or filtered on {', '.join(names)}; it is computed from {source.rows}"
+    note = f"{kpi.name} cannot be split by or filtered on {', '.join(source.lacks(question))}; it is computed from {source.rows}"
     return KpiValue(
         name=kpi.name,
         unit=kpi.unit,

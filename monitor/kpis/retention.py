@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from monitor.errors import BadInput
 from monitor.kpis.dimensions import Where, check_where, where_sql
+from monitor.kpis.sources.question import Question
 from monitor.kpis.sources.users import DAY_NS, cohorts_sql
 from monitor.kpis.window import Window
 from monitor.stats.intervals import wilson
@@ -46,10 +47,12 @@ def retention(client: Client, *, window: Window, days: int = 14, where: Where = 
 
     if not 1 <= days <= DAYS_MAX:
         raise BadInput(f"cohorts are followed for 1 to {DAYS_MAX} days, not {days}")
-    condition, parameters = where_sql(check_where(where))
+    checked = check_where(where)
+    _, parameters = where_sql(checked)
     first, over = -(-window.start_ns // DAY_NS), window.end_ns // DAY_NS
-    rows = cohorts_sql(client, first, max(over, first) * DAY_NS, condition, ())
-    users = f"SELECT user_id, any(first_day) AS first_day, any(days) AS days FROM {rows} GROUP BY user_id"
+    question = Question(start_ns=window.start_ns, end_ns=window.end_ns, where=checked, groups_max=1)
+    found = cohorts_sql(client, question, first, max(over, first) * DAY_NS, ())
+    users = f"SELECT user_id, any(first_day) AS first_day, any(days) AS days FROM {found.rows} GROUP BY user_id"
     counts = f"SELECT first_day, day - first_day AS after, count() AS users FROM ({users}) ARRAY JOIN days AS day GROUP BY first_day, after"
     back = {(int(day), int(after)): int(n) for day, after, n in client.query(counts, parameters=parameters).result_rows}
     records = []

@@ -12,42 +12,12 @@ again replaces what was there. An AggregatingMergeTree would add the second time
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Final
 
-from monitor.kpis.estimators import POPULATION, Measure, Quantile
+from monitor.kpis.estimators import POPULATION, Measure, Quantile, at_weight_one
 from monitor.kpis.families import DECLARED
-from monitor.kpis.histogram import histogram_ingredients
-
-KEYS: Final = (
-    "service", "environment", "deployment", "region", "node", "provider", "model", "variant", "release",
-)  # fmt: skip
-
-
-@dataclass(frozen=True, kw_only=True)
-class Grain:
-    """One rollup table: rows of periods of so many seconds."""
-
-    name: str
-    seconds: int
-    partition: str
-
-    @property
-    def table(self) -> str:
-        return f"inferences_{self.name}"
-
-    def floor(self, seconds: int) -> int:
-        """Begin of the period that this moment (Unix seconds) lies in."""
-        return seconds // self.seconds * self.seconds
-
-    def ceil(self, seconds: int) -> int:
-        return -(-seconds // self.seconds) * self.seconds
-
-
-MINUTE: Final = Grain(name="1m", seconds=60, partition="toDate(period)")
-HOUR: Final = Grain(name="1h", seconds=3600, partition="toYYYYMM(period)")
-DAY: Final = Grain(name="1d", seconds=86400, partition="toYear(period)")
-GRAINS: Final = (MINUTE, HOUR, DAY)
+from monitor.kpis.grains import GRAINS, KEYS
+from monitor.kpis.histogram import bucket_list, counted, histogram_ingredients
 
 
 def rolled_measures() -> list[Measure]:
@@ -68,6 +38,24 @@ def ingredients() -> dict[str, str]:
     for measure in rolled_measures():
         found |= histogram_ingredients(measure)
     return found
+
+
+def from_calls(calls: str, keys: Sequence[str], *, unit: bool) -> str:
+    """SELECT of the keys (SQL, with names) and all ingredients over calls; `unit`: each of them has a weight of 1."""
+    names = [key.rpartition(" AS ")[2] for key in keys]
+    if not unit:
+        columns = ", ".join([*keys, *(f"{sql} AS {name}" for name, sql in ingredients().items())])
+        return f"SELECT {columns} FROM {calls} GROUP BY {', '.join(names)}"
+    lists = {f"{measure.name}__b": bucket_list(measure) for measure in rolled_measures()}
+    sums = {name: at_weight_one(sql) for name, sql in ingredients().items() if not name.endswith(("__h", "__hx"))}
+    columns = ", ".join([*keys, *(f"{sql} AS {name}" for name, sql in (sums | lists).items())])
+    read = [
+        f"{counted(f'{name[:-3]}__b')} AS {name}" if name.endswith("__h") else f"{nothing(name)} AS {name}"
+        for name in ingredients()
+        if name not in sums
+    ]
+    grouped = f"SELECT {columns} FROM {calls} GROUP BY {', '.join(names)}"
+    return f"SELECT {', '.join([*names, *sums, *read])} FROM ({grouped})"
 
 
 def merged(name: str) -> str:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final
 
 from monitor.kpis.estimators import Estimate, Estimator, Measure, W, none_of
+from monitor.stats import intervals
 from monitor.stats.feedback import AnswerSums, post_stratified
 
 Row = Mapping[str, Any]
@@ -25,14 +26,21 @@ class Count:
 
     @property
     def interval(self) -> str:
-        return "none: it is a count of all that are stored; where calls were sampled, a lower bound"
+        return (
+            "none: it is a count of all that are stored; where calls were sampled, a lower bound. Of very many a sample is"
+            " counted and scaled up (method `sample`), with a normal interval"
+        )
 
     @property
     def ingredients(self) -> Mapping[str, str]:
         return self.of.pick("n")
 
     def estimate(self, row: Row, *, seconds: float) -> Estimate:
-        return Estimate(value=float(row[f"{self.of.name}__n"]), n=int(row["calls__n"]), method=self.method)
+        found, n, share = int(row[f"{self.of.name}__n"]), int(row["calls__n"]), float(row.get("unit__share", 1.0))
+        if share == 1:
+            return Estimate(value=float(found), n=n, method=self.method)
+        low, high = intervals.total_interval(found / share, found * (1 - share) / share**2, at_least=found)
+        return Estimate(value=found / share, low=low, high=high, n=n, method="sample")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +76,8 @@ class OfUnits:
     def estimate(self, row: Row, *, seconds: float) -> Estimate:
         found = self.by.estimate(row, seconds=seconds)
         notes = [found.note]
+        if (share := float(row.get("unit__share", 1.0))) < 1:
+            notes.append(f"from a sample of 1 in {1 / share:.3g}")
         if row["kept__w_max"] > 1:
             notes.append(f"calls were sampled: {self.sampled}")
         if self.young and row["young__max"]:

@@ -71,6 +71,11 @@ def login_words(settings: Settings, *, port: int, scheme: str = "http") -> str:
     return json.dumps(said)
 
 
+def password_hash(password: str) -> str:
+    """What `dashboard.password` takes instead of a password."""
+    return hashed(password)
+
+
 def _key(settings: Settings) -> str:
     """What sessions are signed with; kept, so that a restart logs nobody out."""
     path = settings.data / KEY_FILE

@@ -116,6 +116,8 @@ def run(context: Context) -> Outcome:
     settings = context.settings
     to = channels(settings, needed=False)
     report, page = make(context.client, settings, settings.report.since, now=context.now)
+    if not report.requests:
+        return Outcome(note="no call began in this time, so there is nothing to report")
     path = folder(settings) / f"report-{context.now:%Y-%m-%d}.html"
     sent_before = path.exists()
     save(page, path)

@@ -6,11 +6,13 @@ right one. Secrets are given as `${ENV_NAME}` or as a `…_file`, are kept in `S
 
 from monitor.settings.alerts import AlertingSettings, AlertRule
 from monitor.settings.collectors import CollectorSettings, GpuSettings, ModelSettings, PrivacySettings
+from monitor.settings.drift import CohortSettings, DriftSettings
 from monitor.settings.fleet import Budget, NodeRate
 from monitor.settings.jobs import JobSettings
 from monitor.settings.load import load_settings
 from monitor.settings.objectives import ObjectiveSettings
 from monitor.settings.prices import OwnPrice, PriceSettings, PriceTier, TokenPrices
+from monitor.settings.probes import ProbeSettings
 from monitor.settings.receivers import ReceiverSettings
 from monitor.settings.routing import RoutingSettings
 from monitor.settings.section import Section
@@ -21,7 +23,9 @@ __all__ = [
     "AlertRule",
     "AlertingSettings",
     "Budget",
+    "CohortSettings",
     "CollectorSettings",
+    "DriftSettings",
     "GpuSettings",
     "JobSettings",
     "ModelSettings",
@@ -31,6 +35,7 @@ __all__ = [
     "PriceSettings",
     "PriceTier",
     "PrivacySettings",
+    "ProbeSettings",
     "ReceiverSettings",
     "RetentionSettings",
     "RoutingSettings",

@@ -6,6 +6,7 @@ import difflib
 import json
 import os
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from types import UnionType
 from typing import Any, Union, get_args, get_origin
@@ -24,7 +25,9 @@ from monitor.settings.tree import Settings
 DEFAULT_CONFIG = Path("monitor.yaml")
 
 
-def load_settings(config: Path | None = None, data: Path | None = None, **collectors: Any) -> Settings:
+def load_settings(
+    config: Path | None = None, data: Path | None = None, *, under: Mapping[str, Any] | None = None, **collectors: Any
+) -> Settings:
     """Read the settings.
 
     Parameters
@@ -33,6 +36,8 @@ def load_settings(config: Path | None = None, data: Path | None = None, **collec
         The file; without one, `monitor.yaml` in the working directory if it is there.
     data : Path, optional
         Data folder; lies over file and environment.
+    under : mapping, optional
+        Values that hold where neither file nor environment says something else, as `read_yaml` gives them.
     **collectors
         Keys of the section `collectors` that lie over file and environment; `None` means not given.
 
@@ -42,7 +47,7 @@ def load_settings(config: Path | None = None, data: Path | None = None, **collec
         Naming the key, what came and what was wanted.
     """
     path = config or (DEFAULT_CONFIG if DEFAULT_CONFIG.exists() else None)
-    values = _read_file(path) if path else {}
+    values = _laid_over(under or {}, _read_file(path) if path else {})
     where = str(path) if path else "the environment"
     _refuse_unknown(values, Settings, where)
     _refuse_unknown_environment()
@@ -63,6 +68,15 @@ def load_settings(config: Path | None = None, data: Path | None = None, **collec
         settings = settings.model_copy(update={"data": data})
     _check_together(settings, where)
     return settings
+
+
+def _laid_over(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Both together; of a section each key for itself, and lists as a whole."""
+    both = dict(under)
+    for key, value in over.items():
+        below = both.get(key)
+        both[key] = _laid_over(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+    return both
 
 
 def _read_file(path: Path) -> dict[str, Any]:

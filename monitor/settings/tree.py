@@ -11,10 +11,12 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from monitor.settings.alerts import AlertingSettings, AlertRule, refuse_twin_rules
 from monitor.settings.collectors import CollectorSettings, GpuSettings, ModelSettings, PrivacySettings
 from monitor.settings.dashboard import DashboardSettings
+from monitor.settings.drift import CohortSettings, DriftSettings
 from monitor.settings.fleet import Budget, NodeRate
 from monitor.settings.jobs import JobSettings
 from monitor.settings.objectives import ObjectiveSettings, refuse_twins
 from monitor.settings.prices import PriceSettings
+from monitor.settings.probes import ProbeSettings
 from monitor.settings.receivers import ReceiverSettings, refuse_odd_names
 from monitor.settings.report import ReportSettings
 from monitor.settings.routing import RoutingSettings
@@ -39,6 +41,8 @@ class Settings(BaseSettings):
         [],
         description="What the service promises its users, as shares of calls; see docs/objectives.md. Empty: nothing.",
     )
+    drift: DriftSettings = Field(default_factory=lambda: DriftSettings())
+    cohorts: CohortSettings = Field(default_factory=lambda: CohortSettings())
     privacy: PrivacySettings = Field(default_factory=lambda: PrivacySettings())
     jobs: JobSettings = Field(default_factory=lambda: JobSettings())
     dashboard: DashboardSettings = Field(default_factory=lambda: DashboardSettings())
@@ -49,6 +53,7 @@ class Settings(BaseSettings):
         [], description="What nodes cost by the hour; of the entries that fit a node, the first counts."
     )
     budgets: list[Budget] = Field([], description="What may be spent by the calendar month.")
+    probes: ProbeSettings = Field(default_factory=lambda: ProbeSettings())
     alerting: AlertingSettings = Field(default_factory=lambda: AlertingSettings())
     alerts: list[AlertRule] = Field(
         [], description="Alert rules, beside those that are there by default; see docs/alerts.md."

@@ -226,7 +226,15 @@ def apply_retention(
         "objective_counts": ("period", facts_days),
         "dataset_items": ("called_at", facts_days),
         "reviews": ("at", facts_days),
+        "source_hours": ("period", facts_days),
+        "user_hours": ("period", facts_days),
+        "session_hours": ("period", facts_days),
+        "emitter_hours": ("period", facts_days),
+        "emitter_ends": ("period", facts_days),
+        "gpu_1m": ("period", facts_days),
+        "gpu_1h": ("period", facts_days),
         "call_costs": ("timestamp", facts_days),
+        "session_costs": ("hour", facts_days),
         "node_hours": ("hour", days_days),
         "cost_results": ("hour", days_days),
         "inferences_1m": ("period", minutes_days),
@@ -234,11 +242,15 @@ def apply_retention(
         "inferences_1d": ("period", days_days),
         "job_runs": ("started_at", facts_days),
         "kpi_results": ("window_end", facts_days),
+        "probe_results": ("run_at", facts_days),
         "alert_events": ("at", facts_days),
         "alert_marks": ("active_at", facts_days),
         "silences": ("ends_at", facts_days),
         "alert_outbox": ("planned_at", max(30, raw_days)),  # repeats are counted from it, over up to 5 days
         "notifications": ("sent_at", facts_days),
+        "drift_results": ("window_end", facts_days),
+        "drift_counts": ("window_start", facts_days),
+        "bias_results": ("window_end", facts_days),
     }
     for name, (column, days) in wanted.items():
         if name in leave:

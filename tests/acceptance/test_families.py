@@ -41,7 +41,7 @@ fleet:
 budgets:
   - {{name: all, amount: 1000000}}
 jobs:
-  off: [rollup, kpis, accuracy, cost, objectives]
+  off: [rollup, kpis, accuracy, cost, objectives, drift, bias]
 """
 
 
@@ -316,7 +316,18 @@ def test_costs(place: Place) -> None:
 def test_each_family_says_its_value_its_unit_and_its_n(place: Place) -> None:
     found = place.kpis(since="24h")
     families = {name.partition(".")[0] for name in found}
-    assert families == {"traffic", "latency", "objective", "accuracy", "cost", "engagement", "safety", "fleet"}
+    assert families == {
+        "traffic",
+        "latency",
+        "objective",
+        "accuracy",
+        "cost",
+        "engagement",
+        "safety",
+        "fleet",
+        "drift",
+        "bias",
+    }
     for name, value in found.items():
         assert value["value"] is not None or value["note"], f"{name} has neither a value nor a reason"
         assert value["n"] > 0 or value["note"] or value["value"] == 0, name

@@ -102,6 +102,19 @@ def test_a_rule_that_cannot_be_evaluated_leaves_states_alone(store_client: Clien
     assert clock.states(105)["broken", "slow"] == "inactive"
 
 
+def test_a_text_that_fails_for_one_group_leaves_the_others(store_client: Client) -> None:
+    given = SLOW | {"for": "", "annotations": {"summary": "{{ 1 // (n - 40) }}"}}
+    for node in ("gpu-1", "gpu-2", "gpu-3"):
+        calls(store_client, 0, 60, node=node, ttft_s=0.9)
+    calls(store_client, 60, 80, node="gpu-2", ttft_s=0.9)  # from 20 to 80 s: 60; the others have 40
+    clock = Clock(store_client, settings(given))
+    firing = {("slow", f"gpu-{number}"): "firing" for number in (1, 2, 3)}
+    assert clock.states(60) == firing
+    found = clock.evaluate(80)
+    assert "cannot be rendered" in found.health["slow"].reason
+    assert clock.states(80) == firing
+
+
 def test_no_data_is_told_where_it_is_wanted(store_client: Client) -> None:
     base = {"kpi": "traffic.error_rate", "above": 0.5, "window": "1m", "for": "15s"}
     given = settings(

@@ -41,6 +41,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "gpu": ("--endpoint", "--interval", "--dcgm", "--protocol", "--token", "--node", "--once", "--json"),
     "work": STORE,
     "jobs": (*STORE, "--json"),
+    "probes": (*STORE, "--json"),
+    "review": (*STORE, "--limit", "--since", "--kind", "--where", "--json"),
     "label": ("--endpoint", "--name", "--source", "--evaluator", "--protocol", "--token"),
     "bias": (
         *STORE,
@@ -94,6 +96,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         "--where",
         "--json",
     ),
+    "export": (*STORE, "--dataset", "--since", "--where", "--as", "--keep"),
+    "report": (*STORE, "--since", "--out", "--mail"),
     "check": STORE,
     "migrate": STORE,
 }

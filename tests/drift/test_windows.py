@@ -44,9 +44,11 @@ def test_counts_of_the_store_are_those_of_the_rows(store_client: Client) -> None
     store(store_client, after)
     found = by_feature(compare_windows(store_client, WINDOW, LATER))
     assert {name for name, each in found.items() if each.drifted} == {
-        "ttft", "finish_reason", "finish_reason.new", "cohort.language",
+        "ttft", "finish_reason", "finish_reason.new", "refusal", "cohort.language",
     }  # fmt: skip
     for name, column in (("finish_reason", "finish_reason"), ("model", "model"), ("error_type", "error_type")):
+        if column == "error_type":  # a call without an error is known to have none
+            before[column], after[column] = (side[column].replace("", "none") for side in (before, after))
         shares = [side.loc[side[column] != "", column].value_counts(normalize=True) for side in (before, after)]
         both = pd.concat(shares, axis=1).fillna(0)
         assert found[name].value == pytest.approx(
@@ -194,3 +196,76 @@ def test_windows_as_text(text: str, start: datetime, end: datetime) -> None:
 def test_windows_that_are_none(text: str, said: str) -> None:
     with pytest.raises(BadInput, match=said):
         parse_window(text, now=NOW)
+
+
+def test_what_a_drift_brings_is_that_of_the_rows(store_client: Client) -> None:
+    """Another mix of models: latency, cost (by the job, or as reported) and accuracy by model, with weights, from the frames."""
+    before, after = calls(seed=11), calls(seed=12, hours=1)
+    g = np.random.default_rng(3)
+    after["model"] = g.choice(["llama", "qwen"], len(after), p=[0.9, 0.1])
+    for side in (before, after):
+        side["sample_weight"] = g.choice([1.0, 4.0], len(side))
+        side["cost_usd"] = np.where(side["model"] == "llama", 0.002, 0.001)
+        side.loc[side["model"] == "llama", "duration_s"] *= 2
+    store(store_client, before)
+    store(store_client, after)
+    costed = before[before.index % 3 == 0]
+    store_client.insert(
+        "call_costs",
+        [
+            [row.timestamp, row.trace_id, row.span_id, row.sample_weight, round(5e6 * row.sample_weight)]
+            for row in costed.itertuples()
+        ],
+        column_names=["timestamp", "trace_id", "span_id", "sample_weight", "cost"],
+    )
+    labelled = before[(before.index % 2 == 0) & (before["error_type"] == "")]
+    right = np.where(labelled["model"] == "llama", g.random(len(labelled)) < 0.6, g.random(len(labelled)) < 0.9)
+    store_client.insert(
+        "evaluations",
+        [[row.timestamp, row.trace_id, row.span_id, "correct", float(hit), "human"] for row, hit in zip(labelled.itertuples(), right, strict=True)],
+        column_names=["timestamp", "trace_id", "span_id", "name", "score", "source"],
+    )  # fmt: skip
+    (found,) = compare_windows(store_client, WINDOW, LATER, columns=["model"])
+    before.loc[costed.index, "cost_usd"] = 0.005
+    before.loc[labelled.index, "right"] = right.astype(float)
+    whole = before[(before["error_type"] == "") & ~before["cancelled"]]
+    shares = [side.groupby("model")["sample_weight"].sum() / side["sample_weight"].sum() for side in (before, after)]
+    for name, rows, column in (
+        ("latency", whole, "duration_s"), ("cost", before, "cost_usd"), ("accuracy", before.dropna(subset="right"), "right"),
+    ):  # fmt: skip
+        mean = pd.Series(
+            {key: np.average(part[column], weights=part["sample_weight"]) for key, part in rows.groupby("model")}
+        )
+        assert dict(found.brings)[name] == pytest.approx(((shares[1] - shares[0]) * mean).sum(), rel=1e-6)
+    assert found.drifted
+    assert found.impact is not None
+    assert found.impact > 0.2
+    quiet = by_feature(compare_windows(store_client, WINDOW, LATER, columns=["model", "input_tokens"]))
+    assert quiet["input_tokens"].brings == ()
+
+
+def test_scores_are_features(store_client: Client) -> None:
+    """The newest of each call, without those of probes."""
+    before, after = calls(seed=13, n=400), calls(seed=14, n=400, hours=1)
+    store(store_client, before)
+    store(store_client, after)
+    said = []
+    for side, shift in ((before, 0.0), (after, 0.6)):
+        for i, row in enumerate(side.itertuples()):
+            later = row.timestamp + timedelta(seconds=5)
+            said += [
+                [row.timestamp, row.trace_id, row.span_id, "tone", 7.0, "judge"],
+                [later, row.trace_id, row.span_id, "tone", i % 100 / 100 + shift, "judge"],
+                [later + timedelta(seconds=5), row.trace_id, row.span_id, "tone", 9.0, "probe"],
+            ]
+    store_client.insert(
+        "evaluations", said, column_names=["timestamp", "trace_id", "span_id", "name", "score", "source"]
+    )
+    found = by_feature(compare_windows(store_client, WINDOW, LATER))["score.tone"]
+    assert found.drifted
+    assert (found.n_reference, found.n_current) == tuple(
+        int((side["error_type"] != "x").sum()) for side in (before, after)
+    )
+    # In tenths of the reference: three of them keep a tenth each, and all else is above the ninth.
+    expected = distance.jensenshannon([0.1] * 10, [0.0] * 6 + [0.1] * 3 + [0.7], base=2)
+    assert found.value == pytest.approx(expected, abs=0.03)

@@ -17,8 +17,9 @@ from monitor.jobs import rollup
 from monitor.jobs.job import Context
 from monitor.kpis import REGISTRY, KpiValue, Window, coverage, evaluate, series
 from monitor.kpis.coverage import Part, Reach, cover
+from monitor.kpis.grains import DAY, HOUR, MINUTE
 from monitor.kpis.histogram import ERROR
-from monitor.kpis.rollup import DAY, HOUR, MINUTE, ddl
+from monitor.kpis.rollup import ddl
 from monitor.settings import Settings
 from monitor.store import Client
 from monitor.store.migrate import known_migrations

@@ -95,6 +95,7 @@ def test_each_kpi_is_declared_whole() -> None:
         "forecast_month", "budget_used",
     )]  # fmt: skip
     names += [f"safety.{n}" for n in ("flagged_rate", "blocked_rate", "pii_rate", "refusal_rate", "user_reports")]
+    names += ["probes.unequal", "probes.difference", "probes.bbq"]
     names += [f"engagement.{n}" for n in (
         "active_users", "new_users", "sessions", "turns_per_session", "session_minutes", "return_rate_d1", "return_rate_d7",
         "feedback_rate", "thumbs_up", "thumbs_up_corrected", "regenerate_rate", "copy_rate", "abandon_rate",
@@ -102,6 +103,7 @@ def test_each_kpi_is_declared_whole() -> None:
     names += [f"fleet.{n}" for n in (
         "gpu_utilization", "gpu_memory", "power", "energy_per_token", "energy_per_request", "imbalance", "hot_node",
     )]  # fmt: skip
+    names += ["drift.drifted_features", "drift.effect", "drift.p_value", "bias.unfair_gaps", "bias.gap"]
     assert [name for name in REGISTRY if not name.startswith("accuracy.")] == names
     for name, kpi in REGISTRY.items():
         assert kpi.name == name

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -10,6 +12,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
+from monitor.errors import BadInput
 from monitor.kpis import KpiValue, evaluate, series
 from monitor.stats import intervals as iv
 from monitor.store import Client
@@ -26,9 +29,11 @@ def said(client: Client, rows: list[dict[str, Any]]) -> None:
     client.insert("evaluations", values, column_names=list(EVALUATION))
 
 
-def moderated_calls(client: Client, *, weights: tuple[float, ...]) -> pd.DataFrame:
+def moderated_calls(
+    client: Client, *, weights: tuple[float, ...], more: Mapping[str, Any] = MappingProxyType({})
+) -> pd.DataFrame:
     """Random calls; the frame's `findings` is None for those that were not moderated, else category -> blocked."""
-    calls = random_calls(500, seed=21, weights=weights)
+    calls = random_calls(500, seed=21, weights=weights).assign(**more)
     store(client, calls)
     g = np.random.default_rng(22)
     rows: list[dict[str, Any]] = []
@@ -110,6 +115,36 @@ def test_rates_over_moderated_calls(store_client: Client, weights: tuple[float, 
         half = (row.time - pd.Timestamp(START)).total_seconds() // 1800
         want = expected(calls[halves == half], (row.category,))[row.name.removeprefix("safety.")]
         assert (row.value, row.low, row.high, row.n) == pytest.approx(want, rel=1e-9)
+
+
+def test_rates_by_cohort_release_and_category(store_client: Client) -> None:
+    """Whatever calls are labelled with is a dimension and a filter: the same numbers as by hand."""
+    language = np.random.default_rng(5).choice(["de", "en", ""], 500)
+    more = {
+        "cohorts": [{"user language": each} if each else {} for each in language],
+        "release": np.where(np.arange(500) % 2, "r1", "r2"),
+    }
+    calls = moderated_calls(store_client, weights=(1.0, 2.5), more=more).assign(language=language)
+    names, by = [f"safety.{name}" for name in NAMES], "cohort.user language"
+    groups = set()
+    for value in evaluate(store_client, names, window=WINDOW, by=[by, "release"]):
+        mine = calls[(calls["language"] == value.group[by]) & (calls["release"] == value.group["release"])]
+        same(value, expected(mine)[value.name.removeprefix("safety.")])
+        groups.add(tuple(value.group.values()))
+    assert len(groups) == 6
+    for value in evaluate(
+        store_client, names, window=WINDOW, by=["category", by], where={by: ("de", "en"), "release": "r1"}
+    ):
+        mine = calls[(calls["language"] == value.group[by]) & (calls["release"] == "r1")]
+        same(value, expected(mine, (value.group["category"],))[value.name.removeprefix("safety.")])
+        assert value.group[by]
+    frame = series(store_client, "traffic.requests", window=WINDOW, step_s=1800, by=[by])
+    assert frame["value"].sum() == pytest.approx(calls["sample_weight"].sum())
+    (kept,) = evaluate(store_client, ["fleet.gpu_utilization"], window=WINDOW, by=[by])
+    assert "cannot be split by or filtered on cohort.user language" in kept.note
+    with pytest.raises(BadInput, match="no name of a cohort"):
+        evaluate(store_client, names, window=WINDOW, by=["cohort.it's"])
+    assert evaluate(store_client, names[:1], window=WINDOW, where={"cohort.other": "x"})[0].n == 0
 
 
 def two_calls(client: Client, **columns: Any) -> None:

@@ -17,7 +17,7 @@ import json
 import struct
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -48,8 +48,10 @@ class Stub:
         Of every choice.
     cached_tokens, reasoning_tokens : int
         Parts of the input and the output, as usage tells them.
-    seen : list
-        Path and body of every request.
+    reply : callable, optional
+        Text of a chat completion as a function of the request, instead of `answer`.
+    seen, headers : list
+        Path and body of every request; its headers.
     """
 
     base_url: str
@@ -61,7 +63,9 @@ class Stub:
     finish_reason: str = "stop"
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    reply: Callable[[dict[str, Any]], str] | None = None
     seen: list[tuple[str, dict[str, Any]]] = field(default_factory=list)
+    headers: list[dict[str, str]] = field(default_factory=list)
     numbers: Iterator[int] = field(default_factory=itertools.count)
 
     def prompt_tokens(self, body: dict[str, Any]) -> int:
@@ -112,6 +116,7 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
         self.stub.seen.append((self.path, body))
+        self.stub.headers.append({name.lower(): value for name, value in self.headers.items()})
         failures = self.stub.failures.get(body["model"])
         if failures:
             self.fail(failures.pop(0))
@@ -156,7 +161,8 @@ class _Handler(BaseHTTPRequestHandler):
             self.stream(body, {**common, "object": "chat.completion.chunk"})
             return
         time.sleep(stub.first_token_s + stub.between_tokens_s * (len(stub.answer) - 1))
-        message = {"role": "assistant", "content": "".join(stub.answer), "refusal": None}
+        text = "".join(stub.answer) if stub.reply is None else stub.reply(body)
+        message = {"role": "assistant", "content": text, "refusal": None}
         choice = {"index": 0, "message": message, "logprobs": None, "finish_reason": stub.finish_reason}
         self.reply({**common, "object": "chat.completion", "choices": [choice], "usage": stub.usage(body)})
 

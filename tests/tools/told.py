@@ -132,7 +132,7 @@ def mail_server(
 
     def login(_: object, session: Session, envelope: Envelope, mechanism: str, data: object) -> AuthResult:
         good = isinstance(data, LoginPassword) and (data.login, data.password) == (b"alerts", password.encode())
-        return AuthResult(success=good)
+        return AuthResult(success=good, handled=good)  # not handled: the server says 535 itself
 
     options: dict[str, Any] = {"hostname": "localhost", "port": _free_port()}
     if security == "starttls":

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from monitor.kpis.families import accuracy, cost, engagement, fleet, latency, safety, traffic
+from monitor.kpis.families import accuracy, cost, engagement, fleet, latency, looks, probes, safety, traffic
 from monitor.kpis.families.dynamic import Dynamic
 from monitor.kpis.families.objective import OBJECTIVES
 from monitor.kpis.kpi import Kpi
@@ -19,8 +19,10 @@ DECLARED: Final[tuple[Kpi, ...]] = (
     *accuracy.KPIS,
     *cost.KPIS,
     *safety.KPIS,
+    *probes.KPIS,
     *engagement.KPIS,
     *fleet.KPIS,
+    *looks.KPIS,
 )
 DYNAMIC: Final[tuple[Dynamic, ...]] = (OBJECTIVES, accuracy.SCORES)
 

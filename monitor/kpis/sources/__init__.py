@@ -7,14 +7,16 @@ from types import MappingProxyType
 from typing import Final
 
 from monitor.kpis.sources import cost
-from monitor.kpis.sources.balanced import BALANCED
+from monitor.kpis.sources.balanced import BALANCED, NODE_SUMS
 from monitor.kpis.sources.calls import CALLS
 from monitor.kpis.sources.engaged import ENGAGED
 from monitor.kpis.sources.gpus import GPU_ENERGY, GPU_TIME
 from monitor.kpis.sources.judged import JUDGED, JUDGED_TWICE, SCORES
+from monitor.kpis.sources.looks import DRIFTS, GAPS
 from monitor.kpis.sources.moderated import MODERATED, REFUSAL_CHECKED, REPORTED
 from monitor.kpis.sources.numbered import NUMBERED
 from monitor.kpis.sources.outcomes import GPU_HOURS, OUTCOMES, PRICED
+from monitor.kpis.sources.probed import PROBES_BBQ, PROBES_PAIRED
 from monitor.kpis.sources.question import Question, Source
 from monitor.kpis.sources.sessions import SESSIONS
 from monitor.kpis.sources.users import RETURNED_D1, RETURNED_D7, USERS
@@ -32,6 +34,8 @@ _ALL: Final = (
     MODERATED,
     REFUSAL_CHECKED,
     REPORTED,
+    PROBES_PAIRED,
+    PROBES_BBQ,
     ENGAGED,
     SESSIONS,
     USERS,
@@ -40,6 +44,9 @@ _ALL: Final = (
     GPU_TIME,
     GPU_ENERGY,
     BALANCED,
+    DRIFTS,
+    GAPS,
+    NODE_SUMS,
 )
 SOURCES: Final[Mapping[str, Source]] = MappingProxyType({source.name: source for source in _ALL})
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Final
 
 from monitor.kpis.dimensions import DIMENSIONS, WHERE_KEYS, where_sql
 from monitor.kpis.estimators import W
+from monitor.kpis.gpu_periods import periods_of
+from monitor.kpis.sources.gpus import THROTTLED
 from monitor.kpis.sources.question import Question, Source, between, group_by, select_list
 from monitor.store import Client
 from monitor.store.calls import calls_source
@@ -14,8 +17,6 @@ from monitor.store.calls import calls_source
 _PLACES: Final = ("node", "gpu")
 # What a node's callers feel, over calls without an error: name -> SQL of a positive number.
 WAITS: Final = {"ttft": "ttft_s", "tpot": "tpot_s", "e2e": "duration_s"}
-# NVML's reasons that are heat, hardware or power supply; running into the power cap is normal.
-_THROTTLED: Final = 0x8 | 0x20 | 0x40 | 0x80
 
 
 def log_sums(name: str, value: str, condition: str = "1") -> dict[str, str]:
@@ -40,32 +41,60 @@ def node_columns() -> dict[str, str]:
     return columns | log_sums("prompt", "input_tokens")
 
 
-def gpu_state_sql(start_ns: int, end_ns: int) -> str:
+def gpu_state_sql(client: Client, start_ns: int, end_ns: int) -> str:
     """SELECT of each node's mean temperature and share of throttled samples; NaN where no GPU tells."""
-    return f"""SELECT node AS of_node, avg(temperature_c) AS temperature_c,
-        avgIf(toFloat64(status = 'degraded' OR bitAnd(coalesce(throttle_reasons, 0), {_THROTTLED}) != 0),
-            status != '' OR isNotNull(throttle_reasons)) AS throttled
-        FROM gpu_samples FINAL WHERE {between(start_ns, end_ns)} AND parent = '' GROUP BY node"""
+    question = Question(start_ns=start_ns, end_ns=end_ns, where={}, groups_max=1)
+    found = periods_of(client, question)
+    ends = [(start_ns, end_ns)] if found is None else found.ends(question)
+    told = "(status != '' OR isNotNull(throttle_reasons))"
+    pieces = [
+        f"""SELECT node, toUInt64(isNotNull(temperature_c)) AS n, coalesce(temperature_c, 0) AS x, toUInt64({told}) AS told,
+        toUInt64({told} AND {THROTTLED}) AS hits FROM gpu_samples FINAL WHERE {between(*end)} AND parent = ''"""
+        for end in ends
+    ]
+    if found is not None:
+        pieces.append(f"""SELECT node, temperature__n AS n, temperature__x AS x, throttled__n AS told, throttled__x AS hits
+        FROM {found.rows} WHERE parent = ''""")
+    return f"""SELECT node AS of_node, sum(x) / sum(n) AS temperature_c, sum(hits) / sum(told) AS throttled
+        FROM ({" UNION ALL ".join(pieces)}) GROUP BY node"""
+
+
+def _node_sums(client: Client, question: Question, ingredients: Mapping[str, str]) -> str:
+    condition, _ = where_sql(question.where)
+    rows = calls_source(client, question.start_ns, question.end_ns)
+    columns = select_list(question.key_columns, ingredients)
+    return f"SELECT {columns} FROM {rows} WHERE node != '' AND {condition}{group_by(question)}"
 
 
 def _build(client: Client, question: Question, ingredients: Mapping[str, str]) -> str:
-    condition, _ = where_sql(question.where)
-    rows = calls_source(client, question.start_ns, question.end_ns)
+    """One row per service, model and node, from the calls: `nodes_select` over the rows of `node_sums`."""
+    by_node = replace(question, by=(*question.by, "service", "model", "node"))
+    sums = _node_sums(client, by_node, NODE_SUMS.population)
+    return nodes_select(client, question, sums, ingredients)
+
+
+def nodes_select(client: Client, question: Question, sums: str, ingredients: Mapping[str, str]) -> str:
+    """The question's answer from the sums of nodes, whose service, model and node are the last three keys of groups."""
     keys = "".join(f"{key}, " for key in question.keys)
-    columns = select_list([*question.key_columns, "service AS of_service", "model AS of_model", "node AS on_node"], {})
-    sums = select_list([], node_columns())
-    inner = f"SELECT {columns}, {', '.join(_read())} FROM {rows} WHERE node != '' AND {condition}"
-    nodes = f"SELECT {keys}of_service, of_model, on_node, {sums} FROM ({inner}) GROUP BY {keys}of_service, of_model, on_node"
+    place = len(question.by)
+    last = f"g{place} AS of_service, g{place + 1} AS of_model, g{place + 2} AS on_node"
+    columns = ", ".join(f"nodes__{name} AS {name}" for name in node_columns())
+    nodes = f"SELECT {keys}{last}, {columns} FROM ({sums}) WHERE calls__n > 0"
     with_gpus = f"""SELECT n.*, if(g.of_node = '', nan, coalesce(g.temperature_c, nan)) AS temperature_c,
         if(g.of_node = '', nan, coalesce(g.throttled, nan)) AS throttled
-        FROM ({nodes}) AS n LEFT ANY JOIN ({gpu_state_sql(question.start_ns, question.end_ns)}) AS g ON n.on_node = g.of_node"""
+        FROM ({nodes}) AS n LEFT ANY JOIN ({gpu_state_sql(client, question.start_ns, question.end_ns)}) AS g ON n.on_node = g.of_node"""
     return f"SELECT {select_list(question.keys, ingredients)} FROM ({with_gpus}){group_by(question)}"
 
 
-def _read() -> list[str]:
-    return ["sample_weight", "error_type", "cancelled", "input_tokens", *WAITS.values()]
-
-
+NODE_SUMS: Final = Source(
+    name="node_sums",
+    rows="calls that say their node",
+    nothing="no call in this window says its node",
+    dimensions=DIMENSIONS,
+    where_keys=WHERE_KEYS,
+    population={"calls__n": "count()", **{f"nodes__{name}": sql for name, sql in node_columns().items()}},
+    build=_node_sums,
+)
 BALANCED: Final = Source(
     name="nodes",
     rows="nodes that served calls of a service and model, with their calls",

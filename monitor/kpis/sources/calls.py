@@ -27,4 +27,5 @@ CALLS: Final = Source(
     where_keys=WHERE_KEYS,
     population=POPULATION,
     build=_build,
+    cohorts=True,
 )

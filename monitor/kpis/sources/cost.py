@@ -12,12 +12,24 @@ from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from monitor.kpis.dimensions import DIMENSIONS, WHERE_KEYS, where_sql
+from monitor.kpis.hours import Hours, State, periods
 from monitor.kpis.sources.outcomes import good_rows
 from monitor.kpis.sources.question import Question, Source, between, group_by, select_list
+from monitor.kpis.units import UNIT_KEYS, sampled, unit_sql
 from monitor.store import Client
 
 NANO: Final = 10**9
 HOUR_NS: Final = 3600 * NANO
+SESSIONS_SINCE: Final = "sessions_since"
+SESSION_COSTS_HOURS: Final = Hours(
+    name="session_costs",
+    table="session_costs",
+    rule="1",
+    keys=("bucket", "unit", *UNIT_KEYS),
+    dimensions=UNIT_KEYS,
+    columns={},
+    column="hour",
+)
 HISTORY: Final = timedelta(days=57)  # eight whole weeks before the hour that is open
 HOURLY: Final = (
     "service", "environment", "deployment", "pricing", "region", "node", "provider", "model", "variant", "release",
@@ -109,23 +121,58 @@ def _costs(client: Client, question: Question, ingredients: Mapping[str, str]) -
 def _sessions(client: Client, question: Question, ingredients: Mapping[str, str]) -> str:
     """One row per session, or user, of each group and step."""
     condition, _ = where_sql(question.where)
+    found = sampled(client, question, SESSION_COSTS_HOURS, state=_session_state(client))
     keys = ", ".join([*question.keys, "id"])
-    per_session = ", ".join([*question.key_columns, "session_id AS id"])
-    rows = f"""SELECT {per_session}, ifNull(sum(call_costs.cost), 0) / {NANO} AS cost, countIf(isNull(call_costs.cost)) AS unpriced,
-        count() AS requests, max(sample_weight) AS weight_max, any(currency) AS currency
-        FROM call_costs FINAL WHERE session_id != '' AND {between(question.start_ns, question.end_ns)} AND {condition}
-        GROUP BY {keys}"""
+    unit = unit_sql("session_id")
+    rest, own, share = [(question.start_ns, question.end_ns)], "1", 1.0
+    pieces = []
+    if found is not None:
+        rest = [(question.start_ns, found.first * NANO), (found.last * NANO, question.end_ns)]
+        own, share = found.of_units(unit), found.share
+        sums = ("requests", "cost", "unpriced", "weight_max", "currency")
+        columns = ", ".join(["toDateTime64(hour, 9, 'UTC') AS timestamp", "unit", *UNIT_KEYS, *sums])
+        inside = f"bucket < {found.buckets} AND {periods(found.first, found.last, 'hour')}"
+        rows = f"SELECT {columns} FROM session_costs FINAL WHERE {inside}"
+        select = ", ".join(
+            [*question.key_columns, "unit AS id", "cost", "unpriced", "requests", "weight_max", "currency"]
+        )
+        pieces.append(f"SELECT {select} FROM ({rows}) WHERE {condition}")
+    for start_ns, end_ns in rest:
+        if start_ns < end_ns:
+            select = ", ".join([*question.key_columns, f"{unit} AS id"])
+            pieces.append(f"""SELECT {select}, ifNull(call_costs.cost, 0) AS cost, toUInt64(isNull(call_costs.cost)) AS unpriced,
+                toUInt64(1) AS requests, sample_weight AS weight_max, currency
+                FROM call_costs FINAL WHERE session_id != '' AND {between(start_ns, end_ns)} AND {own} AND {condition}""")
+    rows = f"""SELECT {keys}, sum(part.cost) / {NANO} AS cost, sum(part.unpriced) AS unpriced, sum(part.requests) AS requests,
+        max(part.weight_max) AS weight_max, any(part.currency) AS currency, {share!r} AS unit_share
+        FROM ({" UNION ALL ".join(pieces)}) AS part GROUP BY {keys}"""
     return f"SELECT {select_list(question.keys, ingredients)} FROM ({rows}){group_by(question)}"
+
+
+def _session_state(client: Client) -> State | None:
+    """From when to when `session_costs` has all hours."""
+    rows = client.query(
+        f"SELECT name, value FROM cost_state FINAL WHERE name IN ('{SESSIONS_SINCE}', 'known_until')"
+    ).result_rows
+    known = {str(name): int(value) for name, value in rows}
+    if len(known) < 2:
+        return None
+    return State(rule=SESSION_COSTS_HOURS.rule, since=known[SESSIONS_SINCE], until=known["known_until"], seen_ms=0)
 
 
 def _good(client: Client, question: Question, ingredients: Mapping[str, str]) -> str:
     """Costs, and beside them the requests that were good."""
     condition, _ = where_sql(question.where)
-    keys, columns = question.keys, question.key_columns
     counted = {"requests": "count()", "good": "sumIf(sample_weight, hit)", "good_n": "countIf(hit)"}
-    nothing = {"cost": "0", "unpriced": "0", "currency": "''"}
-    good = f"""SELECT {select_list(columns, {**counted, **nothing})} FROM {good_rows(client, question)}
+    good = f"""SELECT {select_list(question.key_columns, counted)} FROM {good_rows(client, question)}
         WHERE {condition}{group_by(question)}"""
+    return good_costs_select(question, good, ingredients)
+
+
+def good_costs_select(question: Question, good: str, ingredients: Mapping[str, str]) -> str:
+    """The question's answer from a SELECT of its keys and `requests, good, good_n`."""
+    condition, _ = where_sql(question.where)
+    keys = "".join(f"{key}, " for key in question.keys)
     sums = {
         "requests": "0",
         "good": "0",
@@ -134,8 +181,9 @@ def _good(client: Client, question: Question, ingredients: Mapping[str, str]) ->
         "unpriced": "sum(unpriced)",
         "currency": "any(currency)",
     }
-    spent = f"SELECT {select_list(columns, sums)} FROM {costs_sql(question)} WHERE {condition}{group_by(question)}"
-    return f"SELECT {select_list(keys, ingredients)} FROM ({good} UNION ALL {spent}){group_by(question)}"
+    calls = f"SELECT {keys}requests, good, good_n, 0 AS cost, 0 AS unpriced, '' AS currency FROM ({good})"
+    spent = f"SELECT {select_list(question.key_columns, sums)} FROM {costs_sql(question)} WHERE {condition}{group_by(question)}"
+    return f"SELECT {select_list(question.keys, ingredients)} FROM ({calls} UNION ALL {spent}){group_by(question)}"
 
 
 def _node_hours(client: Client, question: Question, ingredients: Mapping[str, str]) -> str:

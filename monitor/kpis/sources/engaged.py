@@ -21,7 +21,7 @@ from monitor.kpis.dimensions import DIMENSIONS, WHERE_KEYS, where_sql
 from monitor.kpis.estimators import POPULATION
 from monitor.kpis.sources.question import Question, Source, between, group_by, select_list
 from monitor.store import Client
-from monitor.store.calls import calls_source
+from monitor.store.calls import REACH_NS, calls_source
 
 # A clock that is behind dates an event before its call.
 SLACK_NS: Final = 3600 * 10**9
@@ -50,8 +50,10 @@ def engaged_sql(client: Client, start_ns: int, end_ns: int, condition: str) -> s
     rows = calls_source(client, start_ns, end_ns)
     events = events_sql(start_ns, end_ns)
     about = f"trace_id IN (SELECT trace FROM {events})"
+    # Of a trace that reaches beyond the window, an event is of one call, in it or not.
+    near = calls_source(client, start_ns - REACH_NS, end_ns + REACH_NS)
     targets = f"""SELECT trace_id AS trace, groupArray(span_id) AS spans, argMax(span_id, (timestamp, span_id)) AS last
-        FROM {rows} WHERE {about} GROUP BY trace_id"""
+        FROM {near} WHERE {about} GROUP BY trace_id"""
     kinds = ", ".join(f"max(e.kind = '{kind}') AS {name}" for name, kind in FLAGS.items())
     flags = f"""SELECT t.trace AS of_trace, if(has(t.spans, e.span), e.span, t.last) AS of_span,
         argMaxIf(e.said, e.at, e.kind = 'thumbs') AS thumbs, {kinds}

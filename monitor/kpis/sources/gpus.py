@@ -14,6 +14,8 @@ from collections.abc import Mapping
 from typing import Final
 
 from monitor.kpis.dimensions import where_sql
+from monitor.kpis.gpu_periods import GPU_MINUTES, Periods, calls_rolled, periods_of
+from monitor.kpis.hours import merged_list, periods
 from monitor.kpis.sources.question import Question, Source, between, group_by, select_list
 from monitor.stats.batch_means import BATCHES
 from monitor.store import Client
@@ -26,6 +28,11 @@ GAP_S: Final = 60
 _REACH_NS: Final = 300 * 10**9
 # What a single reading stands for at most: after a longer gap nobody knows.
 _HELD_MAX_NS: Final = 600 * 10**9
+_MINUTE_NS: Final = 60 * 10**9
+# Where days are added up one by one, a stretch of a counter may be as long as this across midnight.
+_LONG_REACH_NS: Final = 7200 * 10**9
+# NVML's reasons that are heat, hardware or power supply; running into the power cap is normal.
+THROTTLED: Final = f"(status = 'degraded' OR bitAnd(coalesce(throttle_reasons, 0), {0x8 | 0x20 | 0x40 | 0x80}) != 0)"
 
 
 def part_sql(question: Question) -> str:
@@ -39,46 +46,92 @@ def part_sql(question: Question) -> str:
 def _times(client: Client, question: Question, ingredients: Mapping[str, str]) -> str:
     """Each reading stands for the time since the one before, so that a GPU that is sampled more often weighs no more."""
     condition, _ = where_sql(question.where)
+    found = periods_of(client, question)
+    ends = [(question.start_ns, question.end_ns)] if found is None else found.ends(question)
+    pieces = [f"SELECT {_HELD} FROM ({readings_sql(*end, condition)})" for end in ends]
+    if found is not None:
+        both = ", ".join(f"('{name}', {name}__x, {name}__s, {name}__n)" for name in ("busy", "memory"))
+        pieces.append(f"""SELECT {found.middle} AS timestamp, {", ".join(_GPU_DIMENSIONS)}, told.1 AS reading,
+            told.2 / told.3 AS share, told.3 AS held_s, told.4 AS readings
+            FROM {found.rows} ARRAY JOIN [{both}] AS told WHERE told.3 > 0 AND {condition}""")
+    columns = select_list([*question.key_columns, f"{part_sql(question)} AS part", "reading", "share"], {})
+    inner = f"SELECT {columns}, held_s, readings FROM ({' UNION ALL '.join(pieces)})"
+    return f"SELECT {select_list(question.keys, ingredients)} FROM ({inner}){group_by(question)}"
+
+
+_HELD: Final = f"timestamp, {', '.join(_GPU_DIMENSIONS)}, reading, share, held_s, toFloat64(1) AS readings"
+
+
+def readings_sql(start_ns: int, end_ns: int, condition: str) -> str:
+    """SELECT of the readings of a window, each with the seconds that it stands for."""
     memory = """memory_used_bytes / nullIf(coalesce(memory_limit_bytes,
         memory_used_bytes + memory_free_bytes + coalesce(memory_reserved_bytes, 0)), 0)"""
     readings = " UNION ALL ".join(
-        f"""SELECT timestamp, toUnixTimestamp64Nano(timestamp) AS at, environment, region, node, gpu,
+        f"""SELECT timestamp, toUnixTimestamp64Nano(timestamp) AS at, environment, region, node, gpu, parent,
         '{name}' AS reading, assumeNotNull({share}) AS share FROM gpu_samples FINAL
-        WHERE {between(question.start_ns - _HELD_MAX_NS, question.end_ns)} AND {condition} AND isNotNull({share}) AND {among}"""
+        WHERE {between(start_ns - _HELD_MAX_NS, end_ns)} AND {condition} AND isNotNull({share}) AND {among}"""
         for name, share, among in (("busy", "coalesce(busy, engine_active)", "1"), ("memory", memory, "parent = ''"))
     )
     held = f"""SELECT *, lagInFrame(at) OVER (PARTITION BY reading, node, gpu ORDER BY at
         ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW) AS at_0 FROM ({readings})"""
     # One without any before it stands for a second.
     stands = f"if(at_0 > 0, least(at - at_0, {_HELD_MAX_NS}), {10**9}) / 1e9"
-    columns = select_list([*question.key_columns, f"{part_sql(question)} AS part", "reading", "share"], {})
-    inner = f"SELECT {columns}, {stands} AS held_s FROM ({held}) WHERE at >= {question.start_ns}"
-    return f"SELECT {select_list(question.keys, ingredients)} FROM ({inner}){group_by(question)}"
+    return f"SELECT *, {stands} AS held_s FROM ({held}) WHERE at >= {start_ns}"
 
 
 def _energies(client: Client, question: Question, ingredients: Mapping[str, str]) -> str:
     condition, _ = where_sql(question.where)
-    places = f"""SELECT node, max(environment) AS environment, max(region) AS region FROM gpu_samples
-        WHERE {between(question.start_ns, question.end_ns)} AND parent = '' GROUP BY node"""
-    calls = calls_source(client, question.start_ns, question.end_ns)
+    found = periods_of(client, question)
+    ends = [(question.start_ns, question.end_ns)] if found is None else found.ends(question)
+    stretches = [
+        f"""SELECT fromUnixTimestamp64Nano(middle_ns) AS timestamp, {_TEXTS}, joules, seconds, toFloat64(1) AS stretches
+        FROM ({stretches_sql(*end)})"""
+        for end in ends
+    ]
+    seen = [f"SELECT node, environment, region FROM gpu_samples WHERE {between(*end)} AND parent = ''" for end in ends]
+    if found is not None:
+        stretches.append(f"""SELECT {found.middle} AS timestamp, {_TEXTS}, energy__j AS joules, energy__s AS seconds,
+            stretches__n AS stretches FROM {found.rows} WHERE energy__s > 0""")
+        seen.append(f"SELECT node, environment, region FROM {found.rows} WHERE parent = ''")
+    places = f"""SELECT node, max(environment) AS environment, max(region) AS region FROM ({" UNION ALL ".join(seen)}) GROUP BY node"""
     rows = f"""
-SELECT fromUnixTimestamp64Nano(middle_ns) AS timestamp, toString(node) AS node, toString(gpu) AS gpu, toString(environment) AS environment,
-    toString(region) AS region, joules, seconds, 0. AS requests, 0. AS tokens, 0 AS calls, 0 AS told
-FROM ({stretches_sql(question.start_ns, question.end_ns)})
+SELECT timestamp, node, gpu, environment, region, joules, seconds, stretches, 0. AS requests, 0. AS tokens, toInt64(0) AS calls,
+    toInt64(0) AS told
+FROM ({" UNION ALL ".join(stretches)})
 UNION ALL
 SELECT c.timestamp AS timestamp, toString(c.node) AS node, '' AS gpu, toString(p.environment) AS environment,
-    toString(p.region) AS region, 0. AS joules, 0. AS seconds, c.sample_weight AS requests,
-    c.sample_weight * toFloat64(coalesce(c.output_tokens, 0)) AS tokens, 1 AS calls, toInt32(isNotNull(c.output_tokens)) AS told
-FROM {calls} AS c INNER JOIN ({places}) AS p ON c.node = p.node"""
+    toString(p.region) AS region, 0. AS joules, 0. AS seconds, 0. AS stretches, c.requests AS requests, c.tokens AS tokens,
+    c.calls AS calls, c.told AS told
+FROM ({_served(client, question, found)}) AS c INNER JOIN ({places}) AS p ON c.node = p.node"""
     columns = select_list([*question.key_columns, f"{part_sql(question)} AS part"], {})
-    taken = "node AS of_node, gpu AS of_gpu, joules, seconds, requests, tokens, calls, told"
+    taken = "node AS of_node, gpu AS of_gpu, joules, seconds, stretches, requests, tokens, calls, told"
     inner = f"SELECT {columns}, {taken} FROM ({rows}) WHERE {condition}"
     return f"SELECT {select_list(question.keys, ingredients)} FROM ({inner}){group_by(question)}"
 
 
-def stretches_sql(start_ns: int, end_ns: int) -> str:
+_TEXTS: Final = ", ".join(f"toString({name}) AS {name}" for name in ("node", "gpu", "environment", "region"))
+
+
+def _served(client: Client, question: Question, found: Periods | None) -> str:
+    """SELECT of what was served on nodes, by the call, or by the period where calls are rolled up."""
+    rolled = found if found is not None and calls_rolled(client, found) else None
+    ends = [(question.start_ns, question.end_ns)] if rolled is None else rolled.ends(question)
+    pieces = [
+        f"""SELECT timestamp, toString(node) AS node, sample_weight AS requests,
+        sample_weight * toFloat64(coalesce(output_tokens, 0)) AS tokens, toInt64(1) AS calls, toInt64(isNotNull(output_tokens)) AS told
+        FROM {calls_source(client, *end)}"""
+        for end in ends
+    ]
+    if rolled is not None:
+        pieces.append(f"""SELECT {rolled.middle} AS timestamp, toString(node) AS node, calls__w AS requests,
+        output_tokens_known__wx AS tokens, toInt64(calls__n) AS calls, toInt64(output_tokens_known__n) AS told
+        FROM {rolled.grain.table} FINAL WHERE {periods(rolled.first, rolled.last)}""")
+    return " UNION ALL ".join(pieces)
+
+
+def stretches_sql(start_ns: int, end_ns: int, *, reach_ns: int = _REACH_NS) -> str:
     """SELECT of the time between neighbouring samples of each GPU, cut to the window, with the energy used in it."""
-    near = f"{between(start_ns - _REACH_NS, end_ns + _REACH_NS)} AND parent = ''"
+    near = f"{between(start_ns - reach_ns, end_ns + reach_ns)} AND parent = ''"
     counted = f"""(node, gpu) IN (SELECT node, gpu FROM gpu_samples WHERE {near} AND isNotNull(energy_j)
         GROUP BY node, gpu HAVING uniqExact(timestamp) > 1)"""
     # What is read of each sample: the counter in joules, or watts.
@@ -90,10 +143,58 @@ def stretches_sql(start_ns: int, end_ns: int) -> str:
         FROM ({samples})
         WINDOW w AS (PARTITION BY node, gpu ORDER BY at ROWS BETWEEN UNBOUNDED PRECEDING AND CURRENT ROW)"""
     used = "if(by_counter, if(now < before, now, now - before), (now + before) / 2 * (at - at_0) / 1e9)"
-    return f"""SELECT node, gpu, environment, region, intDiv(since + until, 2) AS middle_ns,
+    return f"""SELECT node, gpu, environment, region, intDiv(since + until, 2) AS middle_ns, since, until, at,
         (until - since) / 1e9 AS seconds, {used} * (until - since) / (at - at_0) AS joules
         FROM (SELECT *, greatest(at_0, {start_ns}) AS since, least(at, {end_ns}) AS until FROM ({neighbours}))
         WHERE at_0 > 0 AND at > at_0 AND until > since AND (by_counter OR at - at_0 <= {GAP_S * 10**9})"""
+
+
+def gpu_minutes_sql(start: int, end: int) -> str:
+    """SELECT of the rows of `gpu_1m` of some minutes (Unix seconds), from samples."""
+    inside = between(start * 10**9, end * 10**9)
+    readings = readings_sql(start * 10**9, end * 10**9, "1")
+    who = "node, gpu, parent, environment, region"
+    names = list(GPU_MINUTES.columns)
+    held = {
+        f"{name}__{what}": f"if(reading = '{name}', {value}, 0)"
+        for name in ("busy", "memory")
+        for what, value in (("n", "1."), ("s", "held_s"), ("x", "share * held_s"))
+    }
+    throttled = "(status != '' OR isNotNull(throttle_reasons))"
+    told = {
+        "samples__n": "toUInt64(1)",
+        "temperature__n": "toUInt64(isNotNull(temperature_c))",
+        "temperature__x": "coalesce(temperature_c, 0)",
+        "throttled__n": f"toUInt64({throttled})",
+        "throttled__x": f"toUInt64({throttled} AND {THROTTLED})",
+    }
+    minute = "intDiv(toUnixTimestamp(timestamp), 60)"
+    # A stretch counts in the minute in which it ends, its time and energy in all minutes that it lies in.
+    cut = f"""SELECT *, minute, until - since AS long, intDiv(until - 1, {_MINUTE_NS}) AS last_minute
+        FROM ({stretches_sql(start * 10**9, end * 10**9, reach_ns=_LONG_REACH_NS)})
+        ARRAY JOIN range(toUInt64(intDiv(since, {_MINUTE_NS})), toUInt64(intDiv(until - 1, {_MINUTE_NS}) + 1)) AS minute"""
+    part = f"(least(until, toInt64(minute + 1) * {_MINUTE_NS}) - greatest(since, toInt64(minute) * {_MINUTE_NS}))"
+    energy = {
+        "stretches__n": "toFloat64(minute = last_minute AND until = at)",
+        "energy__s": f"{part} / 1e9",
+        "energy__j": f"joules * {part} / long",
+    }
+
+    def columns(given: Mapping[str, str]) -> str:
+        nothing = {
+            name: "toFloat64(0)" if kind == "Float64" else "toUInt64(0)" for name, kind in GPU_MINUTES.columns.items()
+        } | {"rows__n": "toUInt64(1)"}
+        return ", ".join(f"{sql} AS {name}" for name, sql in ({**nothing, **given}).items() if name != "minutes")
+
+    pieces = [
+        f"SELECT toUInt64({minute}) AS minute, {who}, {columns(held)} FROM ({readings})",
+        f"SELECT toUInt64({minute}) AS minute, {who}, {columns(told)} FROM gpu_samples FINAL WHERE {inside}",
+        f"SELECT minute, node, gpu, '' AS parent, environment, region, {columns(energy)} FROM ({cut})",
+    ]
+    sums = merged_list({name: GPU_MINUTES.columns[name] for name in names if name != "minutes"})
+    return f"""SELECT toDateTime(minute * 60, 'UTC') AS period, {who}, {sums},
+        bitShiftLeft(toUInt64(samples__n > 0), minute % 60) AS minutes
+        FROM ({" UNION ALL ".join(pieces)}) AS told GROUP BY minute, {who}"""
 
 
 GPU_TIME: Final = Source(
@@ -102,7 +203,7 @@ GPU_TIME: Final = Source(
     nothing="no GPU was sampled in this window; `monitor gpu` does that",
     dimensions=_GPU_DIMENSIONS,
     where_keys=_GPU_DIMENSIONS,
-    population={"calls__n": "count()"},
+    population={"calls__n": "toUInt64(sum(readings))"},
     build=_times,
 )
 GPU_ENERGY: Final = Source(

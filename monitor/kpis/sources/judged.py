@@ -40,7 +40,7 @@ def _truth_words() -> str:
     return f"multiIf(lower(label) IN ({yes}), 1., lower(label) IN ({no}), 0., NULL)"
 
 
-def _calls_judged(client: Client, question: Question) -> str:
+def calls_judged(client: Client, question: Question) -> str:
     """One row per judged call, with the columns of `calls` and the verdicts."""
     verdict = f"tuple({_truth_words()}, lower(label), score)"
     columns = {
@@ -78,7 +78,7 @@ def _unit(value: str) -> str:
 def _judged(client: Client, question: Question, ingredients: Mapping[str, str]) -> str:
     condition, _ = where_sql(question.where)
     columns = select_list(question.key_columns, ingredients)
-    return f"SELECT {columns} FROM {_calls_judged(client, question)} WHERE {condition}{group_by(question)}"
+    return f"SELECT {columns} FROM {calls_judged(client, question)} WHERE {condition}{group_by(question)}"
 
 
 def _judged_twice(client: Client, question: Question, ingredients: Mapping[str, str]) -> str:
@@ -89,7 +89,7 @@ def _judged_twice(client: Client, question: Question, ingredients: Mapping[str, 
     start, end = (f"fromUnixTimestamp64Nano(toInt64({value}))" for value in (question.start_ns, question.end_ns))
     moved = f"""(
 SELECT * REPLACE (timestamp + toIntervalNanosecond(if(is_before, {length_ns}, 0)) AS timestamp)
-FROM (SELECT *, arrayJoin([false, true]) AS is_before FROM {_calls_judged(client, earlier)})
+FROM (SELECT *, arrayJoin([false, true]) AS is_before FROM {calls_judged(client, earlier)})
 )"""
     inside = f"timestamp >= {start} AND timestamp < {end}"
     columns = select_list(question.key_columns, ingredients)
@@ -126,6 +126,7 @@ JUDGED: Final = Source(
     where_keys=WHERE_KEYS,
     population=POPULATION,
     build=_judged,
+    cohorts=True,
 )
 JUDGED_TWICE: Final = replace(
     JUDGED,
@@ -142,4 +143,5 @@ SCORES: Final = Source(
     where_keys=WHERE_KEYS,
     population=POPULATION,
     build=_scores,
+    cohorts=True,
 )

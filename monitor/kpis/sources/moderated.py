@@ -19,9 +19,13 @@ _WHERE: Final = f"{{where_{CATEGORY}:Array(String)}}"
 _FOUND: Final = "if(startsWith(name, 'moderation.'), explanation, toString(name))"
 _FINDINGS: Final = f"maxMapIf(map({_FOUND}, toUInt8({IS_BLOCKED})), {IS_FLAGGED} AND {_FOUND} != '')"
 _PII: Final = "({0} = 'pii' OR startsWith({0}, 'pii.'))"
+# Finish reasons of answers that a filter or the model itself stopped.
+STOPPED: Final = ("content_filter", "refusal", "safety", "content_filtered", "guardrail_intervened")
+IS_REFUSED: Final = f"(lower(finish_reason) IN {STOPPED!r})"
 _REFUSED_LABELS: Final = "('yes', 'true', '1', 'refusal', 'refused')"
 _NO_REFUSAL_LABELS: Final = "('no', 'false', '0', 'answered', 'complied', 'not_refused')"
-_SAID_REFUSAL: Final = (
+# SQL of an evaluation named `refusal`: 1, 0, or NULL where it says neither.
+SAID_REFUSAL: Final = (
     f"multiIf(lower(label) IN {_REFUSED_LABELS}, 1, lower(label) IN {_NO_REFUSAL_LABELS}, 0,"
     " isNotNull(score), score >= 0.5, NULL)"
 )
@@ -88,13 +92,13 @@ def _by_category(rows: str, question: Question, condition: str, chosen: str, ing
 
 def _build_refusals(client: Client, question: Question, ingredients: Mapping[str, str]) -> str:
     condition, _ = where_sql(question.where)
-    said = "name = 'refusal'"
+    said = "name = 'refusal' AND source != 'probe'"
     rows = judged_source(
         client,
         question.start_ns,
         question.end_ns,
-        condition=f"{said} AND error_type = '' AND isNotNull({_SAID_REFUSAL})",
-        columns={"refused": f"argMax(ifNull({_SAID_REFUSAL}, 0), timestamp) > 0"},
+        condition=f"{said} AND error_type = '' AND isNotNull({SAID_REFUSAL})",
+        columns={"refused": f"argMax(ifNull({SAID_REFUSAL}, 0), timestamp) > 0"},
         every_call=False,
     )
     return f"SELECT {select_list(question.key_columns, ingredients)} FROM {rows} WHERE {condition}{group_by(question)}"
@@ -127,6 +131,7 @@ MODERATED: Final = Source(
     where_keys=(*WHERE_KEYS, CATEGORY),
     population=POPULATION,
     build=_build_moderated,
+    cohorts=True,
 )
 
 REFUSAL_CHECKED: Final = Source(
@@ -137,6 +142,7 @@ REFUSAL_CHECKED: Final = Source(
     where_keys=WHERE_KEYS,
     population=POPULATION,
     build=_build_refusals,
+    cohorts=True,
 )
 
 REPORTED: Final = Source(
@@ -147,4 +153,5 @@ REPORTED: Final = Source(
     where_keys=(*WHERE_KEYS, CATEGORY),
     population=POPULATION,
     build=_build_reports,
+    cohorts=True,
 )

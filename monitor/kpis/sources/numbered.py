@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from monitor.kpis.coverage import whole_hours
 from monitor.kpis.dimensions import DIMENSIONS, WHERE_KEYS, where_sql
+from monitor.kpis.emitters import EMITTER_ENDS, EMITTER_HOURS, runs_sql, stored_between
+from monitor.kpis.hours import hour_keys
 from monitor.kpis.sources.question import Question, Source, between, group_by, select_list
 from monitor.store import Client
 
@@ -24,28 +27,56 @@ def _build(client: Client, question: Question, ingredients: Mapping[str, str]) -
     all of them, shows too. A report knows where it comes from, but not of which model a lost call was: it counts where
     nothing else is asked.
     """
-    condition, _ = where_sql(question.where)
-    inside = between(question.start_ns, question.end_ns)
+    found = whole_hours(client, question, EMITTER_ENDS)
     keys = ", ".join([*question.keys, "emitter"])
-    columns = ", ".join([*question.key_columns, "emitter"])
-    ends = f"""SELECT {columns}, min(seq) AS first, max(seq) AS last
-        FROM inferences WHERE seq > 0 AND {inside} AND {condition} GROUP BY {keys}"""
-    if set(question.by) | set(question.where) <= set(REPORTED):
-        reported = f"""SELECT {columns}, min(settled) + 1 AS first, max(settled) AS last
-            FROM sdk_reports WHERE {inside} AND {condition} GROUP BY {keys}"""
-        ends = f"""SELECT {keys}, min(first) AS first, max(last) AS last
-            FROM ({ends} UNION ALL {reported}) GROUP BY {keys} HAVING last >= first"""
-    stored = f"""SELECT emitter, arrayCompact(arraySort(groupArray(seq))) AS seqs FROM inferences
-        WHERE seq > 0 AND {between(question.start_ns - REACH_NS, question.end_ns + REACH_NS)} GROUP BY emitter"""
-    per_emitter = f"""SELECT {keys}, last - first + 1 AS sent,
-        {_place("last")} - {_place("first - 1")} AS stored
+    ends = f"""SELECT {keys}, min(first) AS first, max(last) AS last
+        FROM ({" UNION ALL ".join(_ends(question, found))}) GROUP BY {keys} HAVING last >= first"""
+    stored = f"""SELECT emitter, groupUniqArrayArray(runs) AS runs
+        FROM ({" UNION ALL ".join(_runs(question, found))}) GROUP BY emitter"""
+    per_emitter = f"""SELECT {keys}, last - first + 1 AS sent, {stored_between("runs", "first", "last")} AS stored
     FROM ({ends}) AS ends LEFT JOIN ({stored}) AS stored USING (emitter)"""
     return f"SELECT {select_list(question.keys, ingredients)} FROM ({per_emitter}){group_by(question)}"
 
 
-def _place(number: str) -> str:
-    """How many stored numbers are not above this one."""
-    return f"arrayCount(s -> s <= {number}, seqs)"
+def _ends(question: Question, found: tuple[int, int] | None) -> list[str]:
+    """SELECTs of the first and last number of emitters, by calls and, where that may be asked, by their reports."""
+    condition, _ = where_sql(question.where)
+    reported = set(question.by) | set(question.where) <= set(REPORTED)
+    columns = ", ".join([*question.key_columns, "emitter"])
+    keys = ", ".join([*question.keys, "emitter"])
+    pieces = []
+    for start_ns, end_ns in _rest(question.start_ns, question.end_ns, found):
+        inside = between(start_ns, end_ns)
+        pieces.append(f"""SELECT {columns}, min(seq) AS first, max(seq) AS last
+            FROM inferences WHERE seq > 0 AND {inside} AND {condition} GROUP BY {keys}""")
+        if reported:
+            pieces.append(f"""SELECT {columns}, min(settled) + 1 AS first, max(settled) AS last
+            FROM sdk_reports WHERE {inside} AND {condition} GROUP BY {keys}""")
+    if found is not None:
+        told = "1" if reported else "told_by = 'calls'"
+        rows = (
+            f"SELECT * FROM {EMITTER_ENDS.table} FINAL WHERE {EMITTER_ENDS.inside(*found)} AND {told} AND {condition}"
+        )
+        pieces.append(f"""SELECT {", ".join([*hour_keys(question), "emitter"])}, min(first_min) AS first, max(last_max) AS last
+            FROM ({rows}) GROUP BY {keys}""")
+    return pieces
+
+
+def _runs(question: Question, found: tuple[int, int] | None) -> list[str]:
+    """SELECTs of the numbers that are stored, of the window and of what was begun a little before or after it."""
+    start_ns, end_ns = question.start_ns - REACH_NS, question.end_ns + REACH_NS
+    pieces = [f"SELECT emitter, runs FROM ({runs_sql(*end)})" for end in _rest(start_ns, end_ns, found)]
+    if found is not None:
+        hours = EMITTER_HOURS
+        pieces.append(f"SELECT emitter, runs FROM {hours.table} FINAL WHERE {hours.inside(*found)}")
+    return pieces
+
+
+def _rest(start_ns: int, end_ns: int, found: tuple[int, int] | None) -> list[tuple[int, int]]:
+    """What the whole hours found leave of a stretch, in Unix ns."""
+    if found is None:
+        return [(start_ns, end_ns)]
+    return [(start, end) for start, end in ((start_ns, found[0] * 10**9), (found[1] * 10**9, end_ns)) if start < end]
 
 
 # What a report says of itself: columns of `sdk_reports`.

@@ -19,13 +19,16 @@ from monitor.kpis.conditions import (
 )
 from monitor.kpis.dimensions import DIMENSIONS, WHERE_KEYS, where_sql
 from monitor.kpis.estimators import POPULATION
+from monitor.kpis.gpu_periods import periods_of
+from monitor.kpis.hours import hour_keys
 from monitor.kpis.sources.question import Question, Source, between, group_by, select_list
 from monitor.store import Client
 from monitor.store.calls import calls_source
 from monitor.store.judged import judged_source
 from monitor.store.objectives import read_objectives
 
-IS_MODERATION: Final = "source = 'moderation'"
+# That somebody looked whether an answer is a refusal says nothing of what a filter would find in it.
+IS_MODERATION: Final = "(source = 'moderation' AND name != 'refusal')"
 # The SDK's labels; of a filter that gives a score alone, half and more is a finding, as for the SDK's own filters.
 IS_BLOCKED: Final = f"({IS_MODERATION} AND label = 'blocked')"
 IS_FLAGGED: Final = (
@@ -84,16 +87,36 @@ def _build_hours(client: Client, question: Question, ingredients: Mapping[str, s
     """The same beside the hours in which GPUs were there, for each key of the question."""
     condition, _ = where_sql(question.where)
     calls = outcome_rows(client, question, ingredients)
-    # A slice of a GPU is no GPU of its own.
-    minutes = "uniqExact(node, if(parent = '', gpu, parent), toStartOfMinute(timestamp)) / 60"
-    samples = f"FROM gpu_samples WHERE {between(question.start_ns, question.end_ns)} AND {condition}"
+    hours = gpu_hours_select(client, question)
     if not question.keys:
-        rows = f"(SELECT *, (SELECT {minutes} {samples}) AS gpu_hours FROM {calls})"
+        rows = f"(SELECT *, (SELECT gpu_hours FROM ({hours})) AS gpu_hours FROM {calls})"
         return f"SELECT {select_list([], ingredients)} FROM {rows} WHERE {condition}"
-    hours = f"SELECT {', '.join([*question.key_columns, f'{minutes} AS gpu_hours'])} {samples}{group_by(question)}"
     keyed = f"SELECT *, {', '.join(question.key_columns)} FROM {calls} WHERE {condition}"
     joined = f"({keyed}) AS calls LEFT ANY JOIN ({hours}) AS hours USING ({', '.join(question.keys)})"
     return f"SELECT {select_list(question.keys, ingredients)} FROM {joined}{group_by(question)}"
+
+
+def gpu_hours_select(client: Client, question: Question) -> str:
+    """SELECT of the question's keys and `gpu_hours`: the minutes in which each GPU was reported."""
+    condition, _ = where_sql(question.where)
+    found = periods_of(client, question)
+    ends = [(question.start_ns, question.end_ns)] if found is None else found.ends(question)
+    keys = "".join(f"{key}, " for key in question.keys)
+    # A slice of a GPU is no GPU of its own.
+    gpu = "node AS of_node, if(parent = '', gpu, parent) AS of_gpu"
+    columns = replace(question, steps_from_ns=question.origin_ns).key_columns
+    pieces = [
+        f"""SELECT {", ".join([*columns, gpu])}, toUnixTimestamp(toStartOfHour(timestamp)) AS at,
+        groupBitOr(bitShiftLeft(toUInt64(1), intDiv(toUnixTimestamp(timestamp), 60) % 60)) AS bits FROM gpu_samples
+        WHERE {between(*end)} AND {condition} GROUP BY {keys}of_node, of_gpu, at"""
+        for end in ends
+    ]
+    if found is not None:
+        pieces.append(f"""SELECT {", ".join([*hour_keys(question), gpu])}, toUnixTimestamp(toStartOfHour(period)) AS at,
+        groupBitOr(minutes) AS bits FROM {found.rows} WHERE rows__n > 0 AND {condition} GROUP BY {keys}of_node, of_gpu, at""")
+    hours = f"""SELECT {keys}of_node, of_gpu, at, bitCount(groupBitOr(bits)) AS minutes
+        FROM ({" UNION ALL ".join(pieces)}) GROUP BY {keys}of_node, of_gpu, at"""
+    return f"SELECT {keys}sum(minutes) / 60 AS gpu_hours FROM ({hours}){group_by(question)}"
 
 
 OUTCOMES: Final = Source(
@@ -104,6 +127,7 @@ OUTCOMES: Final = Source(
     where_keys=WHERE_KEYS,
     population=POPULATION,
     build=_build,
+    cohorts=True,
 )
 
 # A source of its own, so that what is added up by hour answers without it.

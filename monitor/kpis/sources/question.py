@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from monitor.kpis.dimensions import dimension_sql
+from monitor.kpis.dimensions import COHORT, dimension_sql
 from monitor.store import Client
 
 
@@ -56,6 +56,8 @@ class Source:
         Name, what a row is, and what to say when there is none, for people.
     dimensions, where_keys : tuple of str
         What its rows can be split by and filtered on; a KPI that is asked for more has no value, and says so.
+    cohorts : bool
+        Whether its rows know the cohorts of calls: then `cohort.NAME` is a dimension and a filter as well.
     population : mapping
         Ingredients that every answer has; `calls__n` is its rows.
     build : callable
@@ -69,6 +71,19 @@ class Source:
     where_keys: tuple[str, ...]
     population: Mapping[str, str]
     build: Build
+    cohorts: bool = False
+
+    def fits(self, question: Question) -> bool:
+        """Whether its rows can be split and filtered so."""
+        return not self.lacks(question)
+
+    def lacks(self, question: Question) -> list[str]:
+        """The dimensions and filter keys of a question that it does not know."""
+        asked = [(name, self.dimensions) for name in question.by] + [(name, self.where_keys) for name in question.where]
+        lacking = [
+            name for name, known in asked if name not in known and not (self.cohorts and name.startswith(COHORT))
+        ]
+        return list(dict.fromkeys(lacking))
 
 
 def select_list(keys: list[str], ingredients: Mapping[str, str]) -> str:

@@ -10,24 +10,16 @@ of a day, whenever it begins, holds one cohort.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, NamedTuple
 
-from monitor.kpis.dimensions import DIMENSIONS, WHERE_KEYS, where_sql
+from monitor.kpis.dimensions import DIMENSIONS, WHERE_KEYS
 from monitor.kpis.sources.question import Question, Source
 from monitor.kpis.sources.sessions import kept_columns, unit_select
+from monitor.kpis.units import user_rows
 from monitor.store import Client
-from monitor.store.calls import calls_source
 
 DAY_NS: Final = 86_400 * 10**9
 DAY_SQL: Final = f"intDiv(toUnixTimestamp64Nano(timestamp), {DAY_NS})"
-
-
-def seen_before(start_ns: int) -> str:
-    """SELECT of users that the store knows from before."""
-    return (
-        "SELECT DISTINCT user_id FROM inferences"
-        f" WHERE timestamp < fromUnixTimestamp64Nano(toInt64({start_ns})) AND user_id != ''"
-    )
 
 
 def store_begin_ns() -> str:
@@ -37,36 +29,37 @@ def store_begin_ns() -> str:
 
 def _active(client: Client, question: Question, ingredients: Mapping[str, str]) -> str:
     """One row per group and user: `is_new` where the store has no earlier call, and none of an earlier step."""
-    condition, _ = where_sql(question.where)
-    rows = calls_source(client, question.start_ns, question.end_ns)
+    found = user_rows(client, question, question.start_ns, question.end_ns, question.by)
     keys = "".join(f"{key}, " for key in question.keys)
     first = "first_step = step" if question.step_ns else "1"
     steps = ", min(step) OVER (PARTITION BY user_id) AS first_step" if question.step_ns else ""
-    calls = f"SELECT {', '.join([*question.key_columns, 'user_id', 'sample_weight'])} FROM {rows} WHERE {condition} AND user_id != ''"
+    calls = f"SELECT {', '.join([*question.key_columns, 'user_id', 'sample_weight'])} FROM {found.rows}"
     active = f"SELECT {keys}user_id, max(sample_weight) AS kept_weight FROM ({calls}) GROUP BY {keys}user_id"
-    units = f"""SELECT *, {first} AND user_id NOT IN ({seen_before(question.start_ns)}) AS is_new,
+    units = f"""SELECT *, {first} AND user_id NOT IN ({found.seen}) AS is_new,
         {store_begin_ns()} >= {question.start_ns} AS all_new
         FROM (SELECT *{steps} FROM ({active}))"""
-    return unit_select(question, ingredients, units)
+    return unit_select(question, ingredients, units, share=found.share)
 
 
-def cohorts_sql(
-    client: Client, first_day: int, end_ns: int, condition: str, columns: tuple[str, ...] = DIMENSIONS
-) -> str:
-    """Sub-select of the calls of users who came first on `first_day` (days since 1970) or later, up to a moment.
+def cohorts_sql(client: Client, question: Question, first_day: int, end_ns: int, columns: tuple[str, ...]) -> Cohorts:
+    """Users who came first on `first_day` (days since 1970) or later, up to a moment: rows for each of their hours or calls.
 
-    Columns `first_day` and `days` tell the user's first day and all days with a call.
+    Beside `timestamp, user_id, sample_weight` and the `columns`, `day` is that of the row, `first_day` and `days` are the
+    user's first day and all days with a call.
     """
-    start_ns = first_day * DAY_NS
-    rows = calls_source(client, start_ns, end_ns)
-    taken = ", ".join(["timestamp", "user_id", "sample_weight", *columns])
-    return f"""(
+    found = user_rows(client, question, first_day * DAY_NS, end_ns, columns)
+    rows = f"""(
 SELECT *, min(day) OVER (PARTITION BY user_id) AS first_day, groupUniqArray(day) OVER (PARTITION BY user_id) AS days
-FROM (
-    SELECT {taken}, {DAY_SQL} AS day FROM {rows}
-    WHERE {condition} AND user_id != '' AND user_id NOT IN ({seen_before(start_ns)})
-)
+FROM (SELECT *, {DAY_SQL} AS day FROM {found.rows} WHERE user_id NOT IN ({found.seen}))
 )"""
+    return Cohorts(rows=rows, share=found.share)
+
+
+class Cohorts(NamedTuple):
+    """Sub-select of users' rows, and the share of all users that is looked at."""
+
+    rows: str
+    share: float
 
 
 def cohort_days(start_ns: int, end_ns: int, after: int) -> range:
@@ -79,7 +72,6 @@ def returned(after: int) -> Source:
     """Users of cohorts, with `returned`: was there a call so many days after the first?"""
 
     def build(client: Client, question: Question, ingredients: Mapping[str, str]) -> str:
-        condition, _ = where_sql(question.where)
         days = cohort_days(question.start_ns, question.end_ns, after)
         # A window in which no day ends has no cohort; the statement still has to have its columns.
         first, end_ns = (days.start, (days.stop + after) * DAY_NS) if days else (days.start, days.start * DAY_NS)
@@ -88,12 +80,13 @@ def returned(after: int) -> Source:
             ends_ns = f"(first_day + {after + 1}) * {DAY_NS}"
             columns.append(f"intDiv({ends_ns} - 1 - {question.origin_ns}, {question.step_ns}) AS step")
         keys = "".join(f"{key}, " for key in question.keys)
+        found = cohorts_sql(client, question, first, end_ns, question.by)
         calls = f"""SELECT {", ".join([*columns, "user_id", "sample_weight"])}, has(days, first_day + {after}) AS back,
             intDiv({store_begin_ns()}, {DAY_NS}) >= first_day AS begun
-            FROM {cohorts_sql(client, first, end_ns, condition)} WHERE day = first_day AND day < {days.stop}"""
+            FROM {found.rows} WHERE day = first_day AND day < {days.stop}"""
         units = f"""SELECT {keys}user_id, max(back) AS returned, max(begun) AS all_new, max(sample_weight) AS kept_weight
             FROM ({calls}) GROUP BY {keys}user_id"""
-        return unit_select(question, ingredients, units)
+        return unit_select(question, ingredients, units, share=found.share)
 
     return Source(
         name=f"returned_d{after}",

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -140,6 +141,35 @@ def compare_tables(
             features.append(f"{one} with {other}")
     matrix = sparse.hstack(blocks).tocsr() if blocks else sparse.csr_matrix((len(rows), 0))
     return _classify(feature, matrix, names, features, sides, taken, permutations, level, seed)
+
+
+def classify_rows(
+    feature: str,
+    matrix: Callable[[list[Rows]], Matrix],
+    names: list[str],
+    sides: list[Rows],
+    *,
+    rows_max: int = ROWS_MAX,
+    level: float = LEVEL,
+    seed: int = 1,
+) -> Drift:
+    """The same for rows that are numbers already.
+
+    Parameters
+    ----------
+    feature : str
+    matrix : callable
+        From the chosen rows of both sides, ascending, to one matrix of both, the reference's rows first.
+    names : list of str
+        Of its columns; columns of one name count together.
+    sides : list of array
+        Rows of each side that may be chosen, ascending.
+    rows_max, level, seed
+        As of `compare_texts`.
+    """
+    rng = np.random.default_rng(seed)
+    taken = [_sample(rng, rows, rows_max) for rows in sides]
+    return _classify(feature, matrix(taken), names, names, sides, taken, 0, level, seed)
 
 
 def _classify(

@@ -96,13 +96,24 @@ class Watch:
         pool = np.asarray(state.pool)
         if current.shape != pool.shape:
             raise ValueError(f"a look has counts of {len(pool)} bins, not {current.shape}")
-        bet = float(calibrated(found.p_value)) if (found := homogeneity(pool, current)).df > 0 else 1.0
+        p = float(found.p_value) if (found := homogeneity(pool, current)).df > 0 else None
+        return replace(self.bet(state, p), pool=tuple((pool + current).tolist()))
+
+    def bet(self, state: WatchState, p_value: float | None) -> WatchState:
+        """After one more look whose p-value is given; the caller keeps the pool, or pools.
+
+        Parameters
+        ----------
+        p_value : float, optional
+            Independent of those of all other looks while nothing changes, as of a look against all earlier looks, or
+            against all earlier ones of its own season (hour of the week). None: nothing can be said, which costs nothing.
+        """
+        bet = 1.0 if p_value is None else float(calibrated(np.array(p_value)))
         put = state.kept - self.unspent(state.looks + 1)
         capital = min((state.capital + put) * bet, CAPITAL_MAX)
         kept = state.kept - put
         return replace(
             state,
-            pool=tuple((pool + current).tolist()),
             looks=state.looks + 1,
             capital=capital,
             kept=kept,

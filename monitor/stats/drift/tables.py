@@ -12,10 +12,13 @@ import pandas as pd
 from monitor.stats.drift.bins import CategoryBins, NumberBins, finite
 from monitor.stats.drift.domain import DOMAIN, compare_tables, compare_texts, looks_like_text
 from monitor.stats.drift.effects import Array
+from monitor.stats.drift.embeddings import compare_embeddings
 from monitor.stats.drift.methods import DEFAULT, METHODS, compare_counts, compare_shares, compare_values
+from monitor.stats.drift.topics import topics_of
+from monitor.stats.drift.vectors import are_vectors, vectors_of
 from monitor.stats.drift.verdict import ALPHA, ROWS_MIN, Drift, judge
 
-NUMBER, CATEGORY, TEXT, IDENTIFIER, TIME = "number", "category", "text", "identifier", "time"
+NUMBER, CATEGORY, TEXT, VECTOR, IDENTIFIER, TIME = "number", "category", "text", "vector", "identifier", "time"
 EVERYTHING: Final = "(all features)"
 
 
@@ -107,7 +110,7 @@ def compare(
 
 
 def kind_of(reference: pd.Series[Any], current: pd.Series[Any] | None = None) -> str:
-    """What a column is: `number`, `category`, `text`, `identifier` or `time`.
+    """What a column is: `number`, `category`, `text`, `vector`, `identifier` or `time`.
 
     An identifier is text without spaces, or whole numbers, that hardly ever repeats; numbers must also be in order.
     """
@@ -117,6 +120,8 @@ def kind_of(reference: pd.Series[Any], current: pd.Series[Any] | None = None) ->
         return TIME
     if pd.api.types.is_numeric_dtype(reference):
         return IDENTIFIER if _counts_rows(reference) and (current is None or _counts_rows(current)) else NUMBER
+    if are_vectors(reference.dropna().head(20)):
+        return VECTOR
     head = reference.dropna().head(5000).astype(str)
     if looks_like_text(head):
         return TEXT
@@ -161,6 +166,13 @@ def _compare_column(
         for at, part in _parts(current, chunk):
             found = compare_texts(name, reference, part, seed=options.seed, level=options.level)
             yield _in_chunk(_limited(found, options, at * (chunk or 0)), at, chunk)
+        yield from _topics(name, reference, current, chunk, options)
+    elif kind == VECTOR:
+        own = vectors_of(reference)
+        for at, part in _parts(vectors_of(current, like=own), chunk):
+            for found in compare_embeddings(name, own, part, level=options.level, seed=options.seed):
+                limited = _limited(found, options, at * (chunk or 0)) if found.method == DOMAIN else found
+                yield _in_chunk(limited, at, chunk)
     elif kind == TIME:
         as_numbers = [pd.to_datetime(side, errors="coerce", utc=True) for side in (reference, current)]
         seconds = [each.astype("int64").where(each.notna()) / 1e9 for each in as_numbers]
@@ -168,6 +180,21 @@ def _compare_column(
     else:
         yield from _categories(name, reference, current, chunk, options)
     yield from _missing(name, reference, current, chunk)
+
+
+def _topics(
+    name: str, reference: pd.Series[Any], current: pd.Series[Any], chunk: int | None, options: Options
+) -> Iterator[Drift]:
+    """None where the reference has no topics."""
+    chosen = next((each for each in options.methods if each in METHODS), DEFAULT)
+    limit = options.thresholds.get(DEFAULT if METHODS[chosen].ordered else chosen)
+    topics = topics_of(reference, seed=options.seed)
+    if topics is None:
+        return
+    for at, part in _parts(current, chunk):
+        found = topics.compare(name, part, method=chosen, threshold=limit, level=options.level, seed=options.seed)
+        rows = tuple(at * (chunk or 0) + row for row in found.current_rows)
+        yield _in_chunk(replace(found, current_rows=rows), at, chunk)
 
 
 def _numbers(

@@ -49,6 +49,11 @@ class Drift:
         Where `p_value` comes from.
     moved : tuple of str
         The bins (or words, or features) that changed most.
+    brings : tuple of (str, float)
+        What the shift alone does to the mean of each outcome (latency in s, cost, accuracy), where calls of the store say
+        so: Σ (q − p) · outcome of the bin, with the shares p before and q now.
+    impact : float or None
+        The largest of these over the outcome's mean before: the order in which drifts matter.
     reference_rows, current_rows : tuple of int
         Of a classifier: positions of rows that look most like their own side.
     reference_traces, current_traces : tuple of str
@@ -71,6 +76,8 @@ class Drift:
     interval: str = ""
     test: str = ""
     moved: tuple[str, ...] = ()
+    brings: tuple[tuple[str, float], ...] = ()
+    impact: float | None = None
     reference_rows: tuple[int, ...] = ()
     current_rows: tuple[int, ...] = ()
     reference_traces: tuple[str, ...] = ()
@@ -99,16 +106,39 @@ def judge(found: Iterable[Drift], *, alpha: float = ALPHA, rows_min: int = ROWS_
     return [_verdict(each, adjusted.get(i), alpha, rows_min) for i, each in enumerate(all_found)]
 
 
+def judge_watched(drift: Drift, *, told: bool, p_value: float | None, alpha: float, rows_min: int = ROWS_MIN) -> Drift:
+    """The verdict on one of many looks at one of many features.
+
+    Parameters
+    ----------
+    drift : Drift
+        The look's comparison.
+    told : bool
+        Whether a game over all looks and features (`Watch`, `e_values_bh`) excludes chance.
+    p_value : float, optional
+        That game's, valid whenever one looks; it takes the place of the look's own.
+    """
+    adjusted = alpha if told else 1.0
+    return replace(_verdict(drift, adjusted, alpha, rows_min, many_looks=True), p_value=p_value, p_adjusted=None)
+
+
 def ranked(found: Sequence[Drift]) -> list[Drift]:
-    """Drifted first, then by how many times its threshold an effect's lower end is."""
-    return sorted(found, key=lambda each: (not each.drifted, -(each.low or 0.0) / max(each.threshold, 1e-12)))
+    """Drifted first, of these what moves accuracy, latency or cost most; then by how many times its threshold the lower end is."""
+    return sorted(
+        found,
+        key=lambda each: (
+            not each.drifted,
+            -(each.impact or 0.0) if each.drifted else 0.0,
+            -(each.low or 0.0) / max(each.threshold, 1e-12),
+        ),
+    )
 
 
 def _enough(drift: Drift, rows_min: int) -> bool:
     return min(drift.n_reference, drift.n_current) >= rows_min
 
 
-def _verdict(drift: Drift, adjusted: float | None, alpha: float, rows_min: int) -> Drift:
+def _verdict(drift: Drift, adjusted: float | None, alpha: float, rows_min: int, *, many_looks: bool = False) -> Drift:
     name = drift.method
     if drift.value is None or not _enough(drift, rows_min):
         sizes = f"{drift.n_reference} reference and {drift.n_current} current rows, {rows_min} wanted of each"
@@ -120,7 +150,10 @@ def _verdict(drift: Drift, adjusted: float | None, alpha: float, rows_min: int) 
         low = "none" if drift.low is None else f"{drift.low:.3g}"
         reason = f"interval reaches below threshold: {value} above {limit}, but its lower end is {low}"
     elif adjusted is None or adjusted > alpha:
-        reason = f"chance not excluded: {value} above {limit}, but the adjusted p is {adjusted or 1.0:.2g}"
+        why = (
+            "over all looks and features it may be chance" if many_looks else f"the adjusted p is {adjusted or 1.0:.2g}"
+        )
+        reason = f"chance not excluded: {value} above {limit}, but {why}"
     else:
         reason = f"drifted: {value} above {limit}, interval clears it"
         return replace(drift, drifted=True, reason=reason, p_adjusted=adjusted)

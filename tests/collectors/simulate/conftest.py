@@ -19,6 +19,13 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.protobuf.duration_pb2 import Duration
 from google.rpc.error_details_pb2 import RetryInfo
 from google.rpc.status_pb2 import Status
+from opentelemetry.proto.collector.logs.v1 import logs_service_pb2_grpc
+from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest, ExportLogsServiceResponse
+from opentelemetry.proto.collector.metrics.v1 import metrics_service_pb2_grpc
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+    ExportMetricsServiceResponse,
+)
 from opentelemetry.proto.collector.trace.v1 import trace_service_pb2_grpc
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
     ExportTracePartialSuccess,
@@ -65,6 +72,8 @@ class Receiver:
     refusals: deque[Refusal] = field(default_factory=deque)
     always: Refusal | None = None
     bodies: list[bytes] = field(default_factory=list)
+    logs: list[bytes] = field(default_factory=list)
+    metrics: list[bytes] = field(default_factory=list)
     seen_s: list[float] = field(default_factory=list)
     headers: list[dict[str, str]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -122,6 +131,24 @@ class GrpcService(trace_service_pb2_grpc.TraceServiceServicer):
         return context.abort(refusal.code, "told to refuse")
 
 
+class GrpcLogs(logs_service_pb2_grpc.LogsServiceServicer):
+    def __init__(self, receiver: Receiver) -> None:
+        self.receiver = receiver
+
+    def Export(self, request: ExportLogsServiceRequest, context: grpc.ServicerContext) -> Any:
+        self.receiver.logs.append(request.SerializeToString())
+        return ExportLogsServiceResponse()
+
+
+class GrpcMetrics(metrics_service_pb2_grpc.MetricsServiceServicer):
+    def __init__(self, receiver: Receiver) -> None:
+        self.receiver = receiver
+
+    def Export(self, request: ExportMetricsServiceRequest, context: grpc.ServicerContext) -> Any:
+        self.receiver.metrics.append(request.SerializeToString())
+        return ExportMetricsServiceResponse()
+
+
 def retry_metadata(refusal: Refusal) -> tuple[str, bytes]:
     whole, rest = divmod(refusal.retry_after_s or 0.0, 1)
     info = RetryInfo(retry_delay=Duration(seconds=int(whole), nanos=int(rest * 1e9)))
@@ -142,6 +169,10 @@ def start_grpc(receiver: Receiver, port: int = 0) -> grpc.Server:
     server = grpc.server(ThreadPoolExecutor(8), options=[("grpc.so_reuseport", 0)])
     add: Any = trace_service_pb2_grpc.add_TraceServiceServicer_to_server  # the generated module has no types
     add(GrpcService(receiver), server)
+    add_logs: Any = logs_service_pb2_grpc.add_LogsServiceServicer_to_server
+    add_logs(GrpcLogs(receiver), server)
+    add_metrics: Any = metrics_service_pb2_grpc.add_MetricsServiceServicer_to_server
+    add_metrics(GrpcMetrics(receiver), server)
     chosen = server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
     receiver.endpoint = f"127.0.0.1:{chosen}"
@@ -154,6 +185,10 @@ def start_http(receiver: Receiver) -> ThreadingHTTPServer:
 
         def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["content-length"]))
+            others = {"/v1/logs": receiver.logs, "/v1/metrics": receiver.metrics}
+            if self.path in others:
+                others[self.path].append(body)
+                return self.answer(200, b"", {})
             if self.path != "/v1/traces" or self.headers["content-type"] != "application/x-protobuf":
                 return self.answer(404, b"", {})
             refusal = receiver.take(body, {key.lower(): value for key, value in self.headers.items()})

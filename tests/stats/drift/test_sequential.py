@@ -120,3 +120,35 @@ def test_e_values_bh_by_hand() -> None:
     assert e_values_bh([100, 1, 50, 0.2], alpha=0.05).tolist() == [True, False, True, False]
     assert e_values_bh([79, 1, 1, 1], alpha=0.05).tolist() == [False] * 4
     assert e_values_bh([80, 1, 1, 1], alpha=0.05).tolist() == [True, False, False, False]
+
+
+def test_seasons_have_pools_of_their_own() -> None:
+    """Each hour of the day has its own distribution; looks are held against their like, and one game goes over all."""
+    runs, slots = 200, 24
+    rng = np.random.default_rng(9)
+    shares = rng.dirichlet(np.full(8, 2.0), slots)
+    watch = Watch(alpha=ALPHA)
+    pools = np.zeros((slots, runs, 8))
+    capital, highest = np.zeros(runs), np.ones(runs)
+    for t in range(LOOKS):
+        counts = rng.multinomial(120, shares[t % slots], runs)
+        found = homogeneity(pools[t % slots], counts)
+        put = watch.unspent(t) - watch.unspent(t + 1)
+        capital = (capital + put) * np.where((found.df > 0) & (t >= slots), calibrated(found.p_value), 1.0)
+        highest = np.maximum(highest, capital + watch.unspent(t + 1))
+        pools[t % slots] += counts
+    false = float((highest >= 1 / ALPHA).mean())
+    print(f"\nseasonal, {LOOKS} looks: any false alarm in {false:.1%} of {runs} replays (nominal {ALPHA:.0%})")
+    assert false <= ALPHA
+
+
+def test_a_bet_by_its_p_value_is_that_of_the_counts() -> None:
+    reference, looks = stable(1, 60)
+    watch = Watch(alpha=ALPHA)
+    by_counts, by_p, pool = watch.start(reference[0]), watch.start(()), reference[0].astype(float)
+    for counts in looks[0, :50]:
+        by_counts = watch.look(by_counts, counts)
+        by_p = watch.bet(by_p, float(homogeneity(pool, counts).p_value))
+        pool = pool + counts
+    assert by_p.e_value == pytest.approx(by_counts.e_value)
+    assert watch.bet(by_p, None).e_value == pytest.approx(by_p.e_value)

@@ -1,0 +1,179 @@
+"""KPIs of what was said of calls, by the hour: sums of judgements, moderation, feedback, and of nodes.
+
+A row of `source_hours` has, for an hour and the keys of the other rollups, the very ingredients that a question to its source
+would give, so the answer is the same number. A window's ragged ends, and what is not added up yet, are asked of the source.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import replace
+from functools import cache
+from typing import Final
+
+from monitor.kpis.coverage import whole_hours
+from monitor.kpis.dimensions import where_sql
+from monitor.kpis.estimators import POPULATION
+from monitor.kpis.families import DECLARED
+from monitor.kpis.grains import KEYS
+from monitor.kpis.hours import HOUR_S, Hours, ddl_columns, hour_keys, merged
+from monitor.kpis.sources import SOURCES, Question, Source
+from monitor.kpis.sources.balanced import NODE_SUMS, nodes_select
+from monitor.kpis.sources.judged import JUDGED, JUDGED_TWICE
+from monitor.kpis.sources.question import group_by
+from monitor.store import Client
+from monitor.store.flatten import literal
+
+TABLE: Final = "source_hours"
+KEPT: Final = ("engaged", "moderated", "refusal_checked", "reported", "judged", "node_sums")
+_NS: Final = 10**9
+# Ingredient of `judged_twice`, without its window -> ingredient of `judged`.
+_TWICE: Final = {
+    f"{what}__{sum_}": f"{mine}__{sum_}"
+    for what, mine in (("of", "compared"), ("agreed", "agreed"))
+    for sum_ in ("n", "w", "ww")
+}
+
+
+def ingredients_of(source: str) -> dict[str, str]:
+    """Ingredient -> SQL over the rows of a source, of all that is kept of it."""
+    found = dict(SOURCES[source].population)
+    for kpi in DECLARED:
+        if kpi.source == source:
+            found |= kpi.estimator.ingredients
+    return found
+
+
+def column_type(name: str) -> str:
+    if name.endswith(("_by_hour", "_by_bin")):
+        return "Map(Int64, Float64)"
+    if "_by_" in name:
+        return "Map(String, Float64)"
+    return "UInt64" if name.endswith("__n") else "Float64"
+
+
+def columns_of(source: str) -> dict[str, str]:
+    return {name: column_type(name) for name in ingredients_of(source)}
+
+
+@cache
+def hours_of(source: str) -> Hours:
+    """What is kept of a source."""
+    text = "\n".join(f"{name} {sql}" for name, sql in ingredients_of(source).items())
+    return Hours(
+        name=source,
+        table=TABLE,
+        rule=hashlib.sha256(text.encode()).hexdigest()[:16],
+        keys=("source", *KEYS),
+        dimensions=KEYS,
+        columns={"rows__n": "UInt64", **columns_of(source)},
+        scope=f"source = {literal(source)}",
+    )
+
+
+def made_of(client: Client, source: str, start: int, end: int) -> str:
+    """SELECT of the rows of some hours, from the source itself."""
+    question = Question(start_ns=start * _NS, end_ns=end * _NS, by=KEYS, where={}, step_ns=HOUR_S * _NS, groups_max=1)
+    ingredients = ingredients_of(source)
+    rows = SOURCES[source].build(client, question, ingredients)
+    keys = ", ".join(f"g{place} AS {name}" for place, name in enumerate(KEYS))
+    columns = ", ".join(ingredients)
+    return (
+        f"SELECT toDateTime({start} + step * {HOUR_S}, 'UTC') AS period, {literal(source)} AS source, {keys},"
+        f" toUInt64(calls__n) AS rows__n, {columns} FROM ({rows}) WHERE calls__n > 0"
+    )
+
+
+def hourly_select(client: Client, source: Source, question: Question, wanted: Mapping[str, str]) -> str | None:
+    """One row per key with the ingredients `wanted`; None where the source itself must answer."""
+    if source.name == "nodes":
+        by_node = replace(question, by=(*question.by, "service", "model", "node"))
+        sums = hourly_select(client, NODE_SUMS, by_node, NODE_SUMS.population)
+        return None if sums is None else nodes_select(client, question, sums, wanted)
+    if source.name == JUDGED_TWICE.name:
+        return _twice(client, question, wanted)
+    if source.name not in KEPT:
+        return None
+    kept = ingredients_of(source.name)
+    if any(kept.get(name) != sql for name, sql in wanted.items()):
+        return None
+    hours = hours_of(source.name)
+    whole = whole_hours(client, question, hours)
+    if whole is None:
+        return None
+    first, last = whole
+    columns = {name: column_type(name) for name in wanted}
+    pieces = [_kept(hours, question, columns, first, last)]
+    for start, end in ((question.start_ns, first * _NS), (last * _NS, question.end_ns)):
+        if start < end:
+            end_of_it = replace(question, start_ns=start, end_ns=end, steps_from_ns=question.origin_ns)
+            rows = source.build(client, end_of_it, wanted)
+            cast = ", ".join([*question.keys, *(f"CAST({name}, '{kind}') AS {name}" for name, kind in columns.items())])
+            pieces.append(f"SELECT {cast} FROM (SELECT * FROM ({rows}) WHERE calls__n > 0)")
+    keys = "".join(f"{key}, " for key in question.keys)
+    sums = ", ".join(f"{merged(name, kind)} AS {name}" for name, kind in columns.items())
+    return f"SELECT {keys}{sums} FROM ({' UNION ALL '.join(pieces)}){group_by(question)}"
+
+
+def _twice(client: Client, question: Question, wanted: Mapping[str, str]) -> str | None:
+    """Judgements of the window (or step) and of the one before it, side by side: sums of `judged`, under the names of both."""
+    length_ns = question.step_ns or question.end_ns - question.start_ns
+    earlier = replace(
+        question,
+        start_ns=question.start_ns - length_ns,
+        end_ns=question.end_ns - length_ns,
+        steps_from_ns=question.origin_ns - length_ns,
+    )
+    mine = ingredients_of(JUDGED.name)
+    needed = {**POPULATION, **{name: mine[name] for name in _TWICE.values()}}
+    now = hourly_select(client, JUDGED, question, needed)
+    if now is None:
+        return None
+    before = hourly_select(client, JUDGED, earlier, needed) or JUDGED.build(client, earlier, needed)
+    pieces = []
+    for when, rows in (("now", now), ("before", before)):
+        columns = []
+        for name in wanted:
+            of_window, _, rest = name.partition("__")
+            said = name if name in POPULATION else _TWICE[rest] if of_window == when else ""
+            columns.append(f"{said or ('toUInt64(0)' if name.endswith('__n') else 'toFloat64(0)')} AS {name}")
+        pieces.append(f"SELECT {', '.join([*question.keys, *columns])} FROM ({rows}) WHERE calls__n > 0")
+    keys = "".join(f"{key}, " for key in question.keys)
+    sums = ", ".join(f"{merged(name, column_type(name))} AS {name}" for name in wanted)
+    return f"SELECT {keys}{sums} FROM ({' UNION ALL '.join(pieces)}){group_by(question)}"
+
+
+def _kept(hours: Hours, question: Question, columns: Mapping[str, str], first: int, last: int) -> str:
+    sums = [f"{merged(name, kind)} AS {name}" for name, kind in columns.items()]
+    condition, _ = where_sql(question.where)
+    rows = f"SELECT * FROM {hours.table} FINAL WHERE {hours.inside(first, last)} AND {condition}"
+    grouped = f"SELECT {', '.join([*hour_keys(question), *sums])} FROM ({rows}) AS kept{group_by(question)}"
+    # Without groups a sum over nothing is a row of its own, and its weights none.
+    return f"SELECT * FROM ({grouped}) WHERE calls__n > 0"
+
+
+def ddl() -> str:
+    """CREATE TABLE of the migration: `python -m monitor.kpis.source_hours`."""
+    columns: dict[str, str] = {"rows__n": "UInt64"}
+    for source in KEPT:
+        columns |= columns_of(source)
+    keys = "\n".join(f"    {key} LowCardinality(String)," for key in KEYS)
+    return f"""
+CREATE TABLE IF NOT EXISTS {TABLE}
+(
+    source LowCardinality(String),
+    period DateTime('UTC') CODEC(Delta(4), ZSTD(1)),
+{keys}
+    version UInt64 CODEC(ZSTD(1)),
+{ddl_columns(columns)}
+)
+ENGINE = ReplacingMergeTree(version)
+PARTITION BY toYYYYMM(period)
+ORDER BY (source, period, {", ".join(KEYS)})
+SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1;
+"""
+
+
+if __name__ == "__main__":
+    print(ddl(), end="")
