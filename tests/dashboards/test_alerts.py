@@ -141,14 +141,13 @@ def test_a_rule_from_its_draft_to_its_end(browser: Browser, service: Service, en
     assert page.get_by_label("Threshold", exact=True).input_value() == "100 ms"
     assert f"{replay['fired']:,} ×" in words(page)
     assert page.evaluate("document.querySelector('[data-testid=stMain]').scrollWidth") <= 420
-    page = second.open(f"{home}/latency?range=6h&live=false")
+    page = second.open(f"{home}/?range=6h&live=false")
     described = " ".join(
         page.locator("[aria-label]").evaluate_all("all => all.map(each => each.getAttribute('aria-label'))")
     )
     assert f"threshold of {NAME}: 110 ms" in described
     assert "firing: " in described
     assert f"{NAME} (gpu-1)" in described
-    page = second.open(f"{home}/?range=6h&live=false")
     assert page.get_by_role("link", name=f"Alert {NAME}").count() >= 1
     assert second.close() == []
 
