@@ -125,6 +125,8 @@ def _line_chart(line: Line, scale: Scale, height: int, *, pick: bool) -> Any:
     frame = _prepared(line, scale)
     x = time_axis(line.window)
     low, top = _ends(frame)
+    # A band of a few calls that leaves the chart would look like a time in which a rule fired; its ends are in the tooltip.
+    frame.loc[frame["high_shown"] > top, ["low_shown", "high_shown"]] = None
     # Thresholds far above everything would flatten the lines; the words under the chart tell of them.
     thresholds = [each for each in line.watched.thresholds if line.reach or each.value * scale.factor <= 2 * top]
     top = max([top, *(each.value * scale.factor * 1.05 for each in thresholds)])

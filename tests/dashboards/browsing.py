@@ -55,7 +55,7 @@ class Visit:
         self.page.wait_for_function(
             "() => document.querySelector('[data-testid=stApp]')?.getAttribute('data-test-script-state') === 'notRunning'"
             " && !document.querySelector('[data-testid=stSkeleton]')",
-            timeout=30_000,
+            timeout=60_000,
         )
         self.page.wait_for_timeout(700)  # charts are drawn a frame or two after their data is there
 
