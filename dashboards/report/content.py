@@ -1,4 +1,4 @@
-"""What the report tells: objectives, changes, each family of KPIs against the time before, worst slices, cost and budgets."""
+"""What the report tells: objectives, changes, each family of KPIs against the time before, worst slices, findings, cost."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from dashboards.report.charts import Drawn, draw
+from dashboards.report.found import Found, find
 from monitor.kpis import KpiValue, Window, evaluate
 from monitor.kpis.registry import REGISTRY
 from monitor.stats import mover
@@ -96,6 +97,7 @@ class Report:
     changes: tuple[Change, ...]
     families: Mapping[str, tuple[Line, ...]]
     slices: tuple[Slice, ...]
+    found: Found
     budgets: tuple[Budget, ...]
     charts: tuple[Drawn, ...]
     notes: tuple[str, ...]
@@ -126,6 +128,7 @@ def gather(client: Client, window: Window, *, now: datetime) -> Report:
         changes=tuple(changes_between(client, window.start, window.end)[-CHANGES_MAX:]),
         families={family: lines for family, lines in families.items() if lines},
         slices=_slices(client, window, here),
+        found=find(client, window),
         budgets=_budgets(client),
         charts=draw(client, window, [name for name in CHARTS if name not in here or _known(here[name])]),
         notes=tuple(notes),
