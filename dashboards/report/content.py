@@ -119,14 +119,14 @@ def gather(client: Client, window: Window, *, now: datetime) -> Report:
         family: tuple(_line(here[name], there.get(name)) for name in wanted if _known(here.get(name)))
         for family, wanted in FAMILIES.items()
     }
-    missing = [family.lower() for family, lines in families.items() if not lines]
+    missing = [family.lower() for family, lines in families.items() if not any(line.value.n for line in lines)]
     notes = [f"Nothing is known of {', '.join(missing)} in this time."] if missing else []
     return Report(
         window=window,
         made_at=now,
         promises=_promises(client, window),
         changes=tuple(changes_between(client, window.start, window.end)[-CHANGES_MAX:]),
-        families={family: lines for family, lines in families.items() if lines},
+        families={family: lines for family, lines in families.items() if any(line.value.n for line in lines)},
         slices=_slices(client, window, here),
         found=find(client, window),
         budgets=_budgets(client),

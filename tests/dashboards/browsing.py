@@ -13,6 +13,8 @@ from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 from tests.tools.browser import find
 
+# Ours: loopback, by either name.
+OURS = tuple(f"{scheme}://{host}" for scheme in ("http", "ws") for host in ("127.0.0.1", "localhost"))
 # Streamlit looks for its own server below the page's path first, and at the root next.
 PROBES = ("/_stcore/health", "/_stcore/host-config")
 WIDTH, HEIGHT = 1280, 900
@@ -79,7 +81,7 @@ class Visit:
             self.wrong.append(f"console: {message.text} {message.location}")
 
     def _request(self, request: Any) -> None:
-        if not request.url.startswith(("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")):
+        if not request.url.startswith((*OURS, "data:", "blob:")):
             self.wrong.append(f"request to another host: {request.url}")
 
 
