@@ -212,7 +212,7 @@ def _is_worse(value: KpiValue, whole: KpiValue) -> bool:
 
 def _budgets(client: Client) -> tuple[Budget, ...]:
     rows = client.query(
-        "SELECT name, amount / 1e9, spent / 1e9, forecast / 1e9, low / 1e9, high / 1e9, toString(currency) FROM cost_budgets FINAL"
+        "SELECT name, amount / 1e9, spent / 1e9, forecast, low, high, toString(currency) FROM cost_budgets FINAL"
         " WHERE month = (SELECT max(month) FROM cost_budgets FINAL) ORDER BY name"
     ).result_rows
     return tuple(

@@ -108,7 +108,7 @@ def _alerts(client: Client, window: Window) -> tuple[Fired, ...]:
         " FROM (SELECT rule, fingerprint, active_at, argMax(severity, at) AS severity,"
         f" minIf(at, {fired}) AS began, maxIf(at, state IN ('resolved', 'inactive')) AS ended, ended >= began AS over,"
         f" argMaxIf(summary, at, {fired}) AS summary"
-        f" FROM alert_events FINAL WHERE at >= start - {_LOOK_BACK} AND at < end GROUP BY rule, fingerprint, active_at"
+        f" FROM alert_events FINAL WHERE at >= start - {_LOOK_BACK} AND at <= end GROUP BY rule, fingerprint, active_at"
         f" HAVING countIf({fired}) > 0 AND (NOT over OR ended >= start)) AS episodes"
         " LEFT JOIN (SELECT fingerprint, active_at, mark FROM alert_marks FINAL WHERE kind = 'verdict') AS marks"
         " USING (fingerprint, active_at) GROUP BY rule"

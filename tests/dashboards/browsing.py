@@ -48,7 +48,7 @@ class Visit:
     def open(self, url: str) -> Page:
         """Load a page and wait until nothing on it is being worked out any more."""
         self.page.goto(url)
-        self.page.wait_for_selector("[data-testid=stMain] h2, [data-testid=stMain] h1", timeout=30_000)
+        self.page.wait_for_selector("[data-testid=stMain] h2, [data-testid=stMain] h1", timeout=60_000)
         self.settle()
         return self.page
 
@@ -57,7 +57,7 @@ class Visit:
         self.page.wait_for_function(
             "() => document.querySelector('[data-testid=stApp]')?.getAttribute('data-test-script-state') === 'notRunning'"
             " && !document.querySelector('[data-testid=stSkeleton]')",
-            timeout=30_000,
+            timeout=90_000,
         )
         self.page.wait_for_timeout(700)  # charts are drawn a frame or two after their data is there
 

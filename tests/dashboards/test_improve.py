@@ -147,6 +147,9 @@ def test_the_report_holds_the_registrys_figures_and_needs_nothing_else(
     (requests,) = evaluate(client, ["traffic.requests"], window=Window.last("24h", now=now))
     client.close()
     assert made.requests == requests.value
+    (budget,) = made.budgets
+    assert budget.amount == 300
+    assert budget.forecast is None or budget.forecast >= budget.spent > 0
     assert re.search(rf"Requests\s+{made.requests:,.0f}\s", text)
     visit.close()
 
