@@ -80,7 +80,7 @@ class Found:
 def find(client: Client, window: Window) -> Found:
     """Ask the store for it; each list holds the `ROWS_MAX` that matter most."""
     features, compared, rules = (
-        int(client.command(query, parameters={"start": window.start, "end": window.end}))
+        int(client.query(query, parameters={"start": window.start, "end": window.end}).result_rows[0][0])
         for query in (
             f"SELECT uniqExact(service, model, feature) FROM drift_results FINAL WHERE {_BETWEEN}",
             f"SELECT uniqExact(service, model, cohort, metric) FROM bias_results FINAL WHERE gap != '' AND {_BETWEEN}",
