@@ -47,6 +47,7 @@ def forget() -> None:
     """Ask the store anew from here on: somebody has changed what it holds."""
     for clear in _FORGET:
         clear()
+    _VALUES.clear()
 
 
 def kept(question: Callable[Concatenate[Client, P], T]) -> Callable[P, T]:
@@ -80,11 +81,6 @@ def values(
         for name in missing:
             _VALUES.put((*place, name), known[name])
     return [value for name in names for value in known[name] or ()]
-
-
-def forget() -> None:
-    """Ask for values anew from here on."""
-    _VALUES.clear()
 
 
 def lines(
