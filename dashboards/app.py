@@ -11,6 +11,7 @@ import streamlit as st
 
 from dashboards import navigation, states
 from dashboards.filters import filter_bar
+from dashboards.person import let_in, say_who
 
 # Icons of Streamlit's own set would be fetched from another host when they stand in a browser's tab.
 ICON = Path(__file__).parent / "icon.svg"
@@ -24,6 +25,9 @@ def main() -> None:
     st.set_page_config(
         page_title=f"{page.title} · Inference Monitor", page_icon=ICON, layout="wide", initial_sidebar_state=210
     )
+    if not let_in():
+        return
+    say_who()
     with st.container(horizontal=True, vertical_alignment="center", horizontal_alignment="distribute", key="title"):
         st.header(page.title, anchor=False)
         place = st.container(width="content", key="freshness")

@@ -28,6 +28,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "monitor.plan": ("monitor.errors", "monitor.store", "monitor.kpis", "monitor.stats"),
     "monitor.bias": ("monitor.errors", "monitor.store", "monitor.kpis", "monitor.stats"),
     "monitor.drift": ("monitor.errors", "monitor.store", "monitor.kpis", "monitor.stats"),
+    "monitor.iterate": ("monitor.errors", "monitor.store", "monitor.kpis", "monitor.drift"),
     "monitor.probes": (*BASE, "monitor.store", "monitor.kpis", "monitor.stats", "monitor.bias"),
     "monitor.jobs": (
         *BASE,
@@ -40,7 +41,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     ),
     "collectors": (*BASE, "monitor.store"),
     "alerts": (*BASE, "monitor.store", "monitor.kpis", "monitor.stats", "monitor.jobs"),
-    "dashboards": (*BASE, "monitor.store", "monitor.kpis", "monitor.plan", "monitor.stats"),
+    "dashboards": (*BASE, "monitor.store", "monitor.kpis", "monitor.plan", "monitor.iterate", "monitor.stats"),
     "monitor.serve": (*BASE, "monitor.store", "monitor.kpis", "monitor.jobs", "collectors", "alerts", "dashboards"),
     "monitor.cli": (
         *BASE,
@@ -49,6 +50,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "monitor.plan",
         "monitor.bias",
         "monitor.drift",
+        "monitor.iterate",
         "monitor.probes",
         "monitor.stats",
         "monitor.jobs",

@@ -32,8 +32,13 @@ def send(channel: EmailChannel, message: Message, delivery: Delivery) -> str:
     TryLater
         If it is away, or asks to come again (4xx).
     """
-    mail = compose(channel, message, delivery)
-    timeout_s = min(channel.timeout_s, delivery.timeout_s or channel.timeout_s)
+    return deliver(
+        channel, compose(channel, message, delivery), min(channel.timeout_s, delivery.timeout_s or channel.timeout_s)
+    )
+
+
+def deliver(channel: EmailChannel, mail: EmailMessage, timeout_s: float) -> str:
+    """The same with a mail that is written already."""
     handed_over = False
     try:
         server = _connected(channel, timeout_s)

@@ -11,6 +11,7 @@ import streamlit as st
 
 from dashboards import address, charts, data, states, store, traces_query
 from dashboards.filters import View
+from dashboards.judging import judged_trace
 from dashboards.theme import assigned
 from dashboards.traces_query import COUNT_MAX, PAGE_ROWS, Search
 from dashboards.waterfall import Row, Span, lay_out, most_telling, notes
@@ -209,6 +210,7 @@ def one_trace(view: View, trace_id: str) -> None:
     )  # fmt: skip
     shown = next((row for row in rows if row.span.span_id == chosen), None) or _first_shown(rows, first_s)
     _details(shown, first_s, rows[0].start_ns)
+    judged_trace(view, trace_id, rows)
     with st.expander(f"All {len(rows):,} spans as a table"):
         _span_table(rows, view)
 

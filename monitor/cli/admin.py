@@ -73,3 +73,11 @@ def check(data: Data = None, config: Config = None) -> None:
         failed += result.state == "failed"
     if failed:
         raise typer.Exit(1)
+
+
+@app.command("hash")
+def hash_() -> None:
+    """Ask for a password, and print the hash that `dashboard.password` takes instead of it."""
+    from monitor.serve.login import password_hash
+
+    print(password_hash(typer.prompt("password", hide_input=True, confirmation_prompt=True, err=True)))

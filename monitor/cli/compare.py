@@ -30,7 +30,7 @@ def compare(
     """Compare two variants: not worse in quality, faster, cheaper; each with a 95 % interval."""
     from monitor.kpis import Window, parse_where
     from monitor.kpis.compare import compare as compared
-    from monitor.kpis.compare_render import to_json, to_table
+    from monitor.kpis.compare_render import to_footer, to_json, to_table
     from monitor.settings import load_settings
     from monitor.store.reader import open_existing
 
@@ -48,3 +48,4 @@ def compare(
     console = Console()
     console.print(f"{b} against {a}: {found.found.verdict}", highlight=False)
     console.print(to_table(found))
+    console.print(to_footer(found), style="dim", highlight=False)

@@ -1,9 +1,9 @@
-"""One variant (release, node, arm, …) against another: what `monitor.stats.compare` needs, read from the store."""
+"""One variant (release, node, arm, time, …) against another: what `monitor.stats.compare` needs, read from the store."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final, Literal
 
@@ -15,7 +15,7 @@ from monitor.kpis.sources import Question, Source
 from monitor.kpis.sources.balanced import log_sums
 from monitor.kpis.sources.calls import CALLS
 from monitor.kpis.sources.judged import JUDGED
-from monitor.kpis.sources.question import between, group_by, select_list
+from monitor.kpis.sources.question import between, select_list
 from monitor.kpis.window import Window
 from monitor.stats.compare import MARGIN, Arm, Comparison, ShareSums, ValueSums, compare_arms
 from monitor.stats.hot_nodes import LogSums
@@ -28,6 +28,15 @@ _COST: Final = Measure(name="cost", value="cost_usd")
 _WORDS: Final = {"labels": "right_", "judge": "verdict"}
 # Fewer labels than this on a side say less than a judge does.
 _LABELS_MIN: Final = 30
+
+
+@dataclass(frozen=True, kw_only=True)
+class Side:
+    """One side: calls begun in the window to which the filter applies."""
+
+    name: str
+    window: Window
+    where: Where = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,18 +99,38 @@ def compare(
     (name,) = check_by([dimension])
     if a == b:
         raise BadInput(f"{dimension} `{a}` cannot be compared with itself; give two values")
+    sides = (Side(name=each, window=window, where={**where, name: (each,)}) for each in (a, b))
+    return compare_sides(client, *sides, margin=margin, latency=latency, dimension=dimension)
+
+
+def compare_sides(
+    client: Client, a: Side, b: Side, *, margin: float = MARGIN, latency: str = "e2e", dimension: str = ""
+) -> Compared:
+    """The same for any two groups or times: is `b` as good as `a`, and is it faster or cheaper?
+
+    Raises
+    ------
+    BadInput
+        If a filter, the latency or the margin does not fit, or both sides have the same calls.
+    """
     if not 0 < margin < 1:
         raise BadInput(f"the margin is a share between 0 and 1, such as 0.02 for two points, not {margin:g}")
     measure = measure_of(latency)
-    filtered = {**check_where(where), **check_where({name: (a, b)})}
-    question = Question(start_ns=window.start_ns, end_ns=window.end_ns, by=(name,), where=filtered, groups_max=2)
-    calls = _read(client, question, CALLS, {**log_sums("wait", measure.value, measure.among), **_reported_sums()})
-    costs = _costs(client, question)
-    priced: Priced = "ledger" if all(costs.get(each, {}).get("cost__n") for each in (a, b)) else "reported"
+    questions = [
+        Question(start_ns=s.window.start_ns, end_ns=s.window.end_ns, where=check_where(s.where), groups_max=1)
+        for s in (a, b)
+    ]
+    if questions[0] == questions[1]:
+        raise BadInput("both sides have the same calls; give two groups, or two times")
+    waits = {**log_sums("wait", measure.value, measure.among), **_reported_sums()}
+    calls = [_read(client, question, CALLS, waits) for question in questions]
+    costs = [_costs(client, question) for question in questions]
+    priced: Priced = "ledger" if all(each.get("cost__n") for each in costs) else "reported"
     money = costs if priced == "ledger" else calls
-    judged = _read(client, question, JUDGED, {**_share_sums("labels"), **_share_sums("judge")})
-    by = _by_whom(judged, a, b)
-    first, second = (_arm(each, calls.get(each, {}), money.get(each, {}), judged.get(each, {}), by) for each in (a, b))
+    words = {**_share_sums("labels"), **_share_sums("judge")}
+    judged = [_read(client, question, JUDGED, words) for question in questions]
+    by = _by_whom(judged)
+    first, second = (_arm(s.name, c, m, j, by) for s, c, m, j in zip((a, b), calls, money, judged, strict=True))
     found = compare_arms(first, second, margin=margin)
     if by == "judge" and found.quality != "insufficient":
         told = replace(found.quality_difference, note="by judges' verdicts; there are too few labels")
@@ -113,21 +142,19 @@ def compare(
         latency=latency,
         judged_by=by,
         priced_by=priced,
-        start=window.start,
-        end=window.end,
+        start=min(a.window.start, b.window.start),
+        end=max(a.window.end, b.window.end),
         found=found,
     )
 
 
-def _read(
-    client: Client, question: Question, source: Source, ingredients: Mapping[str, str]
-) -> dict[str, dict[str, Any]]:
+def _read(client: Client, question: Question, source: Source, ingredients: Mapping[str, str]) -> dict[str, Any]:
     sql = source.build(client, question, ingredients)
     _, parameters = where_sql(question.where)
-    return {str(row["g0"]): dict(row) for row in client.query(sql, parameters=parameters).named_results()}
+    return next((dict(row) for row in client.query(sql, parameters=parameters).named_results()), {})
 
 
-def _costs(client: Client, question: Question) -> dict[str, dict[str, Any]]:
+def _costs(client: Client, question: Question) -> dict[str, Any]:
     """Sums over `call_costs`, where `cost` is that of all calls that a row stands for."""
     condition, parameters = where_sql(question.where)
     known, c = "isNotNull(call_costs.cost)", "toFloat64(assumeNotNull(call_costs.cost)) / 1e9"
@@ -136,11 +163,11 @@ def _costs(client: Client, question: Question) -> dict[str, dict[str, Any]]:
     }  # fmt: skip
     columns = {f"cost__{name}": f"sumIf({value}, {known})" for name, value in sums.items()}
     rows = client.query(
-        f"SELECT {select_list(question.key_columns, columns)} FROM call_costs FINAL"
-        f" WHERE {between(question.start_ns, question.end_ns)} AND {condition}{group_by(question)}",
+        f"SELECT {select_list([], columns)} FROM call_costs FINAL"
+        f" WHERE {between(question.start_ns, question.end_ns)} AND {condition}",
         parameters=parameters,
     )
-    return {str(row["g0"]): dict(row) for row in rows.named_results()}
+    return next((dict(row) for row in rows.named_results()), {})
 
 
 def _reported_sums() -> dict[str, str]:
@@ -159,8 +186,8 @@ def _share_sums(by: Judged) -> dict[str, str]:
     }
 
 
-def _by_whom(judged: Mapping[str, Mapping[str, Any]], a: str, b: str) -> Judged:
-    fewest = {by: min(int(judged.get(each, {}).get(f"{by}_n", 0)) for each in (a, b)) for by in _WORDS}
+def _by_whom(judged: Sequence[Mapping[str, Any]]) -> Judged:
+    fewest = {by: min(int(each.get(f"{by}_n", 0)) for each in judged) for by in _WORDS}
     return "judge" if fewest["labels"] < _LABELS_MIN and fewest["judge"] > fewest["labels"] else "labels"
 
 

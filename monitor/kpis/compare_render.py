@@ -34,6 +34,7 @@ def to_record(compared: Compared) -> dict[str, Any]:
         "quality_difference": asdict(found.quality_difference),
         "latency_ratio": asdict(found.latency_ratio),
         "cost_ratio": asdict(found.cost_ratio),
+        "always": asdict(found.always),
         "start": compared.start.isoformat(),
         "end": compared.end.isoformat(),
     }
@@ -50,6 +51,12 @@ def to_table(compared: Compared) -> Table:
     table.add_row(f"{compared.latency} (ratio)", *_cells(found.latency_ratio, "{:.3f}"))
     table.add_row("cost of a call (ratio)", *_cells(found.cost_ratio, "{:.3f}"))
     return table
+
+
+def to_footer(compared: Compared) -> str:
+    """What may be said by somebody who looks again and again."""
+    found = compared.found
+    return f"however often one looks while the begin stays: {found.always.verdict}"
 
 
 def _cells(result: Result, form: str) -> tuple[str, str, str, str]:

@@ -10,6 +10,7 @@ from alerts.job import ALERTS
 from alerts.notify_job import NOTIFY
 from monitor.jobs.job import Job
 from monitor.jobs.registry import JOBS
+from monitor.serve.report import REPORT
 
 # In the order in which one that needs another comes after it.
-ALL_JOBS: Final[Mapping[str, Job]] = MappingProxyType(dict(JOBS) | {job.name: job for job in (ALERTS, NOTIFY)})
+ALL_JOBS: Final[Mapping[str, Job]] = MappingProxyType(dict(JOBS) | {job.name: job for job in (ALERTS, NOTIFY, REPORT)})

@@ -14,9 +14,14 @@ from pathlib import Path
 from typing import Final
 
 from monitor.errors import MonitorError
+from monitor.serve.login import LOGIN_VARIABLE, login_words
+from monitor.settings import Settings
 
-# Read by `dashboards.store`.
+# Read by `dashboards.store` and `dashboards.api`.
 STORE_URL_VARIABLE: Final = "INFERENCE_MONITOR_STORE_URL"
+API_URL_VARIABLE: Final = "INFERENCE_MONITOR_API_URL"
+API_TOKEN_VARIABLE: Final = "INFERENCE_MONITOR_API_TOKEN"
+API_CERTIFICATE_VARIABLE: Final = "INFERENCE_MONITOR_API_CERTIFICATE"
 START_TIMEOUT_S: Final = 30.0
 
 
@@ -24,12 +29,29 @@ class DashboardFailed(MonitorError):
     """The dashboard did not start."""
 
 
-def start_dashboard(store_url: str, *, host: str, port: int, log: Path) -> subprocess.Popen[bytes]:
-    """Start Streamlit; it writes to `log`, and ends when this process does."""
-    environment = {**os.environ, STORE_URL_VARIABLE: store_url}
+def start_dashboard(
+    store_url: str, *, api_url: str, settings: Settings, host: str, port: int
+) -> subprocess.Popen[bytes]:
+    """Start Streamlit; it writes to `log_of(settings)`, and ends when this process does.
+
+    What it is told of secrets it is told by its environment, which no browser sees.
+    """
+    section, log = settings.collectors, log_of(settings)
+    environment = {**os.environ, STORE_URL_VARIABLE: store_url, API_URL_VARIABLE: api_url}
+    if section.tokens:
+        environment[API_TOKEN_VARIABLE] = section.tokens[0].get_secret_value()
+    if words := login_words(settings, port=port):
+        environment[LOGIN_VARIABLE] = words
+    if section.tls_cert is not None:
+        environment[API_CERTIFICATE_VARIABLE] = str(section.tls_cert)
     command = [sys.executable, "-m", "monitor.serve.dashboard", host, str(port)]
     with log.open("ab") as output:
         return subprocess.Popen(command, env=environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL)
+
+
+def log_of(settings: Settings) -> Path:
+    """Where the dashboard's output goes."""
+    return settings.data / "dashboard.log"
 
 
 def wait_until_ready(child: subprocess.Popen[bytes], url: str, log: Path) -> None:
@@ -72,7 +94,8 @@ def run_streamlit(host: str, port: int) -> None:
     _end_with_parent()
     import dashboards
 
-    app = Path(dashboards.__file__).parent / "start" / "main.py"
+    script = "guarded.py" if os.environ.get(LOGIN_VARIABLE) else "main.py"
+    app = Path(dashboards.__file__).parent / "start" / script
     options = {
         "server.headless": "true",
         "server.address": host,

@@ -25,11 +25,13 @@ from monitor.jobs.job import Job
 from monitor.jobs.scheduler import Scheduler
 from monitor.serve.alerts import alert_routes
 from monitor.serve.all_jobs import ALL_JOBS
-from monitor.serve.dashboard import start_dashboard, stop_dashboard, wait_until_ready
+from monitor.serve.dashboard import log_of, start_dashboard, stop_dashboard, wait_until_ready
+from monitor.serve.datasets import dataset_routes
 from monitor.serve.gpu import start_gpu_collector
 from monitor.serve.heartbeat import Heartbeat
 from monitor.serve.http import Limits, http_server, read_tls
 from monitor.serve.jobs import run_route, start_jobs
+from monitor.serve.login import refuse_open
 from monitor.serve.notify_api import notify_routes
 from monitor.serve.objectives import store_objectives
 from monitor.serve.ports import address, bind, free_port, port_of
@@ -106,13 +108,14 @@ async def _start(
         addresses["clickhouse"] = server_address(settings.store_url)
 
     child: subprocess.Popen[bytes] | None = None
-    log = settings.data / "dashboard.log"
+    log = log_of(settings)
     if dashboard:
+        refuse_open(settings, host)
         port = free_port(host, section.dashboard_port, "the dashboard", "--dashboard-port")
         addresses["dashboard"] = f"http://{address(host, port)}"
         reading = with_user(addresses["clickhouse"], settings) if settings.embedded else settings.store_url
         # Started first: it takes longest, and the engine must not be open when a process is forked off.
-        child = start_dashboard(reading, host=host, port=port, log=log)
+        child = start_dashboard(reading, api_url=addresses["http"], settings=settings, host=host, port=port)
         stack.callback(stop_dashboard, child)
 
     heartbeat = await open_store(settings, stack, on_open=partial(store_objectives, settings))
@@ -170,6 +173,7 @@ async def start_collectors(
         cors_origins=section.cors_origins,
         api=ApiSettings.from_settings(section),
         more_routes=[
+            *dataset_routes(settings),
             *notify_routes(settings, tokens),
             *alert_routes(settings, tokens),
             *([] if scheduler is None else [run_route(scheduler, tokens)]),

@@ -10,6 +10,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 
 from monitor.settings.alerts import AlertingSettings, AlertRule, refuse_twin_rules
 from monitor.settings.collectors import CollectorSettings, GpuSettings, ModelSettings, PrivacySettings
+from monitor.settings.dashboard import DashboardSettings
 from monitor.settings.drift import CohortSettings, DriftSettings
 from monitor.settings.fleet import Budget, NodeRate
 from monitor.settings.jobs import JobSettings
@@ -17,6 +18,7 @@ from monitor.settings.objectives import ObjectiveSettings, refuse_twins
 from monitor.settings.prices import PriceSettings
 from monitor.settings.probes import ProbeSettings
 from monitor.settings.receivers import ReceiverSettings, refuse_odd_names
+from monitor.settings.report import ReportSettings
 from monitor.settings.routing import RoutingSettings
 from monitor.settings.store import RetentionSettings, StoreSettings
 
@@ -43,6 +45,8 @@ class Settings(BaseSettings):
     cohorts: CohortSettings = Field(default_factory=lambda: CohortSettings())
     privacy: PrivacySettings = Field(default_factory=lambda: PrivacySettings())
     jobs: JobSettings = Field(default_factory=lambda: JobSettings())
+    dashboard: DashboardSettings = Field(default_factory=lambda: DashboardSettings())
+    report: ReportSettings = Field(default_factory=lambda: ReportSettings())
     retention: RetentionSettings = Field(default_factory=lambda: RetentionSettings())
     prices: PriceSettings = Field(default_factory=lambda: PriceSettings())
     fleet: list[NodeRate] = Field(

@@ -13,6 +13,7 @@ from typing import Final, Literal
 
 from scipy import special
 
+from monitor.stats.anytime import always_valid
 from monitor.stats.hot_nodes import LogSums
 from monitor.stats.intervals import LEVEL, Interval, share_effective_n, wilson
 from monitor.stats.result import Result, insufficient, within
@@ -20,6 +21,9 @@ from monitor.stats.result import Result, insufficient, within
 Quality = Literal["non-inferior", "inferior", "inconclusive", "insufficient"]
 MARGIN: Final = 0.02
 VALUES_MIN: Final = 10
+# Intervals for all looks are narrowest while errors are a third of this; later they are a fifth wider than need be.
+SHARE_SCALE: Final = 0.1
+RATIO_SCALE: Final = math.log(1.1)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +92,8 @@ class Comparison:
         b / a; below 1 is a gain.
     more : int, optional
         Judged calls, of both arms together, that would settle an inconclusive comparison if it stays as it is.
+    always : Always
+        The same with intervals that hold however often one looks while data comes in; wider.
     """
 
     verdict: str
@@ -96,7 +102,19 @@ class Comparison:
     latency_ratio: Result
     cost_ratio: Result
     margin: float
+    always: Always
     more: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Always:
+    """Verdict and numbers from intervals of `monitor.stats.anytime`."""
+
+    verdict: str
+    quality: Quality
+    quality_difference: Result
+    latency_ratio: Result
+    cost_ratio: Result
 
 
 def compare_arms(a: Arm, b: Arm, *, margin: float = MARGIN, level: float = LEVEL) -> Comparison:
@@ -123,30 +141,90 @@ def compare_arms(a: Arm, b: Arm, *, margin: float = MARGIN, level: float = LEVEL
     """
     if not 0 < margin < 1:
         raise ValueError(f"the margin must lie between 0 and 1, not {margin}")
-    difference = share_difference(a.quality, b.quality, level=level)
-    latency, cost = log_ratio(a.latency, b.latency, level=level), mean_ratio(a.cost, b.cost, level=level)
-    quality, more = _judge(a.quality, b.quality, difference, margin, level)
+    once = (
+        share_difference(a.quality, b.quality, level=level),
+        log_ratio(a.latency, b.latency, level=level),
+        mean_ratio(a.cost, b.cost, level=level),
+    )
+    # At all looks together, each end errs with half of what is left of the level, as with a single one.
+    always = (
+        _always(once[0], _share_variance(a.quality, b.quality), scale=SHARE_SCALE, level=level, ratio=False),
+        _always(once[1], _log_variance(a.latency, b.latency), scale=RATIO_SCALE, level=level, ratio=True),
+        _always(once[2], _mean_variance(a.cost, b.cost), scale=RATIO_SCALE, level=level, ratio=True),
+    )
+    verdict, quality, more = _verdict(a, b, *once, margin)
+    lasting, lasting_quality, _ = _verdict(a, b, *always, margin)
+    return Comparison(
+        verdict=verdict,
+        quality=quality,
+        quality_difference=once[0],
+        latency_ratio=once[1],
+        cost_ratio=once[2],
+        margin=margin,
+        more=more,
+        always=Always(
+            verdict=lasting,
+            quality=lasting_quality,
+            quality_difference=always[0],
+            latency_ratio=always[1],
+            cost_ratio=always[2],
+        ),
+    )
+
+
+def _verdict(
+    a: Arm, b: Arm, difference: Result, latency: Result, cost: Result, margin: float
+) -> tuple[str, Quality, int | None]:
+    quality, more = _judge(a.quality, b.quality, difference, margin)
     if quality == "non-inferior":
         verdict = f"non-inferior{_gains(latency, cost)}"
     elif quality == "inconclusive":
         verdict = (
             "inconclusive: the difference is just the margin"
             if more is None
-            else f"inconclusive: needs about {more} more labels"
+            else f"inconclusive: needs about {more:,} more labels"
         )
     elif quality == "insufficient":
         verdict = difference.note
     else:
         verdict = f"inferior by {-(difference.value or 0.0):.1%}, more than the margin of {margin:.1%}"
-    return Comparison(
-        verdict=verdict,
-        quality=quality,
-        quality_difference=difference,
-        latency_ratio=latency,
-        cost_ratio=cost,
-        margin=margin,
-        more=more,
-    )
+    return verdict, quality, more
+
+
+def _always(found: Result, variance: float, *, scale: float, level: float, ratio: bool) -> Result:
+    """The result with an interval for all looks; without one where there is none for a single look."""
+    if found.value is None or found.low is None or not variance > 0:
+        return found
+    centre = math.log(found.value) if ratio else found.value
+    low, high = always_valid(centre, variance, scale=scale, level=level)
+    assert low is not None
+    assert high is not None
+    ends = Interval(math.exp(low), math.exp(high)) if ratio else Interval(max(-1.0, low), min(1.0, high))
+    return within(found.value, ends, n=found.n, method="normal-mixture")
+
+
+def _share_variance(a: ShareSums, b: ShareSums) -> float:
+    """Of the difference of shares; with half a right and half a wrong answer more, as none is certain."""
+    total = 0.0
+    for side in (a, b):
+        if side.n < VALUES_MIN:
+            return math.nan
+        n = side.effective_n
+        share = (side.share * n + 0.5) / (n + 1)
+        total += share * (1 - share) / n
+    return total
+
+
+def _log_variance(a: LogSums, b: LogSums) -> float:
+    if min(a.n, b.n) < VALUES_MIN or min(a.effective_n, b.effective_n) < 2:
+        return math.nan
+    return a.variance / a.effective_n + b.variance / b.effective_n
+
+
+def _mean_variance(a: ValueSums, b: ValueSums) -> float:
+    if min(a.n, b.n) < VALUES_MIN or a.wx <= 0 or b.wx <= 0:
+        return math.nan
+    return a.variance_of_mean / a.mean**2 + b.variance_of_mean / b.mean**2
 
 
 def share_difference(a: ShareSums, b: ShareSums, *, level: float = LEVEL) -> Result:
@@ -203,7 +281,7 @@ def mean_ratio(a: ValueSums, b: ValueSums, *, level: float = LEVEL) -> Result:
     return within(math.exp(value), Interval(math.exp(value - half), math.exp(value + half)), n=a.n + b.n, method=method)
 
 
-def _judge(a: ShareSums, b: ShareSums, difference: Result, margin: float, level: float) -> tuple[Quality, int | None]:
+def _judge(a: ShareSums, b: ShareSums, difference: Result, margin: float) -> tuple[Quality, int | None]:
     if difference.value is None or difference.low is None or difference.high is None:
         return "insufficient", None
     if difference.low > -margin:

@@ -224,6 +224,8 @@ def apply_retention(
         "gpu_samples": ("timestamp", facts_days),
         "changes": ("timestamp", facts_days),
         "objective_counts": ("period", facts_days),
+        "dataset_items": ("called_at", facts_days),
+        "reviews": ("at", facts_days),
         "source_hours": ("period", facts_days),
         "user_hours": ("period", facts_days),
         "session_hours": ("period", facts_days),

@@ -96,6 +96,8 @@ OPTIONS: dict[str, tuple[str, ...]] = {
         "--where",
         "--json",
     ),
+    "export": (*STORE, "--dataset", "--since", "--where", "--as", "--keep"),
+    "report": (*STORE, "--since", "--out", "--mail"),
     "check": STORE,
     "migrate": STORE,
 }

@@ -25,12 +25,12 @@ from tests.tools.service import Service, running
 MAIN = Path(__file__).parents[2] / "dashboards" / "start" / "main.py"
 
 
-def app(url: str, monkeypatch: pytest.MonkeyPatch, *, at: str = "overview", **query: str) -> AppTest:
-    """The page `at`, which is run alone: the way there over the front page would take the time of both."""
+def app(url: str, monkeypatch: pytest.MonkeyPatch, *, on: str = "overview", **query: str) -> AppTest:
+    """The page `on`, which is run alone: the way there over the front page would take the time of both."""
     monkeypatch.setenv(STORE_URL_VARIABLE, url)
     test = AppTest.from_file(str(MAIN), default_timeout=60)
-    if at != "overview":
-        test.switch_page(f"../pages/{at}.py")
+    if on != "overview":
+        test.switch_page(f"../pages/{on}.py")
     for name, value in query.items():
         test.query_params[name] = value
     return test.run()
@@ -94,7 +94,7 @@ def test_figures_are_the_registrys(
     service: Service, monkeypatch: pytest.MonkeyPatch, window: Window, name: str, where: dict[str, str]
 ) -> None:
     url = service.addresses["clickhouse"]
-    test = app(url, monkeypatch, at=name, **custom(window), **where)
+    test = app(url, monkeypatch, on=name, **custom(window), **where)
     assert not test.exception
     shown = {BY_LABEL[metric.label]: metric.value for metric in test.metric if metric.label in BY_LABEL}
     client = connect(url)
@@ -135,7 +135,7 @@ def test_a_latency_that_nobody_reported_is_said_and_not_drawn(
     service: Service, monkeypatch: pytest.MonkeyPatch, window: Window
 ) -> None:
     url = service.addresses["clickhouse"]
-    test = app(url, monkeypatch, at="latency", **custom(window), user="x", experiment="none")
+    test = app(url, monkeypatch, on="latency", **custom(window), user="x", experiment="none")
     assert not test.exception
     assert "No call here" in texts(test)
     assert not test.dataframe
@@ -143,7 +143,7 @@ def test_a_latency_that_nobody_reported_is_said_and_not_drawn(
 
 def test_a_search_by_the_address(service: Service, monkeypatch: pytest.MonkeyPatch, window: Window) -> None:
     url = service.addresses["clickhouse"]
-    test = app(url, monkeypatch, at="traces", **custom(window), node="gpu-2")
+    test = app(url, monkeypatch, on="traces", **custom(window), node="gpu-2")
     test.toggle(key="errors").set_value(True).run()
     assert not test.exception
     client = connect(url)
@@ -207,7 +207,7 @@ def test_nothing_one_span_and_no_store(small: Service, browser: Browser, monkeyp
     url = small.addresses["clickhouse"]
     pages = [entry.file.removesuffix(".py") for entry in navigation.ENTRIES]
     for name in pages:
-        test = app(url, monkeypatch, at=name)
+        test = app(url, monkeypatch, on=name)
         assert not test.exception
         assert not test.error
         if name == "health":  # it has the store and the jobs to tell of
@@ -227,18 +227,18 @@ def test_nothing_one_span_and_no_store(small: Service, browser: Browser, monkeyp
     assert (shown["Requests"], shown["TTFT p50"], shown["Error rate"]) == ("1", "250 ms", "0 %")
     assert "too few for an interval" in texts(overview)
     for name in pages[1:]:
-        test = app(url, monkeypatch, at=name, **years)
+        test = app(url, monkeypatch, on=name, **years)
         assert not test.exception
         assert not test.error
         assert len(texts(test)) > 100
-    latency = app(url, monkeypatch, at="latency", **years)
+    latency = app(url, monkeypatch, on="latency", **years)
     assert "Too few calls" in texts(latency)
 
     assert "too few for an interval" in _in_browser(browser, small)
 
     small.kill()
     for name in pages:
-        test = app(url, monkeypatch, at=name)
+        test = app(url, monkeypatch, on=name)
         assert not test.exception
         assert "The store does not answer" in texts(test)
         assert url.removeprefix("http://") in texts(test)

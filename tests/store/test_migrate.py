@@ -66,6 +66,8 @@ TABLES = {
     "objective_counts",
     "objective_counts_state",
     "changes",
+    "dataset_items",
+    "reviews",
     "probe_results",
     "refusal_models",
     "safety_state",
