@@ -99,7 +99,9 @@ class _Gate:
 
         def held(job: Job) -> Job:
             def run_if_open(context: Context) -> Outcome:
-                return job.run(context) if job.name in self._open else Outcome(note="the demo's history is not ready yet")
+                return (
+                    job.run(context) if job.name in self._open else Outcome(note="the demo's history is not ready yet")
+                )
 
             return dataclasses.replace(job, run=run_if_open)
 
@@ -227,7 +229,9 @@ class _Story(threading.Thread):
                     self._stop_event.wait(0.5)
         look_back(self._settings, self._scenario, self._began_ns)
         self._gate.open(*ALL_JOBS)
-        self._say(f"jobs have been over the history in {time.monotonic() - began:.0f} s: alerts are watched from now on")
+        self._say(
+            f"jobs have been over the history in {time.monotonic() - began:.0f} s: alerts are watched from now on"
+        )
 
     def _record_past(self, began_ns: int) -> None:
         for episode in self._scenario.past:
