@@ -13,8 +13,8 @@ from monitor.kpis import KpiValue
 Where = tuple[tuple[str, tuple[str, ...]], ...]
 Group = tuple[str, ...]
 
-# A window moves in steps of this share of its length: of a day, six minutes are nothing.
-_STEPS = 240
+# A window moves in steps of this share of its length: of an hour, a minute is nothing, and the answer is good for as long.
+_STEPS = 60
 
 
 @dataclass(frozen=True, kw_only=True)

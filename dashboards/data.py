@@ -40,6 +40,16 @@ class Arrivals:
     newest_span: datetime | None
 
 
+_FORGET: Final[list[Callable[[], None]]] = []
+
+
+def forget() -> None:
+    """Ask the store anew from here on: somebody has changed what it holds."""
+    for clear in _FORGET:
+        clear()
+    _VALUES.clear()
+
+
 def kept(question: Callable[Concatenate[Client, P], T]) -> Callable[P, T]:
     """The question without its client: asked of the dashboard's store, its answer kept for some seconds."""
     name = f"{question.__module__}.{question.__qualname__}"
@@ -49,6 +59,8 @@ def kept(question: Callable[Concatenate[Client, P], T]) -> Callable[P, T]:
     def answer(url: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
         with asking() as client:
             return question(client, *args, **kwargs)
+
+    _FORGET.append(answer.clear)
 
     @functools.wraps(question)
     def ask(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -69,11 +81,6 @@ def values(
         for name in missing:
             _VALUES.put((*place, name), known[name])
     return [value for name in names for value in known[name] or ()]
-
-
-def forget() -> None:
-    """Ask for values anew from here on."""
-    _VALUES.clear()
 
 
 def lines(

@@ -37,7 +37,7 @@ def store_url() -> str:
     if not url:
         raise ConfigError(
             f"the dashboard was not told where the store is ({STORE_URL_VARIABLE} is not set);"
-            " start it with `monitor up`"
+            " start it with `monitor up` or `monitor dashboard`"
         )
     return url
 

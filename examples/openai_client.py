@@ -78,7 +78,9 @@ def main() -> None:
     options = parser.parse_args()
 
     monitor.init(service="chat-app", endpoint=options.endpoint)
-    monitor.instrument_openai()
+    monitor.instrument_openai(
+        propagate=True
+    )  # so that a server that is watched too joins the trace: the call counts once
 
     client = openai.OpenAI(base_url=options.base_url, api_key="none", max_retries=0)
 

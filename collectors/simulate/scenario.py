@@ -85,13 +85,14 @@ PAST: Final = (
     # Within the hour of the trace.
     Episode(kind="slow node", start_s=-1_222.0, end_s=-742.0, strength=1.7),
 )
-# What happens live, in seconds after each cycle's begin; each is seen within two minutes, and is over before the next cycle.
+# What happens live, in seconds after each cycle's begin: when jobs have been over the history, so that an alert has a
+# before; each is seen within two minutes or so, and is over before the next cycle.
 CYCLE_S: Final = 1_200.0
 LIVE_EPISODES: Final = (
-    Episode(kind="slow node", start_s=90.0, end_s=330.0, strength=2.6),
-    Episode(kind="price", start_s=120.0, end_s=390.0, strength=5.0),
-    Episode(kind="biased refusals", start_s=150.0, end_s=570.0, strength=0.5),
-    Episode(kind="drifting topic", start_s=180.0, end_s=660.0, strength=0.6),
+    Episode(kind="slow node", start_s=150.0, end_s=390.0, strength=2.6),
+    Episode(kind="price", start_s=180.0, end_s=450.0, strength=5.0),
+    Episode(kind="biased refusals", start_s=210.0, end_s=630.0, strength=0.5),
+    Episode(kind="drifting topic", start_s=240.0, end_s=720.0, strength=0.6),
 )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from monitor.jobs.status import Status
+
+# In narrower terminals what jobs do is left out; it is in docs/jobs.md.
+_WIDE: Final = 130
 
 jobs_app = typer.Typer(
     invoke_without_command=True,
@@ -55,7 +58,11 @@ def jobs(context: typer.Context, json: Json = False, data: Data = None, config: 
         return
     from rich.console import Console
 
-    Console().print(_table(statuses))
+    console = Console()
+    console.print(_table(statuses, meanings=console.width >= _WIDE))
+    for status in statuses:
+        if status.run is not None and status.run.error:
+            print(f"{status.planned.job.name}: {status.run.error}")
 
 
 @jobs_app.command("run")
@@ -91,25 +98,29 @@ def _refuse_old_schema(there: bool) -> None:
         raise StoreError("the store has no account of jobs yet, as its schema is older; run `monitor migrate`")
 
 
-def _table(statuses: list[Status]) -> Table:
+def _table(statuses: list[Status], *, meanings: bool) -> Table:
     from rich import box
     from rich.table import Table
 
     table = Table(box=box.SIMPLE)
-    for heading in ("job", "every", "last run (UTC)", "took", "rows", "state", "next due (UTC)", "what it does"):
-        table.add_column(heading, justify="right" if heading in ("took", "rows") else "left")
+    for heading in ("job", "every", "last run (UTC)", "took", "rows", "state", "next due (UTC)"):
+        table.add_column(
+            heading, justify="right" if heading in ("took", "rows") else "left", no_wrap=heading != "state"
+        )
+    if meanings:
+        table.add_column("what it does")
     for status in statuses:
         run = status.run
-        table.add_row(
+        cells = [
             status.planned.job.name,
             _length(status.planned.every_s),
-            f"{run.started_at:%Y-%m-%d %H:%M:%S}" if run is not None else "-",
+            f"{run.started_at:%m-%d %H:%M:%S}" if run is not None else "-",
             f"{run.duration_s:.2f} s" if run is not None and run.duration_s is not None else "-",
             f"{run.rows:,}" if run is not None else "-",
-            ": ".join(part for part in (status.state, run.error if run is not None else "") if part),
-            f"{status.due_at:%Y-%m-%d %H:%M:%S}" if status.due_at is not None else "-",
-            status.planned.job.meaning,
-        )
+            status.state,
+            f"{status.due_at:%m-%d %H:%M:%S}" if status.due_at is not None else "-",
+        ]
+        table.add_row(*cells, *([status.planned.job.meaning] if meanings else []))
     return table
 
 

@@ -7,7 +7,7 @@ import logging
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
@@ -21,6 +21,7 @@ from monitor.jobs.job import Context, Job, Outcome
 from monitor.serve import demo_story
 from monitor.serve.all_jobs import ALL_JOBS
 from monitor.serve.demo_alerts import AlertWatch
+from monitor.serve.demo_past import look_back
 from monitor.serve.jobs import run_job
 from monitor.serve.up import run
 from monitor.settings import Settings
@@ -33,9 +34,8 @@ logger = logging.getLogger(__name__)
 
 MARKER: Final = "this-is-demo-data"
 SETTLE_S: Final = 60.0
-# Jobs in the order in which people look for what they do; these run by themselves soon enough, or only add speed.
-_LAST: Final = ("objectives", "rollup")
-_NOT_AT_ONCE: Final = frozenset({"retention", "alerts", "notify", "report", "probes"})
+# These run by themselves soon enough, once all others, of which they need the sums, have run over the history.
+_NOT_AT_ONCE: Final = frozenset({"retention", "alerts", "notify", "report", "probes", "bbq"})
 _JOB_TRIES: Final = 120
 
 Say = Callable[[str], None]
@@ -55,16 +55,16 @@ def run_demo(
             "the demo brings a store of its own; remove store.url from the configuration, or use `monitor up`"
         )
     _clear(settings.data)
-    stop, loaded = threading.Event(), threading.Event()
+    stop, gate = threading.Event(), _Gate()
     story: list[_Story] = []
 
     def on_ready(addresses: Mapping[str, str]) -> None:
         say(ready_line(addresses))
-        story.append(_Story(settings, scenario, dict(addresses), stop, loaded, say))
+        story.append(_Story(settings, scenario, dict(addresses), stop, gate, say))
         story[0].start()
 
     try:
-        run(settings, dashboard=dashboard, on_ready=on_ready, jobs=_held_until(loaded))
+        run(settings, dashboard=dashboard, on_ready=on_ready, jobs=gate.jobs())
     finally:
         stop.set()
         for each in story:
@@ -85,16 +85,27 @@ def _clear(data: Path) -> None:
     (data / MARKER).touch()
 
 
-def _held_until(loaded: threading.Event) -> Mapping[str, Job]:
-    """The jobs, which do nothing before the history is there: over a part of it they would be wrong, and slow it down."""
+class _Gate:
+    """Holds jobs back: over a part of the history they would be wrong, and two at a time, without each other's sums, slow."""
 
-    def held(job: Job) -> Job:
-        def run_if_loaded(context: Context) -> Outcome:
-            return job.run(context) if loaded.is_set() else Outcome(note="the demo's history is being loaded")
+    def __init__(self) -> None:
+        self._open: set[str] = set()
 
-        return dataclasses.replace(job, run=run_if_loaded)
+    def open(self, *names: str) -> None:
+        self._open.update(names)
 
-    return {name: held(job) for name, job in ALL_JOBS.items()}
+    def jobs(self) -> Mapping[str, Job]:
+        """All jobs, which do nothing until they are let through."""
+
+        def held(job: Job) -> Job:
+            def run_if_open(context: Context) -> Outcome:
+                return (
+                    job.run(context) if job.name in self._open else Outcome(note="the demo's history is not ready yet")
+                )
+
+            return dataclasses.replace(job, run=run_if_open)
+
+        return {name: held(job) for name, job in ALL_JOBS.items()}
 
 
 class _Story(threading.Thread):
@@ -106,12 +117,14 @@ class _Story(threading.Thread):
         scenario: Scenario,
         addresses: Mapping[str, str],
         stop: threading.Event,
-        loaded: threading.Event,
+        gate: _Gate,
         say: Say,
     ) -> None:
         super().__init__(name="demo", daemon=True)
         self._settings, self._scenario, self._addresses = settings, scenario, addresses
-        self._stop_event, self._loaded, self._say = stop, loaded, say
+        self._stop_event, self._gate, self._say = stop, gate, say
+        self._loaded = False
+        self._began_ns = 0
         self._shown = -1
         self._demo: Demo | None = None
         self._watch = AlertWatch(settings, addresses.get("dashboard", ""), stop, say)
@@ -129,13 +142,14 @@ class _Story(threading.Thread):
             headers = {"authorization": f"Bearer {self._settings.collectors.tokens[0].get_secret_value()}"}
         self._say(f"loading {self._scenario.days:g} days of history …")
         world = demo_world(self._scenario)
+        self._began_ns = world.began_ns
         demo = Demo(world, endpoint=self._addresses["grpc"], headers=headers, stop=self._stop_event)
         self._demo = demo
         self._record_past(world.began_ns)
         sent = demo.load(on_progress=self._progress)
         self._say_loaded(sent)
-        self._loaded.set()
-        jobs = threading.Thread(target=self._run_jobs, args=(self._jobs_in_order(),), name="demo-jobs", daemon=True)
+        self._loaded = True
+        jobs = threading.Thread(target=self._run_jobs, name="demo-jobs", daemon=True)
         jobs.start()
         self._watch.start()
         dashboard = self._addresses.get("dashboard", "")
@@ -150,10 +164,15 @@ class _Story(threading.Thread):
 
     def say_summary(self) -> None:
         """What happened while it ran, which alerts told of it, and where to look."""
-        if self._demo is None or not self._loaded.is_set():
+        if self._demo is None or not self._loaded:
             return
-        began_ns = self._demo.world.began_ns
-        happened = incidents(self._scenario, began_ns=began_ns, start_ns=began_ns, end_ns=time.time_ns())
+        began_ns = self._began_ns
+        ended_ns = time.time_ns()
+        happened = [
+            each
+            for each in incidents(self._scenario, began_ns=began_ns, start_ns=began_ns, end_ns=ended_ns)
+            if each.start_ns > began_ns  # what was so before is no news
+        ]
         lines = demo_story.summary_lines(
             happened, list(self._watch.fired.values()), self._addresses.get("dashboard", ""), str(self._settings.data)
         )
@@ -190,26 +209,29 @@ class _Story(threading.Thread):
             f" {sent.readings.acknowledged:,} GPU readings, by OTLP/gRPC in {sent.spans.seconds:.0f} s"
         )
 
-    def _jobs_in_order(self) -> list[str]:
-        names = [name for name in ALL_JOBS if name not in _NOT_AT_ONCE]
-        return sorted(names, key=lambda name: _LAST.index(name) if name in _LAST else -1)
-
-    def _run_jobs(self, names: Sequence[str]) -> None:
-        """Each job once over the history, so that no page has to wait for its turn."""
-        for name in names:
-            if name in self._settings.jobs.off:
+    def _run_jobs(self) -> None:
+        """Each job once over the history, one after the other; from then on by itself."""
+        began = time.monotonic()
+        for name in ALL_JOBS:
+            if name in _NOT_AT_ONCE or name in self._settings.jobs.off:
                 continue
+            self._gate.open(name)
             for _ in range(_JOB_TRIES):
                 if self._stop_event.is_set():
                     return
                 try:
-                    began = time.monotonic()
+                    job_began = time.monotonic()
                     run_job(self._settings, name)
-                    logger.info("job %s took %.1f s over the history", name, time.monotonic() - began)
+                    logger.info("job %s took %.1f s over the history", name, time.monotonic() - job_began)
                     break
-                except MonitorError as error:  # it runs just now, over a part of the history
+                except MonitorError as error:  # it runs just now by itself
                     logger.debug("job %s: %s", name, error)
                     self._stop_event.wait(0.5)
+        look_back(self._settings, self._scenario, self._began_ns)
+        self._gate.open(*ALL_JOBS)
+        self._say(
+            f"jobs have been over the history in {time.monotonic() - began:.0f} s: alerts are watched from now on"
+        )
 
     def _record_past(self, began_ns: int) -> None:
         for episode in self._scenario.past:

@@ -18,7 +18,6 @@ from monitor.store.reader import open_reader
 logger = logging.getLogger(__name__)
 
 EVERY_S: Final = 3.0
-_FIRING, _RESOLVED = "firing", "resolved"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -49,7 +48,7 @@ class AlertWatch(threading.Thread):
     def _look(self, client: Client) -> None:
         rows = client.query(
             "SELECT rule, fingerprint, toUnixTimestamp64Micro(active_at), anyLast(grp), anyLast(kpi), argMax(summary, at),"
-            " toUnixTimestamp64Micro(minIf(at, state = 'firing')), toUnixTimestamp64Micro(maxIf(at, state = 'resolved'))"
+            " toUnixTimestamp64Micro(minIf(at, state = 'firing')), toUnixTimestamp64Micro(maxIf(at, state = 'inactive'))"
             " FROM alert_events FINAL GROUP BY rule, fingerprint, active_at HAVING countIf(state = 'firing') > 0 ORDER BY min(at)"
         ).result_rows
         for rule, fingerprint, active, group, kpi, summary, at, ended in rows:

@@ -85,11 +85,17 @@ def summary_lines(happened: Sequence[Incident], fired: Sequence[Fired], dashboar
         lines += incident_lines(incident, dashboard)
         if incident.name not in RULES:
             continue
-        for each in fired:
-            if each.rule in RULES[incident.name] and incident.start_ns <= _ns(each.at) <= incident.end_ns + LATE_NS:
-                told.add(id(each))
-                delay_s = (_ns(each.at) - incident.start_ns) / NS
-                lines.append(f"    alert {each.name} after {delay_s:.0f} s{_ending(each)}")
+        mine = [
+            each
+            for each in fired
+            if each.rule in RULES[incident.name] and incident.start_ns <= _ns(each.at) <= incident.end_ns + LATE_NS
+        ]
+        for each in mine:
+            told.add(id(each))
+            delay_s = (_ns(each.at) - incident.start_ns) / NS
+            lines.append(f"    alert {each.name} after {delay_s:.0f} s{_ending(each)}")
+        if not mine:
+            lines.append("    no alert yet")
     if not happened:
         lines.append("  nothing: live traffic had not come to an incident")
     others = [each for each in fired if id(each) not in told]

@@ -1,44 +1,34 @@
-"""`monitor demo` with incidents that follow each other quickly: `python -m tests.tools.story DATA CONFIG`."""
+"""The demo's traffic up to some moment after its begin, sent at once: what a clock that a test sets can go through."""
 
 from __future__ import annotations
 
-import dataclasses
-import sys
-from datetime import UTC, datetime
-from pathlib import Path
+import threading
 from typing import Final
 
-from collectors.simulate.scenario import Episode, Scenario
-from monitor.serve.demo import run_demo
-from monitor.serve.demo_config import demo_values
-from monitor.settings import load_settings
+import numpy as np
 
-# Seconds after the demo began; it takes some to load the hour.
-EPISODES: Final = (
-    Episode(kind="slow node", start_s=60.0, end_s=150.0, strength=3.5),
-    Episode(kind="price", start_s=60.0, end_s=150.0, strength=6.0),
-    Episode(kind="biased refusals", start_s=60.0, end_s=180.0, strength=0.7),
-    Episode(kind="drifting topic", start_s=60.0, end_s=240.0, strength=0.8),
-)
+from collectors.simulate.history import Demo
+from collectors.simulate.replay import new_encoder
+from collectors.simulate.scenario import Scenario
+from collectors.simulate.senders import by_end, open_senders, send_calls
+from collectors.simulate.workload import NS, azure_trace
+from collectors.simulate.world import World
+
+LIVE: Final = "demo-live"
 
 
-def scenario() -> Scenario:
-    return dataclasses.replace(
-        Scenario.quiet(), days=0.0, live=EPISODES, cycle_s=100_000.0, topic_length=1.2, captured_share=0.95
-    )
-
-
-def main(data: str, config: str) -> None:
-    now = datetime.now(UTC)
-    settings = load_settings(
-        Path(config), Path(data), under=demo_values(scenario(), now), grpc_port=0, http_port=0, clickhouse_port=0
-    )
-
-    def ready(addresses: object) -> str:
-        return f"ready {addresses}"
-
-    run_demo(settings, scenario=scenario(), dashboard=False, say=lambda line: print(line, flush=True), ready_line=ready)
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
+def load_story(endpoint: str, scenario: Scenario, *, began_ns: int, until_s: float) -> int:
+    """Send the demo's hour, and what follows live until `until_s` after it; how many calls that were."""
+    stop = threading.Event()
+    world = World(azure_trace(), scenario, seed=0, began_ns=began_ns)
+    demo = Demo(world, endpoint=endpoint, stop=stop)
+    sent = demo.load(days=0).spans.calls
+    live = next(world.live(after_ns=int(demo.hour.calls.start_ns[-1]), speed=1.0)).calls
+    order = by_end(live)
+    order = order[live.end_ns[order] <= began_ns + round(until_s * NS)]
+    with open_senders(
+        endpoint, protocol="grpc", headers=None, in_flight=4, patience_s=60.0, stop=stop
+    ) as senders:  # fmt: skip
+        for _ in send_calls(senders.spans, new_encoder(world.origins, LIVE), live, np.asarray(order), stop=stop):
+            pass
+    return sent + len(order)
