@@ -2,30 +2,34 @@
 
 Each later day has the calls, judgements, events and costs of the first, so many days later, with traces, sessions, emitters,
 users and release of its own. What the jobs make of a day of calls is then the same but for the time and these names, so the
-rollups of the later days are copied likewise; `differences` has the jobs make a day anew and compares. Users, sessions and GPUs are
-added up by the job `hours` itself, on all days. What a single call cost is kept for the first day only: closed hours are
-answered from sums.
+rollups of the later days are copied likewise; `differences` has the jobs make a day anew and compares. Users are added up by
+the statement of the job `hours`, from the calls of the first day under their names of the other; GPUs by the job.
+
+Closed periods are answered from these rollups. The calls themselves are there on `days` of the later days, the last ones; costs
+of single calls on the first alone.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any, Final
 
 from benchmarks.calls import DAYS, END, START, fill, insert_all, users_of
 from monitor.jobs import hours, objectives, rollup
-from monitor.jobs.cost_sql import insert_sessions_sql
 from monitor.jobs.job import Context
 from monitor.kpis.conditions import judgements
 from monitor.kpis.hours import read_states, write_state
+from monitor.kpis.units import USER_HOURS, bucket_sql, users_made_of
 from monitor.settings import ObjectiveSettings, Settings
 from monitor.store import Client
+from monitor.store.calls import calls_source
 from monitor.store.objectives import write_objectives
 
+_NS: Final = 10**9
 _DAY_S: Final = 86_400
 _BEGIN: Final = int(START.timestamp())
 _FACTS: Final = ("inferences", "evaluations", "engagement_events")
@@ -37,29 +41,50 @@ _ROLLED: Final = (
     "source_hours",
     "emitter_hours",
     "emitter_ends",
+    "session_hours",
+    "session_costs",
+    "cost_results",
 )
-_LATER: Final = ("users", "sessions", "gpus")
+_CHECKED: Final = tuple(table for table in _ROLLED if table not in ("session_hours", "session_costs", "cost_results"))
 
 
-def fill_shifted(client: Client, calls: int, known: tuple[ObjectiveSettings, ...]) -> None:
-    """About so many calls, with all that belongs to them, added up but for users, sessions and GPUs (`hours` does that)."""
-    began = time.perf_counter()
+_WAS: Final = {"session_id": "was_session", "unit": "was_unit"}
+
+
+def fill_shifted(client: Client, calls: int, known: tuple[ObjectiveSettings, ...], *, days: int = 1) -> None:
+    """About so many calls a month, added up but for GPUs (`hours` does that); facts of the first day and the last `days`."""
     fill(client, calls, days=1)
     write_objectives(client, known, now=START)
+    shift(client, calls)
+    copy_facts(client, calls, range(DAYS - days, DAYS))
+
+
+def shift(client: Client, calls: int) -> None:
+    """The first day is added up, and what is made of it copied to all others."""
+    began = time.perf_counter()
     for job in (rollup, hours, objectives):
         job.run(_context(client, _BEGIN + _DAY_S + job.GRACE_S))
-        print(f"first day, {job.__name__}: {time.perf_counter() - began:.1f} s", flush=True)
-    for table in (*_FACTS, "call_costs", *_ROLLED, "cost_results"):
+        print(f"  first day, {job.__name__}: {time.perf_counter() - began:.1f} s", flush=True)
+    for table in _ROLLED:
         columns = columns_of(client, table)
         insert_all(client, (_copy(table, columns, calls, day) for day in range(1, DAYS)))
-        print(f"other days, {table}: {time.perf_counter() - began:.1f} s", flush=True)
+        print(f"  other days, {table}: {time.perf_counter() - began:.1f} s", flush=True)
+    insert_all(client, (_users(client, calls, day) for day in range(1, DAYS)))
+    print(f"  other days, users: {time.perf_counter() - began:.1f} s", flush=True)
     _tell_how_far(client)
+
+
+def copy_facts(client: Client, calls: int, days: Iterable[int]) -> None:
+    days = list(days)
+    for table in _FACTS:
+        columns = columns_of(client, table)
+        insert_all(client, (_copy(table, columns, calls, day) for day in days))
 
 
 def differences(client: Client, day: int) -> list[str]:
     """What the jobs make of a day (1 to 29) against what is there: columns whose sums differ."""
     start, end = _BEGIN + day * _DAY_S, _BEGIN + (day + 1) * _DAY_S
-    before = {table: _sums(client, table, start, end) for table in _ROLLED}
+    before = {table: _sums(client, table, start, end) for table in _CHECKED}
     context, state = _context(client, END.timestamp() + 600), rollup.read_state(client)
     assert state is not None
     rollup._roll_late(context, (start, end), state)
@@ -91,30 +116,40 @@ def _context(client: Client, now_s: float) -> Context:
 
 def _copy(table: str, columns: Mapping[str, str], calls: int, day: int) -> str:
     moved = f"* REPLACE ({_moved(columns, calls, day)})"
-    if table == "call_costs":
-        rows = f"(SELECT {moved} FROM call_costs) AS call_costs"
-        return insert_sessions_sql("1").replace("call_costs FINAL", rows).replace("{version:UInt64}", "1")
-    # Filtered first, as the columns keep their names. What is said late may be of the next day.
+    # What is said late may be of the next day.
     first = f"{_time(columns)} < toDateTime({_BEGIN + _DAY_S}, 'UTC')"
     own = "session_id LIKE 's0-%'" if table == "engagement_events" else first
     names = ", ".join(columns)
-    return (
-        f"INSERT INTO {table} ({names}) SELECT {names} FROM (SELECT {moved} FROM (SELECT * FROM {table} WHERE {own}))"
-    )
+    # Filtered and named first: what is replaced keeps its name.
+    was = "".join(f", {name} AS {was}" for name, was in _WAS.items() if name in columns)
+    return f"INSERT INTO {table} ({names}) SELECT {names} FROM (SELECT {moved} FROM (SELECT *{was} FROM {table} WHERE {own}))"
 
 
-def _time(columns: Mapping[str, str]) -> str:
+def _users(client: Client, calls: int, day: int) -> str:
+    """Hours of the users of a day, as the job makes them of the first day's calls under their new names."""
+    rows = calls_source(client, _BEGIN * _NS, (_BEGIN + _DAY_S) * _NS)
+    columns = ("timestamp", "session_id", "user_id", "release")
+    moved = f"(SELECT * REPLACE ({_moved(columns, calls, day)}) FROM (SELECT *, session_id AS was_session FROM {rows}))"
+    made = users_made_of(client, _BEGIN, _BEGIN + _DAY_S).replace(rows, moved)
+    names = ", ".join(["period", *USER_HOURS.keys, *USER_HOURS.columns])
+    return f"INSERT INTO {USER_HOURS.table} ({names}, version) SELECT {names}, 1 FROM ({made})"
+
+
+def _time(columns: Iterable[str]) -> str:
     return next(name for name in ("timestamp", "period", "hour") if name in columns)
 
 
-def _moved(columns: Mapping[str, str], calls: int, day: int) -> str:
+def _moved(columns: Collection[str], calls: int, day: int) -> str:
     """Columns of the first day that are others on this day, as REPLACE has them."""
-    session = "toUInt64OrZero(substring(session_id, 4))"
+    session = "toUInt64(substring(was_session, 4))"
     place = f"bitShiftRight(cityHash64({session}, {day}, 1), 11) / 9007199254740992."
+    unit = f"cityHash64(was_unit, {day})"
     said = {
         "trace_id": f"if(trace_id = '', '', concat('{day:02x}', substring(trace_id, 3)))",
         "user_id": f"concat('u', toString(toUInt64({users_of(calls, day)} * pow({place}, 2))))",
-        "session_id": f"concat('s{day}-', substring(session_id, 4))",
+        "session_id": f"concat('s{day}-', substring(was_session, 4))",
+        "unit": unit,
+        "bucket": bucket_sql(unit),
         "release": f"'r{day // 6}'",
         "emitter": f"concat(substring(emitter, 1, length(emitter) - 1), '{day}')",
     }
@@ -134,7 +169,7 @@ def _tell_how_far(client: Client) -> None:
     end, seen_ms = int(END.timestamp()), int((time.time() + 600) * 1000)
     rollup.write_state(client, rollup.State(minutes=end, hours=end, days=end, seen_ms=seen_ms))
     for name, state in read_states(client).items():
-        write_state(client, name, replace(state, until=state.until if name in _LATER else end, seen_ms=seen_ms))
+        write_state(client, name, replace(state, until=state.until if name == "gpus" else end, seen_ms=seen_ms))
     known = judgements(client)
     for name, counted in objectives.read_states(client).items():
         objectives._write(client, replace(counted, until=end, seen_ms=seen_ms), {name: known[name]})
