@@ -10,7 +10,7 @@ import math
 import re
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -47,6 +47,16 @@ class Shift:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Spell:
+    """One alert that would have been: of which group, from when to when; `goes_on`: it had no end yet."""
+
+    group: Mapping[str, str]
+    start: datetime
+    end: datetime
+    goes_on: bool = True
+
+
+@dataclass(frozen=True, kw_only=True)
 class Replay:
     """What a rule would have done.
 
@@ -62,6 +72,8 @@ class Replay:
         Length of the history.
     delays_s : list of float or None
         With a shift: from its begin to the alert, for each begin that was tried; None: not within a day.
+    spells : list of Spell
+        Each alert, in the order in which they end.
     skipped : str
         Why the rule cannot be replayed; empty if it was.
     """
@@ -75,6 +87,7 @@ class Replay:
     looked_s: float = 0.0
     groups: Mapping[str, int] = field(default_factory=dict)
     delays_s: Sequence[float | None] = ()
+    spells: Sequence[Spell] = ()
     skipped: str = ""
 
     @property
@@ -255,18 +268,19 @@ def _alarmed(events: Iterable[Event], at: datetime) -> bool:
 def _result(
     rule: Rule, events: Sequence[Event], end: datetime, looked_s: float, delays: Sequence[float | None]
 ) -> Replay:
-    begun: dict[Key, datetime] = {}
-    lengths: list[float] = []
+    begun: dict[Key, Spell] = {}
+    spells: list[Spell] = []
     groups: dict[str, int] = {}
     for event in events:
-        key = event.kept.key
+        key, group = event.kept.key, event.kept.instance.group
         if event.kept.track.alarming and key not in begun:
-            begun[key] = event.at
-            name = ", ".join(event.kept.instance.group.values())
+            begun[key] = Spell(group=dict(group), start=event.at, end=end)
+            name = ", ".join(group.values())
             groups[name] = groups.get(name, 0) + 1
         elif not event.kept.track.alarming and key in begun:
-            lengths.append((event.at - begun.pop(key)).total_seconds())
-    lengths += [(end - at).total_seconds() for at in begun.values()]
+            spells.append(replace(begun.pop(key), end=event.at, goes_on=False))
+    spells += begun.values()
+    lengths = [(spell.end - spell.start).total_seconds() for spell in spells]
     return Replay(
         rule=rule.name,
         severity=rule.severity,
@@ -277,6 +291,7 @@ def _result(
         looked_s=looked_s,
         groups=dict(sorted(groups.items(), key=lambda item: -item[1])),
         delays_s=delays,
+        spells=spells,
     )
 
 
@@ -301,4 +316,4 @@ def _back_s(rule: Rule) -> float:
     return math.ceil(back / step_s) * step_s
 
 
-__all__ = ["History", "Replay", "Shift", "backtest", "read_shift"]
+__all__ = ["History", "Replay", "Shift", "Spell", "backtest", "read_shift"]

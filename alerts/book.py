@@ -126,6 +126,20 @@ def _left_to(mine: Declared, declared: Sequence[Declared], known: Known) -> Know
     return replace(known, promises={name: promise for name, promise in known.promises.items() if name not in own})
 
 
+def check_rule(settings: Settings, rule: AlertRule, known: Known) -> list[Rule]:
+    """A rule that somebody wants to keep in the store, as it would be evaluated; none of one that is switched off.
+
+    Raises
+    ------
+    RuleError
+        Naming the key, what came and what was wanted.
+    """
+    if not rule.enabled:
+        return []
+    _refuse_unknown_receivers(rule, settings)
+    return compile_rule(rule, known, origin="dashboard")
+
+
 def read_laid(given: Mapping[str, Any]) -> AlertRule:
     """A rule from plain data, laid over the default of that name if there is one.
 
@@ -198,4 +212,4 @@ def may_come(problem: Problem, settings: Settings) -> bool:
     return problem.key == "kpi" and any(kpi.startswith(("accuracy.score.", "drift.", "bias.")) for kpi in kpis)
 
 
-__all__ = ["Book", "Declared", "Problem", "known_from_settings", "known_from_store", "make_book"]
+__all__ = ["Book", "Declared", "Problem", "check_rule", "known_from_settings", "known_from_store", "make_book"]

@@ -10,7 +10,12 @@ from urllib.parse import urlencode
 from alerts.model import Instance
 
 # Family of KPIs -> page; all others are on the first one.
-PAGES: Final = {"latency": "latency", "alerts": "alerts"}
+PAGES: Final = {
+    **{
+        family: family for family in ("latency", "accuracy", "cost", "engagement", "safety", "drift", "fleet", "alerts")
+    },
+    "bias": "safety",
+}
 # What the filter bar can filter on.
 FILTERS: Final = (
     "service", "model", "node", "variant", "release", "region", "environment", "provider", "deployment", "experiment",

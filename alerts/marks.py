@@ -46,9 +46,17 @@ class Precision:
 
 
 def write_mark(
-    client: Client, fingerprint: str, *, kind: Kind, mark: str, author: str, comment: str, now: datetime
+    client: Client,
+    fingerprint: str,
+    *,
+    kind: Kind,
+    mark: str,
+    author: str,
+    comment: str,
+    now: datetime,
+    active_at: datetime | None = None,
 ) -> Mark:
-    """Mark the newest episode of an alert; the front of its fingerprint is enough.
+    """Mark the newest episode of an alert, or that which began at `active_at`; the front of its fingerprint is enough.
 
     Raises
     ------
@@ -59,11 +67,11 @@ def write_mark(
         raise BadInput(f"`{mark}` is no verdict; an alert was `true` (right to fire) or `false`")
     if len(author) > TEXT_MAX or len(comment) > TEXT_MAX:
         raise BadInput(f"author and comment have at most {TEXT_MAX} characters each")
-    rule, whole, active_at = _episode(client, fingerprint)
+    rule, whole, newest = _episode(client, fingerprint, active_at)
     written = Mark(
         rule=rule,
         fingerprint=whole,
-        active_at=active_at,
+        active_at=newest,
         kind=kind,
         mark=mark,
         author=author,
@@ -102,13 +110,18 @@ def precision(client: Client, *, since: timedelta, now: datetime) -> list[Precis
     ]
 
 
-def _episode(client: Client, fingerprint: str) -> tuple[str, str, datetime]:
+def _episode(client: Client, fingerprint: str, active_at: datetime | None) -> tuple[str, str, datetime]:
     if len(fingerprint) < 4 or not fingerprint.isalnum():
         raise BadInput(f"`{fingerprint}` is no fingerprint; `monitor alerts` shows them; four digits of one are enough")
     rows = client.query(
         "SELECT fingerprint, argMax(rule, at), argMax(active_at, at) FROM alert_events FINAL"
-        " WHERE startsWith(fingerprint, {front:String}) GROUP BY fingerprint LIMIT 2",
-        parameters={"front": fingerprint},
+        " WHERE startsWith(fingerprint, {front:String})"
+        " AND ({any:Bool} OR active_at = fromUnixTimestamp64Micro({began:Int64})) GROUP BY fingerprint LIMIT 2",
+        parameters={
+            "front": fingerprint,
+            "any": active_at is None,
+            "began": 0 if active_at is None else _microseconds(active_at),
+        },
     ).result_rows
     if not rows:
         raise BadInput(
@@ -118,6 +131,10 @@ def _episode(client: Client, fingerprint: str) -> tuple[str, str, datetime]:
         raise BadInput(f"several alerts have fingerprints that begin with `{fingerprint}`; give more of it")
     whole, rule, active_at = rows[0]
     return str(rule), str(whole), active_at.replace(tzinfo=UTC)
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
 def _mark(row: Mapping[str, Any]) -> Mark:

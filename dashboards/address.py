@@ -8,7 +8,7 @@ shows instead of what it means, and forgets widgets in a popover that was never 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import streamlit as st
 
@@ -51,11 +51,69 @@ def buttons(
     return str(st.session_state[key] or default)
 
 
-def menu(label: str, options: Sequence[str], *, name: str, default: str, said: Callable[[str], str], width: int) -> str:
-    """One of many options."""
+def menu(
+    label: str,
+    options: Sequence[str],
+    *,
+    name: str,
+    default: str,
+    said: Callable[[str], str],
+    width: int,
+    any: bool = False,
+) -> str:
+    """One of many options; with `any`, also another that the address has."""
+    if any and (given := st.query_params.get(name)):
+        options = list(dict.fromkeys([*options, given]))
     key = _prepare(name, options, default)
     st.selectbox(label, options, format_func=said, key=key, on_change=_keep, args=(name, key, default), width=width)
     return str(st.session_state[key] if st.session_state[key] is not None else default)
+
+
+def several(
+    label: str,
+    options: Sequence[str],
+    *,
+    name: str,
+    said: Callable[[str], str],
+    most: int,
+    placeholder: str,
+    width: int,
+) -> tuple[str, ...]:
+    """Some of many options, each under the same name in the address."""
+    key = f"address-{name}"
+    given = st.query_params.get_all(name)
+    put(key, given)
+    st.multiselect(
+        label,
+        list(dict.fromkeys([*options, *given])),
+        format_func=said,
+        key=key,
+        on_change=_keep_several,
+        args=(name, key),
+        max_selections=max(most, len(given)),
+        placeholder=placeholder,
+        width=width,
+    )
+    return tuple(st.session_state[key])
+
+
+def text(
+    label: str, *, name: str, default: str = "", placeholder: str = "", said: str = "", width: int = 200, lines: int = 1
+) -> str:
+    """A text; of more than one line, in a box of that height."""
+    key = f"address-{name}"
+    put(key, st.query_params.get(name, default))
+    more: dict[str, Any] = {
+        "key": key,
+        "placeholder": placeholder,
+        "help": said or None,
+        "on_change": _keep,
+        "args": (name, key, default),
+        "max_chars": 4000,
+    }
+    if lines > 1:
+        return str(st.text_area(label, height=24 * lines + 20, **more))
+    return str(st.text_input(label, width=width, **more))
 
 
 def switch(label: str, *, name: str, default: bool, disabled: bool = False, said: str = "") -> bool:
@@ -78,6 +136,10 @@ def _prepare(name: str, options: Sequence[str], default: str) -> str:
 def _keep(name: str, key: str, default: str) -> None:
     chosen = st.session_state.get(key)
     write(name, *([chosen] if chosen is not None and chosen != default else []))
+
+
+def _keep_several(name: str, key: str) -> None:
+    write(name, *st.session_state.get(key, []))
 
 
 def _keep_switch(name: str, key: str, default: bool) -> None:

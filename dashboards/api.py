@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Mapping
 from typing import Any, Final
 
+from dashboards import store
 from monitor.errors import BadInput, MonitorError, StoreAway
 
 # Set by `monitor.serve.dashboard` for its child.
@@ -22,12 +23,27 @@ API_CERTIFICATE_VARIABLE: Final = "INFERENCE_MONITOR_API_CERTIFICATE"
 ANSWER_S: Final = 20.0
 
 
-def send(path: str, body: Mapping[str, Any], *, method: str = "POST") -> dict[str, Any]:
+class Refused(BadInput):
+    """What the API says is wrong with a request; `key`: which part of it, where it tells."""
+
+    def __init__(self, text: str, key: str = "") -> None:
+        super().__init__(text)
+        self.key = key
+
+
+def read(path: str, *, timeout_s: float = ANSWER_S) -> dict[str, Any]:
+    """What the API answers to who only asks; errors as `send` has them."""
+    return send(path, None, method="GET", timeout_s=timeout_s)
+
+
+def send(
+    path: str, body: Mapping[str, Any] | None, *, method: str = "POST", timeout_s: float = ANSWER_S
+) -> dict[str, Any]:
     """What the API answers.
 
     Raises
     ------
-    BadInput
+    Refused
         If it says that the request is wrong.
     StoreAway
         If it does not answer, or nobody said where it is.
@@ -38,22 +54,26 @@ def send(path: str, body: Mapping[str, Any], *, method: str = "POST") -> dict[st
     headers = {"Content-Type": "application/json"}
     if token := os.environ.get(API_TOKEN_VARIABLE, ""):
         headers["Authorization"] = f"Bearer {token}"
-    request = urllib.request.Request(address + path, data=json.dumps(body).encode(), headers=headers, method=method)
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(address + path, data=data, headers=headers, method=method)
     try:
-        with urllib.request.urlopen(request, timeout=ANSWER_S, context=_trust(address)) as answer:
-            return dict(json.load(answer))
+        with urllib.request.urlopen(request, timeout=timeout_s, context=_trust(address)) as answer:
+            said = dict(json.load(answer))
     except urllib.error.HTTPError as error:
         raise _said(error) from None
     except (OSError, ValueError) as error:
         raise StoreAway(f"the collectors do not answer: {getattr(error, 'reason', error)}; try again") from None
+    store.forget()
+    return said
 
 
 def _said(error: urllib.error.HTTPError) -> MonitorError:
     try:
-        words = str(json.loads(error.read())["error"])
+        answer = json.loads(error.read())
+        words, key = str(answer["error"]), str(answer.get("key", ""))
     except (ValueError, KeyError, TypeError):
-        words = f"the collectors answer {error.code}"
-    return BadInput(words) if error.code in (400, 403, 404, 409, 413, 422) else StoreAway(words)
+        words, key = f"the collectors answer {error.code}", ""
+    return Refused(words, key) if error.code in (400, 403, 404, 409, 413, 422) else StoreAway(words)
 
 
 def _trust(address: str) -> ssl.SSLContext | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,7 +11,7 @@ from typing import Final
 import streamlit as st
 
 from dashboards import store
-from dashboards.data import Where
+from dashboards.data import Where, currency
 from monitor.errors import MonitorError
 from monitor.kpis import REGISTRY, KpiValue, Window, evaluate
 from monitor.kpis.compare import Compared, Side, compare_sides
@@ -53,31 +54,37 @@ Group = tuple[str, datetime, datetime, Where]  # name, begin, end, filter
 
 
 @st.cache_data(ttl=30, max_entries=50, show_spinner="Comparing both sides …")
-def compared(url: str, a: Group, b: Group, margin: float, latency: str) -> tuple[Compared, list[Line]]:
-    """Both sides: the verdict, and line by line."""
-    with store.reading() as client:
-        found = compare_sides(client, _side(a), _side(b), margin=margin, latency=latency)
-        return found, lines(_values(client, a, KPIS), _values(client, b, KPIS))
+def compared(url: str, a: Group, b: Group, margin: float, latency: str) -> Compared:
+    """The verdict on both sides."""
+    with store.asking() as client:
+        return compare_sides(client, _side(a), _side(b), margin=margin, latency=latency)
+
+
+@st.cache_data(ttl=30, max_entries=50, show_spinner="Comparing line by line …")
+def line_by_line(url: str, a: Group, b: Group) -> list[Line]:
+    """Both sides by all KPIs that matter."""
+    with store.asking() as client:
+        return lines(*_both(client, a, b))
 
 
 @st.cache_data(ttl=60, max_entries=20, show_spinner=False)
 def changes(url: str, start: datetime, end: datetime) -> list[Change]:
     """Changes up to the end, from long before the start: what was changed last week may be compared today."""
-    with store.reading() as client:
+    with store.asking() as client:
         return changes_between(client, min(start, end - CHANGES_REACH), end)[::-1]
 
 
 @st.cache_data(ttl=60, max_entries=50, show_spinner="Measuring what changed …")
 def effect(url: str, before: Group, after: Group) -> list[Line]:
     """What a change did, from the same calls before and after it."""
-    with store.reading() as client:
+    with store.asking() as client:
         return lines(_values(client, before, EFFECT_KPIS), _values(client, after, EFFECT_KPIS))
 
 
 @st.cache_data(ttl=30, max_entries=50, show_spinner=False)
 def front(url: str, dimension: str, window: Window, where: Where, latency: str) -> dict[str, dict[str, KpiValue]]:
     """Group -> KPI -> value, of quality, a latency and cost."""
-    with store.reading() as client:
+    with store.asking() as client:
         names = (
             "accuracy.correct",
             "accuracy.estimated",
@@ -99,7 +106,7 @@ def lines(a: Mapping[str, KpiValue], b: Mapping[str, KpiValue]) -> list[Line]:
         one, two = a.get(name), b.get(name)
         if (one is None or one.value is None) and (two is None or two.value is None):
             continue
-        unit = (one or two).unit  # type: ignore[union-attr]
+        unit = (one or two).unit.replace("currency", currency())  # type: ignore[union-attr]
         share = unit == "1"
         change = (mover.difference if share else mover.ratio)(_result(one), _result(two))
         better = REGISTRY[name].better if name in REGISTRY else "higher"
@@ -129,6 +136,25 @@ def _result(value: KpiValue | None) -> Result:
     if value is None:
         return Result(value=None, note="not measured")
     return Result(value=value.value, low=value.low, high=value.high, n=value.n, note=value.note)
+
+
+def _both(client: Client, a: Group, b: Group) -> tuple[dict[str, KpiValue], dict[str, KpiValue]]:
+    """Both sides by the same statements, where they differ in one dimension alone."""
+    at, to = dict(a[3]), dict(b[3])
+    differing = [key for key in at if at[key] != to.get(key)]
+    if a[1:3] != b[1:3] or at.keys() != to.keys() or len(differing) != 1:
+        return _values(client, a, KPIS), _values(client, b, KPIS)
+    (by,) = differing
+    (first,), (second,) = at[by], to[by]
+    found: dict[str, dict[str, KpiValue]] = {first: {}, second: {}}
+    where, window = {**at, by: (first, second)}, Window(a[1], a[2])
+    values = evaluate(client, KPIS, window=window, by=(by,), where=where)
+    with contextlib.suppress(MonitorError):  # without an objective there is no goodput
+        values += evaluate(client, [GOODPUT], window=window, by=(by,), where=where)
+    for each in values:
+        if each.group:
+            found[each.group[by]][each.name] = each
+    return found[first], found[second]
 
 
 def _values(client: Client, group: Group, names: Sequence[str]) -> dict[str, KpiValue]:

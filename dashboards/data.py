@@ -13,7 +13,8 @@ import streamlit as st
 
 from dashboards import traces_query
 from dashboards.distribution import Histogram, read_histogram
-from dashboards.store import reading, store_url
+from dashboards.memory import Memory
+from dashboards.store import asking, reading, store_url
 from monitor.kpis import REGISTRY, KpiValue, Window, evaluate, series
 from monitor.kpis.registry import known
 from monitor.store import Client
@@ -25,8 +26,10 @@ Where = tuple[tuple[str, tuple[str, ...]], ...]
 
 FRESH_S: Final = 10
 ENTRIES_MAX: Final = 200
+VALUES_MAX: Final = 2000
 LINES_MAX: Final = 8
 ROWS_MAX: Final = 200
+_VALUES: Final = Memory(ttl_s=FRESH_S, entries_max=VALUES_MAX)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,16 @@ class Arrivals:
     newest_span: datetime | None
 
 
+_FORGET: Final[list[Callable[[], None]]] = []
+
+
+def forget() -> None:
+    """Ask the store anew from here on: somebody has changed what it holds."""
+    for clear in _FORGET:
+        clear()
+    _VALUES.clear()
+
+
 def kept(question: Callable[Concatenate[Client, P], T]) -> Callable[P, T]:
     """The question without its client: asked of the dashboard's store, its answer kept for some seconds."""
     name = f"{question.__module__}.{question.__qualname__}"
@@ -44,8 +57,10 @@ def kept(question: Callable[Concatenate[Client, P], T]) -> Callable[P, T]:
     # Streamlit tells functions apart by their text, which is the same for all of these; so the name goes along.
     @st.cache_data(ttl=FRESH_S, max_entries=ENTRIES_MAX, show_spinner=False)
     def answer(url: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
-        with reading() as client:
+        with asking() as client:
             return question(client, *args, **kwargs)
+
+    _FORGET.append(answer.clear)
 
     @functools.wraps(question)
     def ask(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -57,8 +72,15 @@ def kept(question: Callable[Concatenate[Client, P], T]) -> Callable[P, T]:
 def values(
     names: tuple[str, ...], window: Window, *, by: tuple[str, ...] = (), where: Where = (), intervals: bool = True
 ) -> list[KpiValue]:
-    """`monitor.kpis.evaluate`, kept for some seconds."""
-    return _values(store_url(), names, window.start, window.end, by, where, intervals)
+    """`monitor.kpis.evaluate`, kept for some seconds by name: what panels share is asked once, whatever else they ask for."""
+    place = (store_url(), window.start, window.end, by, where, intervals)
+    known: dict[str, list[KpiValue] | None] = {name: _VALUES.get((*place, name)) for name in names}
+    missing = tuple(name for name in dict.fromkeys(names) if known[name] is None)
+    if missing:
+        known |= _evaluated(missing, window, by=by, where=where, intervals=intervals)
+        for name in missing:
+            _VALUES.put((*place, name), known[name])
+    return [value for name in names for value in known[name] or ()]
 
 
 def lines(
@@ -83,19 +105,21 @@ def options(window: Window, dimensions: tuple[str, ...]) -> dict[str, list[str]]
     return _options(store_url(), window.start, window.end, dimensions)
 
 
-@st.cache_data(ttl=FRESH_S, max_entries=ENTRIES_MAX, show_spinner=False)
-def _values(
-    url: str, names: tuple[str, ...], start: datetime, end: datetime, by: tuple[str, ...], where: Where, intervals: bool
-) -> list[KpiValue]:
-    with reading() as client:
-        window = Window(start, end)
+def _evaluated(
+    names: tuple[str, ...], window: Window, *, by: tuple[str, ...], where: Where, intervals: bool
+) -> dict[str, list[KpiValue] | None]:
+    with asking() as client:
         found = evaluate(
             client, names, window=window, by=by, where=dict(where), intervals=intervals, groups_max=ROWS_MAX
         )
-    return [
-        replace(value, unit=value.unit.replace("currency", currency())) if "currency" in value.unit else value
-        for value in found
-    ]
+    by_name: dict[str, list[KpiValue] | None] = {}
+    for value in found:
+        if "currency" in value.unit:
+            value = replace(value, unit=value.unit.replace("currency", currency()))
+        mine = by_name.setdefault(value.name, [])
+        if mine is not None:
+            mine.append(value)
+    return by_name
 
 
 def unit_of(name: str) -> str:
@@ -130,14 +154,14 @@ def described(client: Client, front: str) -> dict[str, str]:
 def _lines(
     url: str, names: tuple[str, ...], start: datetime, end: datetime, step_s: int, by: tuple[str, ...], where: Where
 ) -> pd.DataFrame:
-    with reading() as client:
+    with asking() as client:
         window = Window(start, end)
         return series(client, names, window=window, step_s=step_s, by=by, where=dict(where), groups_max=LINES_MAX)
 
 
 @st.cache_data(ttl=FRESH_S, max_entries=ENTRIES_MAX, show_spinner=False)
 def _histogram(url: str, measure: str, start: datetime, end: datetime, by: str, where: Where) -> Histogram:
-    with reading() as client:
+    with asking() as client:
         return read_histogram(client, measure, Window(start, end), by=by, where=dict(where), groups_max=LINES_MAX)
 
 

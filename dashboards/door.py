@@ -232,7 +232,7 @@ def _page(wanted: str, said: str = "", status: int = 200, headers: Mapping[str, 
     page = _PAGE.replace("{action}", html.escape(f"{LOGIN_PATH}?next={quote(wanted, safe='')}")).replace(
         "{said}", words
     )
-    policy = "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'"
     return HTMLResponse(
         page, status, headers={"Content-Security-Policy": policy, "Cache-Control": "no-store", **(headers or {})}
     )

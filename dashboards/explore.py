@@ -199,9 +199,12 @@ def _one_moment(view: View, chart: Chart, name: str, window: Window, step_s: int
         alt=f"{label(name)} of each {dimension_label(by).lower()} in this moment",
         link=lambda group: traces_link(view, window, group),
     )  # fmt: skip
-    navigation.link(
-        "traces", label="All calls of this moment", icon=":material/search:", query=_traces_query(view, window, {})
-    )
+    with st.container(horizontal=True, key="from-moment"):
+        navigation.link(
+            "traces", label="All calls of this moment", icon=":material/search:", query=_traces_query(view, window, {})
+        )
+        drafted = [*view.carried(), ("show", "draft"), ("kpi", name)]
+        navigation.link("alerts", label="Draft an alert on it", icon=":material/notification_add:", query=drafted)
 
 
 def _telling_slice(view: View, chart: Chart, name: str, window: Window) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final
 from urllib.parse import parse_qsl, urlencode
@@ -35,10 +35,18 @@ class View:
     where: Where
     zone: ZoneInfo
     live: bool
+    # When it was looked at: all parts of a page tell of the same time, however long it takes to draw them.
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
 
     def window(self, *, now: datetime | None = None) -> Window:
-        """The stretch of time as of now."""
-        return self.custom or timerange.last(self.range, now=now or datetime.now(UTC))
+        """The stretch of time as of when it was looked at."""
+        return self.custom or timerange.last(
+            self.range, now=now or self.now, step_s=min(REFRESH_S[self.range], data.FRESH_S)
+        )
+
+    def anew(self) -> View:
+        """The same view as of now."""
+        return replace(self, now=datetime.now(UTC))
 
     @property
     def refresh_s(self) -> int | None:
@@ -99,7 +107,7 @@ def filter_bar() -> View:
     view = View(range=name, custom=custom, where=(), zone=zone, live=live)
     with filters_place:
         where = _filters(view.window())
-    view = View(range=name, custom=custom, where=where, zone=zone, live=live)
+    view = replace(view, where=where)
     _say(view)
     return view
 

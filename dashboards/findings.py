@@ -12,6 +12,8 @@ from monitor.store import Client
 
 ROWS_MAX: Final = 1000
 _LOOK_BACK: Final = "INTERVAL 8 DAY"
+# States in which people are told.
+ALARMING: Final = "('firing', 'no_data', 'error')"
 
 _DRIFT: Final = {
     "at": "window_end",
@@ -59,16 +61,30 @@ _BIAS: Final = {
 }
 _ALERTS: Final = {
     "rule": "rule",
+    "fingerprint": "fingerprint",
     "state": "toString(state)",
     "since": "since",
+    "active_at": "active_at",
+    "fired_at": "fired_at",
+    "evaluated_at": "evaluated_at",
+    "window_start": "window_start",
+    "window_end": "window_end",
     "severity": "toString(severity)",
     "kpi": "toString(kpi)",
     "unit": "toString(unit)",
     "value": "value",
+    "low": "low",
+    "high": "high",
+    "n": "n",
     "threshold": "threshold",
+    "condition": "condition",
     "summary": "summary",
+    "reason": "reason",
     "runbook": "runbook",
+    "receivers": "receivers",
     "labels": "labels",
+    "grp": "grp",
+    "where": "`where`",
 }
 
 
@@ -113,44 +129,53 @@ def alerts_now(client: Client) -> pd.DataFrame:
     if not _exists(client, "alert_state"):
         return pd.DataFrame(columns=list(_ALERTS))
     rows = client.query(
-        f"SELECT {_list(_ALERTS)} FROM alert_state FINAL WHERE state NOT IN ('inactive', 'resolved') ORDER BY since LIMIT {ROWS_MAX}"
+        f"SELECT {_list(_ALERTS)} FROM alert_state FINAL WHERE state != 'inactive' ORDER BY since LIMIT {ROWS_MAX}"
     ).result_rows
     frame = pd.DataFrame(rows, columns=list(_ALERTS))
-    frame["since"] = pd.to_datetime(frame["since"], utc=True)
-    return frame
+    for name in ("since", "active_at", "fired_at", "evaluated_at", "window_start", "window_end"):
+        frame[name] = pd.to_datetime(frame[name], utc=True)
+    return frame.astype(dict.fromkeys(("value", "low", "high", "threshold"), "float64"))
 
 
-@kept
-def thresholds(client: Client) -> pd.DataFrame:
-    """Thresholds as rules met them lately: `kpi, rule, threshold`."""
-    columns = ["kpi", "rule", "threshold"]
-    if not _exists(client, "alert_events"):
-        return pd.DataFrame(columns=columns)
-    rows = client.query(
-        "SELECT toString(kpi), rule, argMax(threshold, evaluated_at) FROM alert_state FINAL WHERE isNotNull(threshold) GROUP BY kpi, rule"
-        f" LIMIT {ROWS_MAX}"
-    ).result_rows
-    return pd.DataFrame(rows, columns=columns)
+_SPELLS: Final = {
+    "rule": "rule",
+    "fingerprint": "fingerprint",
+    "active_at": "active_at",
+    "kpi": "any(toString(kpi))",
+    "unit": "any(toString(unit))",
+    "severity": "argMax(toString(severity), at)",
+    "labels": "any(labels)",
+    "grp": "any(grp)",
+    "where": "any(`where`)",
+    "condition": "argMax(condition, at)",
+    "summary": f"argMinIf(summary, at, state IN {ALARMING})",
+    "value": f"argMinIf(value, at, state IN {ALARMING})",
+    "threshold": f"argMinIf(threshold, at, state IN {ALARMING})",
+    "start": f"minIf(at, state IN {ALARMING})",
+    "end": "maxIf(at, state IN ('inactive', 'pending') AND before IN ('firing', 'no_data', 'error', 'recovering'))",
+}
+SPELLS_MAX: Final = 1000
 
 
 @kept
 def firing(client: Client, window: Window) -> pd.DataFrame:
-    """Episodes that touch the window: `rule, kpi, start, end`; an end of NaT: it goes on."""
-    columns = ["rule", "kpi", "start", "end"]
+    """Alerts that touch the window, the oldest first; an `end` of NaT: it goes on. Columns as in `_SPELLS`."""
+    columns = list(_SPELLS)
     if not _exists(client, "alert_events"):
         return pd.DataFrame(columns=columns)
     rows = client.query(
-        "SELECT rule, any(toString(kpi)), minIf(at, state = 'firing') AS began, maxIf(at, state IN ('resolved', 'inactive')) AS ended"
-        " FROM alert_events FINAL WHERE at >= {start:DateTime64(6, 'UTC')} - INTERVAL 7 DAY AND at < {end:DateTime64(6, 'UTC')}"
-        " GROUP BY rule, fingerprint, active_at HAVING countIf(state = 'firing') > 0 ORDER BY began LIMIT 1000",
+        f"SELECT {_list(_SPELLS)} FROM alert_events FINAL"
+        " WHERE at >= {start:DateTime64(6, 'UTC')} - INTERVAL 30 DAY AND at < {end:DateTime64(6, 'UTC')}"
+        f" GROUP BY rule, fingerprint, active_at HAVING countIf(state IN {ALARMING}) > 0"
+        f" AND (`end` < `start` OR `end` >= {{start:DateTime64(6, 'UTC')}}) ORDER BY `start` DESC LIMIT {SPELLS_MAX}",
         parameters={"start": window.start, "end": window.end},
     ).result_rows
-    frame = pd.DataFrame(rows, columns=columns)
-    for name in ("start", "end"):
+    frame = pd.DataFrame(reversed(rows), columns=columns)
+    for name in ("active_at", "start", "end"):
         frame[name] = pd.to_datetime(frame[name], utc=True)
     # The greatest of no moment is 1970.
     frame["end"] = frame["end"].where(frame["end"] >= frame["start"])
-    return frame[frame["end"].isna() | (frame["end"] >= window.start)]
+    return frame.astype({"value": "float64", "threshold": "float64"})
 
 
 def _newest(client: Client, table: str, columns: dict[str, str], key: str, condition: str = "") -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -13,11 +14,12 @@ from dashboards import api, store
 from dashboards.filters import View
 from dashboards.person import ask_author, author, person
 from dashboards.states import sentence
-from dashboards.trace_facts import Facts, trace_facts
+from dashboards.trace_facts import Alert, Facts, trace_facts
 from dashboards.waterfall import Row
 from dashboards.wording import escaped, value_text
 from monitor.errors import MonitorError
 from monitor.iterate.messages import answer_message, plain, prompt_messages
+from monitor.kpis import Window
 
 YES_NO: Final = {"": "–", "yes": "Yes", "no": "No"}
 NAMES: Final = ("correct", "helpful")
@@ -32,7 +34,7 @@ def judged_trace(view: View, trace_id: str, rows: Sequence[Row]) -> None:
     st.subheader("Model calls", anchor=False)
     _calls(facts)
     for alert in facts.alerts:
-        link = f"alerts?{view.query(rule=alert.rule)}"
+        link = f"alerts?{_around(view, alert).query(rule=alert.rule, show='history')}"
         st.markdown(
             f":orange[●] In the time and group of the alert [{escaped(alert.rule)}]({link}): {escaped(alert.condition)}"
         )
@@ -44,6 +46,12 @@ def judged_trace(view: View, trace_id: str, rows: Sequence[Row]) -> None:
     with say:
         st.subheader("Say what you think", anchor=False)
         _forms(facts, trace_id)
+
+
+def _around(view: View, alert: Alert) -> View:
+    """From half an hour before the alert; its end is not known here, so the view reaches to the newest there is."""
+    now = datetime.now(UTC)
+    return view.during(Window(alert.began - timedelta(minutes=30), max(now, alert.began + timedelta(minutes=30))))
 
 
 def _calls(facts: Facts) -> None:

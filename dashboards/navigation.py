@@ -36,6 +36,7 @@ ENTRIES: Final = (
     Entry(file="engagement.py", title="Engagement", path="engagement", group=WATCH),
     Entry(file="safety.py", title="Safety & fairness", path="safety", group=WATCH),
     Entry(file="drift.py", title="Drift", path="drift", group=WATCH),
+    Entry(file="alerts.py", title="Alerts", path="alerts", group=WATCH),
     Entry(file="compare.py", title="Compare", path="compare", group=IMPROVE),
     Entry(file="plan.py", title="Plan", path="plan", group=IMPROVE),
     Entry(file="traces.py", title="Traces", path="traces", group=IMPROVE),

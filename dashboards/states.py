@@ -38,10 +38,13 @@ def guard() -> Iterator[None]:
 
 def panel(view: View, draw: Callable[[View], None]) -> None:
     """Draw a part of a page that looks at the store by itself every few seconds."""
+    seen = [view]
 
     def guarded() -> None:
+        # First with the page, as of the page's moment; from then on by itself.
+        mine = seen.pop() if seen else view.anew()
         with guard():
-            draw(view)
+            draw(mine)
 
     st.fragment(run_every=view.refresh_s)(guarded)()
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
-from typing import Final
+from collections.abc import Iterator, Mapping
+from typing import Any, Final, cast
 
 import streamlit as st
 
+from dashboards.memory import Memory
 from monitor.errors import ConfigError
 from monitor.store import Client, connect
 from monitor.store.client import explained, is_embedded, server_address
@@ -17,6 +18,11 @@ from monitor.store.client import explained, is_embedded, server_address
 STORE_URL_VARIABLE: Final = "INFERENCE_MONITOR_STORE_URL"
 ANSWER_TIMEOUT_S: Final = 30.0
 QUERY_TIMEOUT_S: Final = 20
+# Questions that many panels ask on the way to their own: how far rollups reach, which tables and objectives there are.
+ANSWERS_S: Final = 10.0
+ANSWERS_MAX: Final = 400
+ANSWER_ROWS_MAX: Final = 500
+_ANSWERS: Final = Memory(ttl_s=ANSWERS_S, entries_max=ANSWERS_MAX)
 
 
 def store_url() -> str:
@@ -31,7 +37,7 @@ def store_url() -> str:
     if not url:
         raise ConfigError(
             f"the dashboard was not told where the store is ({STORE_URL_VARIABLE} is not set);"
-            " start it with `monitor up`"
+            " start it with `monitor up` or `monitor dashboard`"
         )
     return url
 
@@ -48,6 +54,52 @@ def reading() -> Iterator[Client]:
     url = store_url()
     with explained(store_address()):
         yield _client(url)
+
+
+@contextlib.contextmanager
+def asking() -> Iterator[Client]:
+    """As `reading`, but a statement that was asked some seconds ago is not asked again: for KPIs and what stands beside them."""
+    with reading() as client:
+        yield cast(Client, _Remembering(client, store_url()))
+
+
+def forget() -> None:
+    """Ask anew from here on: something was changed."""
+    _ANSWERS.clear()
+
+
+class _Remembering:
+    """A client that keeps the small answers of its statements for some seconds."""
+
+    def __init__(self, client: Client, url: str) -> None:
+        self._client, self._url = client, url
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._client, name)
+
+    def query(self, query: str, parameters: Mapping[str, Any] | None = None, **more: Any) -> Any:
+        if more:
+            return self._client.query(query, parameters=cast(Any, parameters), **more)
+        question = self._question("query", query, parameters)
+        answer = _ANSWERS.get(question)
+        if answer is None:
+            answer = self._client.query(query, parameters=cast(Any, parameters))
+            if answer.row_count <= ANSWER_ROWS_MAX:
+                _ANSWERS.put(question, answer)
+        return answer
+
+    def command(self, cmd: str, parameters: Mapping[str, Any] | None = None, **more: Any) -> Any:
+        if more:
+            return self._client.command(cmd, parameters=cast(Any, parameters), **more)
+        question = self._question("command", cmd, parameters)
+        answer = _ANSWERS.get(question)
+        if answer is None:
+            answer = self._client.command(cmd, parameters=cast(Any, parameters))
+            _ANSWERS.put(question, answer)
+        return answer
+
+    def _question(self, kind: str, text: str, parameters: Mapping[str, Any] | None) -> tuple[str, ...]:
+        return (self._url, kind, text, repr(sorted((parameters or {}).items())))
 
 
 def ping() -> None:

@@ -27,8 +27,6 @@ NAMES: Final = {
     CUSTOM: "this time",
 }
 
-# "Now" moves in steps, so that viewers of the same page share the answers of the store.
-NOW_STEP_S: Final = 5
 # Steps of a chart, in seconds: those that divide minutes, hours and days evenly.
 STEPS_S: Final = (
     1, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400, 604800, 2592000,
@@ -37,9 +35,9 @@ POINTS_MAX: Final = 90
 POINTS_MIN: Final = 12
 
 
-def last(name: str, *, now: datetime) -> Window:
-    """The stretch of this name that ends now."""
-    seconds = int(now.timestamp()) // NOW_STEP_S * NOW_STEP_S
+def last(name: str, *, now: datetime, step_s: int = 5) -> Window:
+    """The stretch of this name that ends now; "now" moves in steps, so that viewers of a page share the answers of the store."""
+    seconds = int(now.timestamp()) // step_s * step_s
     return Window.last(RANGES[name], now=datetime.fromtimestamp(seconds, UTC))
 
 

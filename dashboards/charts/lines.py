@@ -75,6 +75,8 @@ class Line:
         Line -> colour, in the order of the legend.
     watched : Watched
         Changes, thresholds and firing times to draw with the lines.
+    reach : bool
+        Whether the axis reaches to every threshold, however far it is from the lines.
     """
 
     frame: pd.DataFrame
@@ -84,6 +86,7 @@ class Line:
     title: str
     step_s: float
     watched: Watched = NOTHING_WATCHED
+    reach: bool = False
 
 
 Picked = Callable[[datetime, str], None]
@@ -122,9 +125,12 @@ def _line_chart(line: Line, scale: Scale, height: int, *, pick: bool) -> Any:
     frame = _prepared(line, scale)
     x = time_axis(line.window)
     low, top = _ends(frame)
+    # A band of a few calls that leaves the chart would look like a time in which a rule fired; its ends are in the tooltip.
+    frame.loc[frame["high_shown"] > top, ["low_shown", "high_shown"]] = None
     # Thresholds far above everything would flatten the lines; the words under the chart tell of them.
-    thresholds = [each for each in line.watched.thresholds if each.value * scale.factor <= 2 * top]
+    thresholds = [each for each in line.watched.thresholds if line.reach or each.value * scale.factor <= 2 * top]
     top = max([top, *(each.value * scale.factor * 1.05 for each in thresholds)])
+    low = min([low, *(each.value * scale.factor * 1.05 for each in thresholds)])
     y = alt.Y(
         "shown:Q",
         title=scale.suffix or None,

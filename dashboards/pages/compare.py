@@ -15,7 +15,7 @@ from dashboards.comparing import CHANGES_MAX, Group, Line
 from dashboards.filters import View
 from dashboards.theme import assigned
 from dashboards.timerange import window_words
-from dashboards.wording import DIMENSION_LABELS, NOTHING, group_text, interval_text, label, value_text
+from dashboards.wording import DIMENSION_LABELS, NOTHING, count_text, group_text, interval_text, label, value_text
 from monitor.errors import BadInput
 from monitor.kpis import Window
 from monitor.kpis.compare import Compared
@@ -131,9 +131,9 @@ def _before_after(view: View, change: Change, window: Window) -> tuple[Group, Gr
 
 
 def _both(view: View, a: Group, b: Group, *, margin: float, latency: str) -> None:
-    found, lines = comparing.compared(store.store_url(), a, b, margin, latency)
-    _verdict(found, a, b, view)
+    _verdict(comparing.compared(store.store_url(), a, b, margin, latency), a, b, view)
     st.subheader("Line by line", anchor=False)
+    lines = comparing.line_by_line(store.store_url(), a, b)
     if not lines:
         st.info("Neither side has a call in this time.")
         return
@@ -196,11 +196,11 @@ def _frame(lines: Sequence[Line], a: str, b: str) -> pd.DataFrame:
         [
             {
                 "KPI": label(line.name),
-                a: shown(line, line.a),
-                b: shown(line, line.b),
+                "Means": line.word,
                 "Change": _number(line.change, not line.is_ratio),
                 "95 % interval": _ends(line.change, not line.is_ratio),
-                "Means": line.word,
+                a: shown(line, line.a),
+                b: shown(line, line.b),
                 "n": " / ".join(f"{side.n:,}" if side is not None else NOTHING for side in (line.a, line.b)),
             }
             for line in lines
@@ -269,6 +269,15 @@ def _changes(view: View, window: Window) -> None:
     if not known:
         return
     st.subheader("Changes and what they did", anchor=False)
+    # Measured when somebody wants to see it: it takes as many questions as the rest of the page for each change.
+    words = f"Measure what the last {count_text(min(len(known), CHANGES_MAX), 'change')} did"
+    place = st.expander(words, key="measured-changes", on_change="rerun")
+    if place.open:
+        with place:
+            _effects(view, window, known)
+
+
+def _effects(view: View, window: Window, known: Sequence[Change]) -> None:
     rows = []
     for change in known[:CHANGES_MAX]:
         sides = _before_after(view, change, window)

@@ -24,6 +24,15 @@ CLASSIFIER: Final = "domain_classifier"
 FEATURES_MAX: Final = 15
 LINES_MAX: Final = 8
 EXAMPLES_MAX: Final = 3
+METHODS: Final = {
+    "jensen_shannon": "Jensen–Shannon distance",
+    "share_difference": "difference of shares",
+    "chi_square": "chi-square distance",
+    "total_variation": "total variation",
+    "wasserstein": "Wasserstein distance",
+    "psi": "population stability index",
+    "ks": "Kolmogorov–Smirnov distance",
+}
 
 
 def looks_of(view: View) -> pd.DataFrame:
@@ -62,9 +71,13 @@ def answer(view: View) -> None:
         words = f"{count_text(len(drifted), 'feature')} drifted: {', '.join(parts)}{more}. The first matter most."
         found.append(Finding(level=ATTENTION, words=words))
     newest = moment_text(looks["at"].max().to_pydatetime(), view.zone, now=now)
+    known = looks[looks["value"].notna()]
+    if known.empty:
+        words = f"At the latest look ({newest}) no feature could be compared: {escaped(str(looks['verdict'].iloc[0]))}."
+        found.append(Finding(level=UNKNOWN, words=words))
     answers.say(
         found,
-        fine=f"None of {count_text(looks['feature'].nunique(), 'feature')} drifted at the latest look ({newest}).",
+        fine=f"None of {count_text(known['feature'].nunique(), 'feature')} drifted at the latest look ({newest}).",
     )
 
 
@@ -87,9 +100,10 @@ def effects(view: View) -> None:
     for method, mine in looks.groupby("method", sort=False):
         shown = mine.head(FEATURES_MAX)
         known = shown[shown["value"].notna()]
-        st.markdown(
-            f"**Effect by feature, {str(method).replace('_', ' ')}** (red: drifted; ordered by how much it matters)"
-        )
+        if known.empty:
+            continue
+        named = METHODS.get(str(method), str(method).replace("_", " "))
+        st.markdown(f"**Effect by feature, {named}** (red: drifted; ordered by how much it matters)")
         names = [_name(row) for row in records(known)]
         charts.draw_bars(
             [
@@ -114,7 +128,7 @@ def history(view: View) -> None:
     """The features that matter most, look by look."""
     window = view.window()
     looks, found = looks_of(view), findings.drift_history(window)
-    if looks.empty:
+    if not looks["value"].notna().any():
         return
     st.markdown("**Effect over time**")
     kept = list(dict.fromkeys(zip(looks["feature"], looks["method"], looks["service"], looks["model"], strict=True)))[

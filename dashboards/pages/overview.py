@@ -16,6 +16,7 @@ from dashboards.objectives import findings as objective_findings
 from dashboards.objectives import panel as objectives_panel
 from dashboards.tables import kpi_table, records
 from dashboards.tiles import say_compared, tiles
+from dashboards.watch import about, concerns
 from dashboards.wording import (
     change_text,
     count_text,
@@ -99,14 +100,23 @@ def answer(view: View) -> None:
 def _firing(view: View) -> list[Finding]:
     """Alerts that fire, in the words of their rules."""
     now = datetime.now(UTC)
-    rows = findings.alerts_now()
-    return [
+    link = f"alerts?{view.query(show='now')}"
+    rows = [
+        row
+        for row in records(findings.alerts_now())
+        if row.state != "pending" and concerns(about(row.grp, row.where), view.where)
+    ]
+    found = [
         Finding(
             level=BAD if row.severity in GRAVE else ATTENTION,
-            words=f"Alert {escaped(str(row.rule))}, since {moment_text(row.since, view.zone, now=now)}: {escaped(str(row.summary))}",
+            words=f"[Alert {escaped(str(row.rule))}]({link}), since {moment_text(row.since, view.zone, now=now)}:"
+            f" {escaped(str(row.summary))}",
         )
-        for row in records(rows[rows["state"] != "pending"].head(ALERTS_MAX))
+        for row in rows[:ALERTS_MAX]
     ]
+    if len(rows) > ALERTS_MAX:
+        found.append(Finding(level=ATTENTION, words=f"[{len(rows) - ALERTS_MAX} more alerts]({link}) fire."))
+    return found
 
 
 def headlines(view: View) -> None:

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 import pandas as pd
 import streamlit as st
 
-from dashboards import address, answers, charts, data, explore, findings, states
+from dashboards import address, answers, charts, data, explore, facts, findings, states
 from dashboards.answers import ATTENTION, UNKNOWN, Finding
 from dashboards.charts import Bar
 from dashboards.explore import Chart
-from dashboards.filters import View
+from dashboards.filters import FILTERS, View
 from dashboards.tables import kpi_table, records
 from dashboards.theme import assigned
 from dashboards.tiles import tiles
@@ -34,6 +34,8 @@ CHARTS: Final = (
 SPLITS: Final = ("model", "variant", "release", "service", "region", "node", "operation")
 TABLE: Final = HEADLINES
 CALLS_A_STEP: Final = 300
+COHORT: Final = "cohort."
+TIMES: Final = ("latency", "ttft")
 
 
 def answer(view: View) -> None:
@@ -43,7 +45,7 @@ def answer(view: View) -> None:
     gaps = findings.bias_gaps()
     unfair = gaps[gaps["unfair"]]
     if len(unfair):
-        names = ", ".join(dict.fromkeys(f"{row.metric} by {row.cohort}" for row in records(unfair.head(3))))
+        names = ", ".join(dict.fromkeys(f"{_metric(row.metric)} by {row.cohort}" for row in records(unfair.head(3))))
         found.append(Finding(level=ATTENTION, words=f"{count_text(len(unfair), 'unfair gap')}: {escaped(names)}."))
     if reports.value:
         words = (
@@ -97,7 +99,7 @@ def categories(view: View) -> None:
 
 
 def groups(view: View, by: str) -> None:
-    """The same rates by model, variant, …"""
+    """The same rates by model, variant, or what callers are labelled with."""
     found = data.values(TABLE, view.window(), by=(by,), where=view.where)
     st.subheader(f"By {dimension_label(by).lower()}", anchor=False)
     if not any(value.n for value in found):
@@ -109,7 +111,7 @@ def groups(view: View, by: str) -> None:
     kpi_table(
         found, by=(by,), intervals=HEADLINES[:4], n_of="safety.flagged_rate", n_help="Moderated calls", key="safety-table",
         alt=f"Flagged, blocked, refused and reported calls of each {dimension_label(by).lower()}",
-        link=lambda group: f"traces?{view.query(**group)}",
+        link=(lambda group: f"traces?{view.query(**group)}") if by in FILTERS else None,
     )  # fmt: skip
 
 
@@ -125,10 +127,9 @@ def fairness(view: View) -> None:
         )
         return
     # Gaps of latencies and scores have other units: they are in the table alone.
-    shares = ~gaps["metric"].isin(["latency", "ttft"]) & ~gaps["metric"].str.startswith("score.")
-    shown = gaps[gaps["value"].notna() & (gaps["gap"] != "ratio") & shares]
+    shown = gaps[gaps["value"].notna() & pd.Series([_is_share(row) for row in records(gaps)], index=gaps.index)]
     if not shown.empty:
-        names = [f"{row.metric}, {row.gap.replace('_', ' ')} by {row.cohort}" for row in records(shown)]
+        names = [f"{_metric(row.metric)}, {row.gap.replace('_', ' ')} by {row.cohort}" for row in records(shown)]
         charts.draw_bars(
             [
                 Bar(group=name, value=float(row.value), low=finite(row.low), high=finite(row.high), n=int(row.n), note=str(row.reason))
@@ -138,13 +139,15 @@ def fairness(view: View) -> None:
         )  # fmt: skip
     frame = pd.DataFrame(
         {
-            "Metric": gaps["metric"],
+            "Metric": [_metric(name) for name in gaps["metric"]],
             "By": gaps["cohort"],
             "Gap": [text.replace("_", " ") for text in gaps["gap"]],
-            "Value": [digits(value) if value == value else "too few" for value in gaps["value"]],
+            "Value": [_gap_text(row, row.value) if row.value == row.value else "too few" for row in records(gaps)],
             "95 % interval": [
-                f"{digits(low)} to {digits(high)}" if low == low and high == high else "none"
-                for low, high in zip(gaps["low"], gaps["high"], strict=True)
+                f"{_gap_text(row, row.low)} to {_gap_text(row, row.high)}"
+                if row.low == row.low and row.high == row.high
+                else "none"
+                for row in records(gaps)
             ],
             "Worst off": gaps["worst"],
             "Best off": gaps["best"],
@@ -165,6 +168,21 @@ def fairness(view: View) -> None:
     )
 
 
+def _is_share(row: Any) -> bool:
+    """Whether a gap is a difference of shares, not of seconds or scores, and no ratio."""
+    return row.gap != "ratio" and row.metric not in TIMES and not str(row.metric).startswith("score.")
+
+
+def _gap_text(row: Any, value: float) -> str:
+    if _is_share(row):
+        return f"{100 * value:.2f} points"
+    return f"{digits(value)} s" if row.metric in TIMES and row.gap != "ratio" else digits(value)
+
+
+def _metric(name: str) -> str:
+    return str(name).replace("_", " ")
+
+
 def _examples(view: View, gaps: pd.DataFrame) -> None:
     """Traces of the groups that fare worst, for gaps with an alert."""
     links = [
@@ -176,6 +194,10 @@ def _examples(view: View, gaps: pd.DataFrame) -> None:
         st.markdown("Examples: " + " · ".join(links))
 
 
+def _split_label(name: str) -> str:
+    return f"{dimension_label(name)} (cohort)" if name.startswith(COHORT) else dimension_label(name)
+
+
 def page() -> None:
     """Draw the page."""
     if not states.something_arrived():
@@ -183,7 +205,8 @@ def page() -> None:
     view: View = st.session_state["view"]
     for part in (answer, headlines, lines, categories):
         states.panel(view, part)
-    by = address.menu("Split by", SPLITS, name="by", default="model", said=dimension_label, width=170)
+    cohorts = [f"{COHORT}{key}" for key in facts.cohort_keys(view.window())]
+    by = address.menu("Split by", [*SPLITS, *cohorts], name="by", default="model", said=_split_label, width=200)
     states.panel(view, lambda seen: groups(seen, by))
     states.panel(view, fairness)
 

@@ -1,4 +1,4 @@
-"""What the report tells: objectives, changes, each family of KPIs against the time before, worst slices, cost and budgets."""
+"""What the report tells: objectives, changes, each family of KPIs against the time before, worst slices, findings, cost."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Final
 
 from dashboards.report.charts import Drawn, draw
+from dashboards.report.found import Found, find
 from monitor.kpis import KpiValue, Window, evaluate
 from monitor.kpis.registry import REGISTRY
 from monitor.stats import mover
@@ -96,6 +97,7 @@ class Report:
     changes: tuple[Change, ...]
     families: Mapping[str, tuple[Line, ...]]
     slices: tuple[Slice, ...]
+    found: Found
     budgets: tuple[Budget, ...]
     charts: tuple[Drawn, ...]
     notes: tuple[str, ...]
@@ -117,15 +119,16 @@ def gather(client: Client, window: Window, *, now: datetime) -> Report:
         family: tuple(_line(here[name], there.get(name)) for name in wanted if _known(here.get(name)))
         for family, wanted in FAMILIES.items()
     }
-    missing = [family.lower() for family, lines in families.items() if not lines]
+    missing = [family.lower() for family, lines in families.items() if not any(line.value.n for line in lines)]
     notes = [f"Nothing is known of {', '.join(missing)} in this time."] if missing else []
     return Report(
         window=window,
         made_at=now,
         promises=_promises(client, window),
         changes=tuple(changes_between(client, window.start, window.end)[-CHANGES_MAX:]),
-        families={family: lines for family, lines in families.items() if lines},
+        families={family: lines for family, lines in families.items() if any(line.value.n for line in lines)},
         slices=_slices(client, window, here),
+        found=find(client, window),
         budgets=_budgets(client),
         charts=draw(client, window, [name for name in CHARTS if name not in here or _known(here[name])]),
         notes=tuple(notes),
@@ -209,7 +212,7 @@ def _is_worse(value: KpiValue, whole: KpiValue) -> bool:
 
 def _budgets(client: Client) -> tuple[Budget, ...]:
     rows = client.query(
-        "SELECT name, amount / 1e9, spent / 1e9, forecast / 1e9, low / 1e9, high / 1e9, toString(currency) FROM cost_budgets FINAL"
+        "SELECT name, amount / 1e9, spent / 1e9, forecast, low, high, toString(currency) FROM cost_budgets FINAL"
         " WHERE month = (SELECT max(month) FROM cost_budgets FINAL) ORDER BY name"
     ).result_rows
     return tuple(

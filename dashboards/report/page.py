@@ -11,7 +11,7 @@ from markupsafe import Markup
 
 from dashboards.report.charts import Drawn
 from dashboards.report.content import Line, Report
-from dashboards.wording import dimension_label, group_text, interval_text, label, value_text
+from dashboards.wording import age_text, dimension_label, group_text, interval_text, label, value_text
 from monitor.kpis import KpiValue
 from monitor.stats.result import Result
 
@@ -39,6 +39,8 @@ def render(report: Report, *, dashboard_url: str = "") -> str:
     environment.filters |= {
         "said": said, "between": between, "change": change, "label": label, "group": group_text,
         "dimension": dimension_label, "moment": _moment, "mark": lambda word: _MARKS.get(word, ""),
+        "times": _times, "age": age_text, "figure": lambda number: value_text(number, ""), "words": lambda name: name.replace("_", " "),
+        "ends": lambda gap: interval_text(gap.low, gap.high, ""),
         "money": lambda amount, currency: value_text(amount, currency), "svg": _svg,
     }  # fmt: skip
     template = resources.files("dashboards.report").joinpath("templates/report.html").read_text(encoding="utf-8")
@@ -64,6 +66,16 @@ def plain(report: Report) -> str:
         state = {True: "kept", False: "MISSED", None: "not known"}[promise.kept]
         value = promise.attainment.value if promise.attainment is not None else None
         lines.append(f"- {promise.name}: {value_text(value, '1')} of {promise.target:.6g} promised: {state}")
+    for fired in report.found.alerts:
+        lines.append(
+            f"- Alert {fired.rule} ({fired.severity}): fired {_times(fired.fired)}{', goes on' if fired.goes_on else ''}"
+        )
+    if report.found.drift:
+        lines.append(f"- Drifted: {', '.join(dict.fromkeys(each.feature for each in report.found.drift))}")
+    if report.found.gaps:
+        lines.append(
+            f"- Unfair gaps: {', '.join(dict.fromkeys(f'{each.metric} by {each.cohort}' for each in report.found.gaps))}"
+        )
     for family, values in report.families.items():
         lines += ["", family]
         for line in values:
@@ -77,6 +89,10 @@ def _change(result: Result, *, share: bool) -> str:
     if result.value is None:
         return ""
     return f"{100 * result.value:+.2f} pp" if share else f"{100 * (result.value - 1):+.1f} %"
+
+
+def _times(count: int) -> str:
+    return "once" if count == 1 else f"{count:,} times"
 
 
 def _moment(moment: datetime) -> str:

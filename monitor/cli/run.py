@@ -1,4 +1,4 @@
-"""Commands that serve: `up`, `collect`, `work`, `demo`."""
+"""Commands that serve: `up`, `collect`, `work`, `dashboard`, `demo`."""
 
 from __future__ import annotations
 
@@ -72,6 +72,57 @@ def work(data: Data = None, config: Config = None) -> None:
     from monitor.settings import load_settings
 
     run_work(load_settings(config, data), on_ready=lambda addresses: print(_ready_line(addresses), flush=True))
+
+
+@app.command()
+def dashboard(
+    data: Data = None,
+    config: Config = None,
+    store_url: Annotated[
+        str | None,
+        typer.Option(
+            "--store-url",
+            help="ClickHouse to read, http(s)://host:8123/database (default: store.url, or the service that has the data folder).",
+            show_default=False,
+        ),
+    ] = None,
+    api_url: Annotated[
+        str | None,
+        typer.Option(
+            "--api-url",
+            help="Collectors to send labels, silences and rules to, http(s)://host:4318.",
+            show_default=False,
+        ),
+    ] = None,
+    api_token: Annotated[
+        str | None,
+        typer.Option(
+            "--api-token",
+            help="Token for them. Others on this machine can see it: MONITOR_DASHBOARD__API_TOKEN is better.",
+            show_default=False,
+        ),
+    ] = None,
+    host: Annotated[
+        str | None,
+        typer.Option(help="Address to listen on (default: 127.0.0.1). Any other demands a login.", show_default=False),
+    ] = None,
+    dashboard_port: DashboardPort = None,
+) -> None:
+    """Run the dashboard alone: over a ClickHouse server (`store.url`), or beside a running `monitor up`.
+
+    Any number may run side by side. It only reads the store; what is labelled, silenced or saved on it goes to the
+    collectors' API. When the page answers one line `ready` is printed with the addresses. Ctrl-C stops it.
+    """
+    from monitor.serve.dashboard_alone import run_dashboard
+    from monitor.settings import load_settings
+
+    given = {"store": {"url": store_url}, "dashboard": {"api_url": api_url, "api_token": api_token}}
+    settings = load_settings(config, data, over=given, dashboard_port=dashboard_port)
+    run_dashboard(
+        settings,
+        host=host or settings.collectors.host,
+        on_ready=lambda addresses: print(_ready_line(addresses), flush=True),
+    )
 
 
 @app.command()

@@ -16,16 +16,16 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from alerts.book import known_from_store, make_book, read_laid
-from alerts.evaluator import every_s
+from alerts.book import check_rule, make_book, read_laid
+from alerts.defaults import DEFAULTS
 from alerts.listing import listed, rules_json
 from alerts.marks import Kind, write_mark
-from alerts.rules import compile_rule
 from alerts.stored_rules import RuleVersion, rule_history, stored_rules, write_rule
 from collectors.otlp.answers import UNAUTHENTICATED
 from collectors.otlp.body import content_type
 from collectors.otlp.tokens import is_allowed
 from monitor.errors import BadInput, MonitorError, StoreAway
+from monitor.serve.rule_answers import evaluated_json, known_to, precision_json, read_moment, replayed
 from monitor.serve.trust import trust
 from monitor.settings import Settings
 from monitor.store.client import Client, connect, explained, reason, server_address
@@ -39,6 +39,8 @@ ACK_PATH: Final = "/api/alerts/ack"
 MARK_PATH: Final = "/api/alerts/mark"
 RULES_PATH: Final = "/api/alerts/rules"
 RULE_PATH: Final = "/api/alerts/rules/{name}"
+BACKTEST_PATH: Final = "/api/alerts/backtest"
+PRECISION_PATH: Final = "/api/alerts/precision"
 BODY_MAX: Final = 64 * 1024
 ANSWER_S: Final = 30.0
 _JSON: Final = "application/json"
@@ -47,7 +49,7 @@ Work = Callable[[Client, dict[str, Any]], Any]
 
 
 def alert_routes(settings: Settings, tokens: Sequence[str]) -> list[Route]:
-    """`GET /api/alerts`, `POST /api/alerts/ack` and `/mark`, and `GET`, `PUT`, `DELETE` of `/api/alerts/rules`."""
+    """`GET /api/alerts` and `/precision`, `POST /ack`, `/mark` and `/backtest`, and `GET`, `PUT`, `DELETE` of `/rules`."""
 
     def route(path: str, method: str, work: Work) -> Route:
         return Route(path, _endpoint(settings, tokens, work), methods=[method])
@@ -56,6 +58,8 @@ def alert_routes(settings: Settings, tokens: Sequence[str]) -> list[Route]:
         route(ALERTS_PATH, "GET", lambda client, _: {"alerts": _alerts(client), "rules": rules_json(client)}),
         route(ACK_PATH, "POST", lambda client, body: mark(client, body, kind="ack")),
         route(MARK_PATH, "POST", lambda client, body: mark(client, body, kind="verdict")),
+        route(BACKTEST_PATH, "POST", lambda client, body: replayed(settings, client, body)),
+        route(PRECISION_PATH, "GET", precision_json),
         route(RULES_PATH, "GET", lambda client, _: _rules(settings, client)),
         route(RULE_PATH, "GET", lambda client, body: _history(client, body["name"])),
         route(RULE_PATH, "PUT", lambda client, body: _put(settings, client, body)),
@@ -73,6 +77,7 @@ def mark(client: Client, body: Mapping[str, Any], *, kind: Kind) -> dict[str, An
         author=_author(body),
         comment=str(body.get("comment", "")),
         now=datetime.now(UTC),
+        active_at=read_moment(body, "active_at"),
     )
     return {"rule": written.rule, "fingerprint": written.fingerprint, "active_at": written.active_at.isoformat()}
 
@@ -108,16 +113,26 @@ def _alerts(client: Client) -> list[dict[str, Any]]:
 def _rules(settings: Settings, client: Client) -> dict[str, Any]:
     stored = stored_rules(client)
     definitions = {name: version.definition for name, version in stored.items()}
-    book = make_book(settings, _known(settings, client, definitions), definitions)
+    book = make_book(settings, known_to(settings, client, definitions), definitions)
+    defaults = {default["name"] for default in DEFAULTS}
     return {
         "rules": [
-            {"origin": each.origin, "rule": each.rule.definition()}
+            {"origin": each.origin, "rule": each.rule.definition(), "default": each.rule.name in defaults}
             | (_version(stored[each.rule.name]) if each.origin == "dashboard" else {})
             for each in book.declared
         ],
         "problems": [
-            {"rule": each.rule, "origin": each.origin, "key": each.key, "text": each.text} for each in book.problems
+            {
+                "rule": each.rule,
+                "origin": each.origin,
+                "key": each.key,
+                "text": each.text,
+                "waiting": each.waiting,
+            }
+            for each in book.problems
         ],
+        "evaluated": [evaluated_json(rule) for rule in book.rules],
+        "receivers": sorted(settings.receivers),
     }
 
 
@@ -141,8 +156,7 @@ def _put(settings: Settings, client: Client, body: dict[str, Any]) -> dict[str, 
         raise BadInput(
             f"the configuration file has a rule `{name}`, which counts; change it there, or choose another name"
         )
-    rule = read_laid(given)
-    compile_rule(rule, _known(settings, client, {name: given}), origin="dashboard")
+    check_rule(settings, read_laid(given), known_to(settings, client, {name: given}))
     version = write_rule(
         client, name, given, author=_author(body), comment=str(body.get("comment", "")), now=datetime.now(UTC)
     )
@@ -156,11 +170,6 @@ def _delete(client: Client, body: dict[str, Any]) -> dict[str, Any]:
     comment = str(body.get("comment", ""))
     version = write_rule(client, name, {}, author=_author(body), comment=comment, now=datetime.now(UTC), removed=True)
     return _version(version) | {"name": name}
-
-
-def _known(settings: Settings, client: Client, definitions: Mapping[str, Mapping[str, Any]]) -> Any:
-    names = [str(each.get("kpi", "")) for each in definitions.values()] + [rule.kpi for rule in settings.alerts]
-    return known_from_store(client, [name for name in names if name], every_s=every_s(settings))
 
 
 def _version(version: RuleVersion) -> dict[str, Any]:
@@ -195,7 +204,8 @@ def _endpoint(settings: Settings, tokens: Sequence[str], work: Work) -> Callable
         except _Refused as error:
             return _error(str(error), error.status)
         except BadInput as error:
-            return _error(str(error), 404 if "there is no" in str(error) and request.method != "PUT" else 400)
+            missing = "there is no" in str(error) and request.method != "PUT" and request.url.path != BACKTEST_PATH
+            return _error(str(error), 404 if missing else 400, key=str(getattr(error, "key", "")))
         except MonitorError as error:
             return _error(str(error), 503)
         except Exception as error:
@@ -214,7 +224,7 @@ class _Refused(Exception):
 async def _body(request: Request) -> dict[str, Any]:
     """The JSON of what changes something; a page of another origin cannot send it without asking."""
     if request.method == "GET":
-        return {}
+        return dict(request.query_params)
     if (request.method != "DELETE" or content_type(request)) and content_type(request) != _JSON:
         raise _Refused(f"Content-Type {_JSON} is wanted", 415)
     data = b""
@@ -256,5 +266,6 @@ def _post(owner: Owner, settings: Settings, path: str, body: Mapping[str, Any]) 
         raise StoreAway(f"the service at {url} does not answer: {error}; try again") from None
 
 
-def _error(message: str, status: int, headers: Mapping[str, str] | None = None) -> Response:
-    return JSONResponse({"error": message}, status, headers=headers)
+def _error(message: str, status: int, headers: Mapping[str, str] | None = None, *, key: str = "") -> Response:
+    """In words; `key` names what of a rule is wrong, where that is known."""
+    return JSONResponse({"error": message} | ({"key": key} if key else {}), status, headers=headers)

@@ -36,14 +36,16 @@ def start_dashboard(
 
     What it is told of secrets it is told by its environment, which no browser sees.
     """
-    section, log = settings.collectors, log_of(settings)
+    log = log_of(settings)
     environment = {**os.environ, STORE_URL_VARIABLE: store_url, API_URL_VARIABLE: api_url}
-    if section.tokens:
-        environment[API_TOKEN_VARIABLE] = section.tokens[0].get_secret_value()
+    for token in (settings.dashboard.api_token, *settings.collectors.tokens):
+        if words := token.get_secret_value():
+            environment[API_TOKEN_VARIABLE] = words
+            break
     if words := login_words(settings, port=port):
         environment[LOGIN_VARIABLE] = words
-    if section.tls_cert is not None:
-        environment[API_CERTIFICATE_VARIABLE] = str(section.tls_cert)
+    if certificate := settings.dashboard.api_certificate or settings.collectors.tls_cert:
+        environment[API_CERTIFICATE_VARIABLE] = str(certificate)
     command = [sys.executable, "-m", "monitor.serve.dashboard", host, str(port)]
     with log.open("ab") as output:
         return subprocess.Popen(command, env=environment, stdout=output, stderr=output, stdin=subprocess.DEVNULL)

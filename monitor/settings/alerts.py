@@ -190,6 +190,14 @@ def refuse_twin_rules(rules: list[AlertRule]) -> list[AlertRule]:
     return rules
 
 
+class RuleShapeError(ConfigError):
+    """A rule with a key that cannot be as it is; `key` names it."""
+
+    def __init__(self, text: str, key: str) -> None:
+        super().__init__(text)
+        self.key = key
+
+
 def _text(value: Any) -> Any:
     return str(value).lower() if isinstance(value, bool) else str(value) if isinstance(value, int | float) else value
 
@@ -214,7 +222,8 @@ def read_rule(given: dict[str, Any]) -> AlertRule:
         first = error.errors(include_url=False, include_input=False, include_context=False)[0]
         key = ".".join(str(part) for part in first["loc"])
         said = first["msg"].removeprefix("Value error, ")
-        raise ConfigError(f"alert rule `{given.get('name', '')}`: `{key}`: {said[:1].lower()}{said[1:]}") from None
+        text = f"alert rule `{given.get('name', '')}`: `{key}`: {said[:1].lower()}{said[1:]}"
+        raise RuleShapeError(text, key.partition(".")[0]) from None
 
 
 def _refuse_unknown(given: dict[str, Any], kind: type[Section], front: str) -> None:
@@ -223,4 +232,4 @@ def _refuse_unknown(given: dict[str, Any], kind: type[Section], front: str) -> N
         if key not in known:
             near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
             advice = f"did you mean `{near[0]}`?" if near else f"known are {', '.join(known)}"
-            raise ConfigError(f"an alert rule has no key `{front}{key}`; {advice}")
+            raise RuleShapeError(f"an alert rule has no key `{front}{key}`; {advice}", str(key))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
@@ -41,6 +42,20 @@ class DashboardSettings(Section):
         description="Address that the provider sends people back to; empty: `routing.dashboard_url` and `/oauth2callback`.",
     )
 
+    api_url: str = Field(
+        "",
+        description="For `monitor dashboard`: address of collectors, which labels, silences and rules are sent to. Empty: those"
+        " of the service that has the data folder; where there is none, nothing can be changed on the dashboard.",
+    )
+    api_token: SecretStr = Field(
+        SecretStr(""),
+        description="Bearer token that the dashboard shows them; empty: the first of `collectors.tokens`.",
+    )
+    api_certificate: Path | None = Field(
+        None,
+        description="Certificate in PEM that they must have, where the system does not trust it; empty: `collectors.tls_cert`.",
+    )
+
     @property
     def kind(self) -> Literal["password", "oidc", "none"]:
         """The login that is in force."""
@@ -48,7 +63,7 @@ class DashboardSettings(Section):
             return self.login
         return "password" if self.password.get_secret_value() else "oidc" if self.oidc_client_id else "none"
 
-    @field_validator("oidc_metadata_url", "oidc_redirect_uri")
+    @field_validator("oidc_metadata_url", "oidc_redirect_uri", "api_url")
     @classmethod
     def _web(cls, value: str) -> str:
         if value and (urlsplit(value).scheme not in ("http", "https") or not urlsplit(value).hostname):

@@ -17,7 +17,6 @@ from pydantic.fields import FieldInfo
 from pydantic_settings import SettingsError
 
 from monitor.errors import ConfigError
-from monitor.settings.collectors import CollectorSettings
 from monitor.settings.objectives import period_days
 from monitor.settings.section import Section
 from monitor.settings.tree import Settings
@@ -26,7 +25,12 @@ DEFAULT_CONFIG = Path("monitor.yaml")
 
 
 def load_settings(
-    config: Path | None = None, data: Path | None = None, *, under: Mapping[str, Any] | None = None, **collectors: Any
+    config: Path | None = None,
+    data: Path | None = None,
+    *,
+    under: Mapping[str, Any] | None = None,
+    over: Mapping[str, Mapping[str, Any]] | None = None,
+    **collectors: Any,
 ) -> Settings:
     """Read the settings.
 
@@ -38,6 +42,8 @@ def load_settings(
         Data folder; lies over file and environment.
     under : mapping, optional
         Values that hold where neither file nor environment says something else, as `read_yaml` gives them.
+    over : mapping, optional
+        Keys of other sections that lie over file and environment, by section; `None` means not given.
     **collectors
         Keys of the section `collectors` that lie over file and environment; `None` means not given.
 
@@ -57,17 +63,22 @@ def load_settings(
         raise ConfigError(_explain(error, where)) from None
     except SettingsError as error:  # a variable that holds a list or a section is read as JSON
         raise ConfigError(f"the environment: {_not_json() or error}") from None
-    given = {key: value for key, value in collectors.items() if value is not None}
-    if given:
-        try:
-            merged = CollectorSettings(**{**settings.collectors.model_dump(), **given})
-        except ValidationError as error:
-            raise ConfigError(_explain(error, "the command line")) from None
-        settings = settings.model_copy(update={"collectors": merged})
+    for name, keys in {**(over or {}), "collectors": collectors}.items():
+        if given := {key: value for key, value in keys.items() if value is not None}:
+            settings = settings.model_copy(update={name: _with_given(name, getattr(settings, name), given)})
     if data is not None:
         settings = settings.model_copy(update={"data": data})
     _check_together(settings, where)
     return settings
+
+
+def _with_given(name: str, section: Section, given: Mapping[str, Any]) -> Section:
+    try:
+        return type(section)(**{**section.model_dump(), **given})
+    except ValidationError as error:
+        # Its options are called as the keys of `collectors` are.
+        where = "the command line" if name == "collectors" else f"the command line, section `{name}`"
+        raise ConfigError(_explain(error, where)) from None
 
 
 def _laid_over(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ PORTS = ("--grpc-port", "--http-port", "--clickhouse-port", "--dashboard-port", 
 OPTIONS: dict[str, tuple[str, ...]] = {
     "up": (*STORE, *PORTS, "--host"),
     "collect": (*STORE, "--grpc-port", "--http-port", "--host"),
+    "dashboard": (*STORE, "--store-url", "--api-url", "--api-token", "--host", "--dashboard-port"),
     "demo": (*STORE, *PORTS),
     "query": (*STORE, "--format"),
     "kpi": (*STORE, "--by", "--since", "--where", "--json", "--no-intervals"),

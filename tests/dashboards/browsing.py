@@ -13,6 +13,8 @@ from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 from tests.tools.browser import find
 
+# Ours: loopback, by either name.
+OURS = tuple(f"{scheme}://{host}" for scheme in ("http", "ws") for host in ("127.0.0.1", "localhost"))
 # Streamlit looks for its own server below the page's path first, and at the root next.
 PROBES = ("/_stcore/health", "/_stcore/host-config")
 WIDTH, HEIGHT = 1280, 900
@@ -46,7 +48,7 @@ class Visit:
     def open(self, url: str) -> Page:
         """Load a page and wait until nothing on it is being worked out any more."""
         self.page.goto(url)
-        self.page.wait_for_selector("[data-testid=stMain] h2, [data-testid=stMain] h1", timeout=30_000)
+        self.page.wait_for_selector("[data-testid=stMain] h2, [data-testid=stMain] h1", timeout=60_000)
         self.settle()
         return self.page
 
@@ -55,7 +57,7 @@ class Visit:
         self.page.wait_for_function(
             "() => document.querySelector('[data-testid=stApp]')?.getAttribute('data-test-script-state') === 'notRunning'"
             " && !document.querySelector('[data-testid=stSkeleton]')",
-            timeout=30_000,
+            timeout=90_000,
         )
         self.page.wait_for_timeout(700)  # charts are drawn a frame or two after their data is there
 
@@ -79,7 +81,7 @@ class Visit:
             self.wrong.append(f"console: {message.text} {message.location}")
 
     def _request(self, request: Any) -> None:
-        if not request.url.startswith(("http://127.0.0.1", "ws://127.0.0.1", "data:", "blob:")):
+        if not request.url.startswith((*OURS, "data:", "blob:")):
             self.wrong.append(f"request to another host: {request.url}")
 
 

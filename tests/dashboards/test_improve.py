@@ -6,7 +6,6 @@ import asyncio
 import email
 import json
 import re
-import subprocess
 import time
 import urllib.request
 from datetime import UTC, datetime
@@ -28,7 +27,8 @@ from monitor.serve.ports import free_port
 from monitor.settings import Settings
 from monitor.store.client import connect
 from tests.dashboards.browsing import Visit, painted_share
-from tests.tools.service import Service, command, environment
+from tests.tools.inside import inside, refusal
+from tests.tools.service import Service
 
 CHART = "[data-testid=stVegaLiteChart]"
 
@@ -58,15 +58,12 @@ def judged(service: Service) -> list[tuple[str, str]]:
 
 
 def run(service: Service, *arguments: str) -> str:
-    done = subprocess.run(
-        command(*arguments, "--data", str(service.data)), capture_output=True, text=True, env=environment(), timeout=120
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+    return inside(*arguments, "--data", str(service.data))
 
 
 def test_compare_says_what_the_command_says(browser: Browser, service: Service, judged: list[tuple[str, str]]) -> None:
     told = json.loads(run(service, "compare", "variant", "fp16", "fp8", "--since", "24h", "--json"))
+    assert told["verdict"].startswith("inferior by"), told
     visit = Visit(browser)
     address = f"{service.addresses['dashboard']}/compare?range=24h&live=false&a=fp16&b=fp8"
     page = visit.open(address)
@@ -89,8 +86,7 @@ def test_compare_says_what_the_command_says(browser: Browser, service: Service, 
 
 def test_plan_says_what_the_command_says(browser: Browser, service: Service) -> None:
     usage = ["--requests-per-day", "100000", "--input-tokens", "1000", "--output-tokens", "250", "--model", "llama-3.1-8b-instruct"]  # fmt: skip
-    done = subprocess.run(command("plan", *usage, "--growth", "3", "--json"), capture_output=True, text=True, env=environment(), timeout=120)  # fmt: skip
-    told = json.loads(done.stdout)
+    told = json.loads(inside("plan", *usage, "--growth", "3", "--json"))
     visit = Visit(browser)
     page = visit.open(
         f"{service.addresses['dashboard']}/plan?usage=stated&growth=3.0&for=llama-3.1-8b-instruct&live=false"
@@ -125,11 +121,8 @@ def test_datasets_by_page_and_command(
     assert run(service, "export", str(out), "--dataset", "rated").startswith(f"wrote {rated} calls")
     rows = [json.loads(line) for line in out.read_text().splitlines()]
     assert all(row["feedback"] and row["author"] == "ann" for row in rows)
-    refused = subprocess.run(
-        command("export", str(out), "--dataset", "rated", "--as", "chat", "--data", str(service.data)),
-        capture_output=True, text=True, env=environment(), timeout=120,
-    )  # fmt: skip
-    assert (refused.returncode, "content was not captured" in refused.stderr) == (1, True)
+    refused = refusal("export", str(out), "--dataset", "rated", "--as", "chat", "--data", str(service.data))
+    assert "content was not captured" in refused
     assert run(service, "dataset", "remove", "again", "--all").startswith(f"removed {rated} calls")
 
 
@@ -154,6 +147,9 @@ def test_the_report_holds_the_registrys_figures_and_needs_nothing_else(
     (requests,) = evaluate(client, ["traffic.requests"], window=Window.last("24h", now=now))
     client.close()
     assert made.requests == requests.value
+    (budget,) = made.budgets
+    assert budget.amount == 300
+    assert budget.forecast is None or budget.forecast >= budget.spent > 0
     assert re.search(rf"Requests\s+{made.requests:,.0f}\s", text)
     visit.close()
 

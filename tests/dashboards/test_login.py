@@ -91,6 +91,13 @@ def test_by_password(browser: Browser, service: Service, tmp_path: Path) -> None
         assert "labelling is for operators" in text
         assert "Logged in · viewer" in text
         assert page.get_by_role("button", name="Label it").count() == 0
+        # Drafting and replaying a rule is looking; saving it is not, nor is silencing.
+        page.goto(f"{url}/alerts?show=draft&kpi=latency.ttft.p95&limit=100+ms&range=6h&live=false")
+        page.wait_for_selector("text=Would have fired", timeout=30_000)
+        page.wait_for_selector("text=Saving a rule is for operators", timeout=30_000)
+        page.goto(f"{url}/alerts?show=silences&live=false")
+        page.wait_for_selector("text=No silence holds", timeout=30_000)
+        assert page.get_by_role("button", name="Silence").or_(page.get_by_label("Your name")).count() == 0
         cookie = next(each for each in page.context.cookies() if each["name"] == COOKIE)
         assert cookie["httpOnly"]
         assert cookie["sameSite"] == "Lax"

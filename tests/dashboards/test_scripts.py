@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+from clickhouse_connect.driver.httpclient import HttpClient
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from playwright.sync_api import Browser
 from streamlit.testing.v1 import AppTest
@@ -109,6 +112,23 @@ def test_figures_are_the_registrys(
         table = by_place(test)
         assert table["Requests"].sum() == expected["traffic.requests"].value
         assert set(table["Node"]) == ({"gpu-2"} if where else {"gpu-1", "gpu-2", "gpu-3"})
+
+
+def test_a_page_asks_nothing_twice(service: Service, monkeypatch: pytest.MonkeyPatch, window: Window) -> None:
+    """Parts of a page share what they ask; the fewest statements that the overview's figures take are about 60."""
+    asked: list[str] = []
+    ask = HttpClient.query
+
+    def counted(self: Any, query: str, parameters: Any = None, **more: Any) -> Any:
+        asked.append(f"{query} {parameters}")
+        return ask(self, query, parameters, **more)
+
+    monkeypatch.setattr(HttpClient, "query", counted)
+    # Another time than that of all other tests, so that nothing is known yet.
+    earlier = Window(window.start - timedelta(minutes=1), window.end)
+    assert not app(service.addresses["clickhouse"], monkeypatch, **custom(earlier)).exception
+    assert 20 < len(asked) < 100
+    assert [statement for statement, times in Counter(asked).items() if times > 1] == []
 
 
 def test_a_moment_in_the_address_is_taken_apart(
@@ -212,6 +232,9 @@ def test_nothing_one_span_and_no_store(small: Service, browser: Browser, monkeyp
         assert not test.error
         if name == "health":  # it has the store and the jobs to tell of
             assert "Schema version" in texts(test)
+            continue
+        if name == "alerts":  # there are rules before there is any call
+            assert "No alert fires" in texts(test)
             continue
         assert "Nothing has arrived yet" in texts(test)
         assert "monitor.init(" in texts(test)

@@ -231,6 +231,32 @@ def test_a_dataset_is_exported_with_its_reasons(store_client: Client, calls: pd.
         export(store_client, tmp_path / "x.csv", kind="raw", dataset="d")
 
 
+def test_pandas_reads_every_kind_from_either_format(store_client: Client, calls: pd.DataFrame, tmp_path: Path) -> None:
+    """And both say the same; what the rows are is above."""
+    window = Window(BEFORE.start, WINDOW.end)
+    captured = int((calls["prompt"] != "").sum())
+    for kind, wanted in (("chat", captured), ("eval", captured), ("raw", len(calls))):
+        for name in ("x.jsonl", "x.parquet"):
+            assert export(store_client, tmp_path / name, kind=kind, window=window).written == wanted  # type: ignore[arg-type]
+        lines = pd.read_json(tmp_path / "x.jsonl", lines=True, dtype=False, precise_float=True)
+        columns = pd.read_parquet(tmp_path / "x.parquet")
+        assert len(lines) == len(columns) == wanted
+        assert set(columns) >= set(lines)
+        for name in lines:
+            told = [_told(value) for value in columns[name]]
+            assert [_told(value) for value in lines[name]] == told, f"{kind}: {name}"
+
+
+def _told(value: Any) -> Any:
+    """The same from a line and from a column: pairs are mappings, fields that are not there are left out."""
+    if isinstance(value, np.ndarray | list):
+        values = [_told(each) for each in value]
+        return dict(values) if values and all(isinstance(each, tuple) for each in values) else values or None
+    if isinstance(value, dict):
+        return {key: told for key, each in value.items() if (told := _told(each)) is not None} or None
+    return None if value is None or value != value else value
+
+
 @pytest.mark.parametrize(
     ("text", "messages"),
     [

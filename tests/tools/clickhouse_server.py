@@ -215,6 +215,7 @@ def _write_config(
     config = folder / "config.xml"
     config.write_text(
         f"<clickhouse><users_config>{folder}/users.xml</users_config><remote_servers>{servers}</remote_servers>{meeting}"
+        f"<backups><allowed_path>{folder}/backups/</allowed_path></backups>"
         f"<macros><shard>{1 if keeper else number}</shard><replica>r{number}</replica></macros></clickhouse>",
         encoding="utf-8",
     )
