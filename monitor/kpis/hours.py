@@ -131,7 +131,9 @@ def replace_hours(client: Client, hours: Hours, made_of: str, start: int, end: i
     sums = merged_list(hours.columns)
     emptied = ", ".join(f"{nothing(name, kind)} AS {name}" for name, kind in hours.columns.items())
     had = f"SELECT * FROM {hours.table} FINAL WHERE {hours.inside(start, end)}"
-    rows = f"SELECT {', '.join([*keys, *names])} FROM ({made_of}) UNION ALL SELECT {', '.join(keys)}, {emptied} FROM ({had}) AS had"
+    # Counts that are kept as floats, and their like: side by side they would be of no type that can be summed.
+    made = ", ".join(f"CAST({name}, '{kind}') AS {name}" for name, kind in hours.columns.items())
+    rows = f"SELECT {', '.join(keys)}, {made} FROM ({made_of}) UNION ALL SELECT {', '.join(keys)}, {emptied} FROM ({had}) AS had"
     client.command(f"{into} SELECT {', '.join(keys)}, {_VERSION}, {sums} FROM ({rows}) GROUP BY {', '.join(keys)}")
     return int(client.query(count).result_rows[0][0])
 
