@@ -17,6 +17,7 @@ from alerts import chart, outbox, slices, suspects, trouble
 from alerts.channels import Target, targets_of
 from alerts.dedup import decide
 from alerts.inhibit import inhibited
+from alerts.looks import what_looks_say
 from alerts.maintenance import maintained
 from alerts.message import Explained, Message, compose, subject_of, with_chart
 from alerts.model import Instance, State
@@ -293,7 +294,8 @@ def explain(context: Context, instance: Instance) -> Explained:
     lines: list[str] = []
     changes: list[str] = []
     try:
-        lines = slices.in_words(slices.explain(context.client, instance), instance)
+        lines = what_looks_say(context.client, instance)
+        lines = lines or slices.in_words(slices.explain(context.client, instance), instance)
     except Exception as error:
         logger.info("no slices of %s: %s", instance.rule, reason(error))
     try:

@@ -102,8 +102,8 @@ def _table(statuses: list[Status], *, meanings: bool) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE)
-    for heading in ("job", "every", "last run (UTC)", "took", "rows", "state", "next due (UTC)"):
+    table = Table(box=box.SIMPLE, pad_edge=False, collapse_padding=True)
+    for heading in ("job", "every", "last run (UTC)", "took", "rows", "state", "due (UTC)"):
         table.add_column(
             heading, justify="right" if heading in ("took", "rows") else "left", no_wrap=heading != "state"
         )

@@ -35,10 +35,17 @@ from tests.tools.told import HttpReceiver, MailServer, Posted, http_receiver, ma
 EVERY_S = 15
 LATE_S = 5.0
 LOOKS_EVERY_S = 30
+# The month's budget is spent at the demo's begin, by its story: the provider's price was raised two days before.
+BEFORE = {"budget-used"}
 # After the last incident is over, windows have to go by.
 UNTIL_S = 915
 # Rule -> what its alert, or the first of what explains it, must name.
-WANTED = {"slow-node": "gpu-2", "budget-overrun": "nimbus-large", "drifting-topic": "customs", "refusal-gap": "de"}
+WANTED = {
+    "slow-node": "gpu-2",
+    "budget-overrun": "nimbus-large",
+    "drifting-topic": "customs",
+    "refusal-gap": "language de",
+}
 EMBEDDED = pytest.mark.parametrize("backend_url", ["chdb"], indirect=True)
 
 
@@ -124,16 +131,13 @@ def test_each_incident_is_told_in_time_says_where_and_ends(pipeline_url: str, cl
         print(f"{calls} calls loaded in {time.monotonic() - loading:.0f} s")
         write_objectives(client, settings.objectives, now=began)
         run("cost", UNTIL_S)
-        looked: dict[float, None] = {}
         for at_s in range(120, UNTIL_S + 1, EVERY_S):
             if at_s % LOOKS_EVERY_S == 0:
                 run("drift", at_s)
                 run("bias", at_s)
-                looked[at_s] = None
             watch.begin(at_s)
             run("alerts", at_s)
             watch.end()
-    print("posts:", *[(each.at_s, each.told["subject"]) for each in watch.posts], sep="\n  ")
     seen = {**visible(client, began, settings), **looks_that_tell(client, began)}
     late_s = LATE_S * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
     for rule, wanted in WANTED.items():
@@ -151,7 +155,7 @@ def test_each_incident_is_told_in_time_says_where_and_ends(pipeline_url: str, cl
         assert [at_s for at_s, _ in subjects][:1] == [firing.at_s], subjects
         assert resolved.at_s in [at_s for at_s, _ in subjects], subjects
     fired = client.query("SELECT DISTINCT rule FROM alert_events FINAL WHERE state = 'firing'").result_rows
-    assert {rule for (rule,) in fired} == set(WANTED)
+    assert {rule for (rule,) in fired} - BEFORE == set(WANTED)
 
 
 def visible(client: Client, began: datetime, settings: Settings) -> dict[str, float]:
