@@ -1,8 +1,9 @@
 """KPIs and the questions of pages over stores of growing size: `python -m benchmarks.kpis --sizes 1e6 1e7 1e8`.
 
 Each store is embedded, in a folder of its own, and holds 30 days of calls that ClickHouse itself makes up (`benchmarks.calls`).
-With `--shifted` only one day of them is made up, and the others are that day again. Then the jobs `rollup`, `hours` and `objectives` run, and each question is asked three times; the fastest counts, as the machine
-has other work. With `--folder` the stores are kept there, and a store that is there already is asked as it is.
+With `--shifted` only one day of them is made up, and the others are that day again. Then the jobs `rollup`, `hours` and
+`objectives` run, and each question is asked three times; the fastest counts, as the machine has other work. With `--folder`
+the stores are kept there, and a store that is there already is asked as it is.
 """
 
 from __future__ import annotations

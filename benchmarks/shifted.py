@@ -87,7 +87,7 @@ def differences(client: Client, day: int) -> list[str]:
     before = {table: _sums(client, table, start, end) for table in _CHECKED}
     context, state = _context(client, END.timestamp() + 600), rollup.read_state(client)
     assert state is not None
-    rollup._roll_late(context, (start, end), state)
+    rollup.roll_late(context, [(start, end)], state)
     objectives._replace(client, judgements(client), start, end)
     for product in hours.PRODUCTS:
         product.write(client, start, end)

@@ -11,7 +11,7 @@ may stop anywhere and be run again. Rows that only the retention took away are n
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Final
@@ -26,6 +26,8 @@ GRACE_S: Final = 120
 SLACK_S: Final = 120
 # Late periods with a gap of less between them are rolled up as one stretch.
 GAP_S: Final = 600
+# Of more, those with a gap of an hour too: each costs some statements, whatever is in it.
+STRETCHES_MAX: Final = 8
 _NS: Final = 10**9
 
 Stretch = tuple[int, int]  # Unix seconds, half-open
@@ -56,7 +58,7 @@ def run(context: Context) -> Outcome:
         late: list[Stretch] = []
     else:
         late = late_minutes(client, state, oldest=_oldest_fact(context))
-    rows = sum(_roll_late(context, stretch, state) for stretch in late)
+    rows = roll_late(context, late, state)
     state = replace(state, seen_ms=looked_ms)
     while state.minutes < closed and not context.stop.is_set():
         end = min(closed, DAY.floor(state.minutes) + DAY.seconds)
@@ -112,7 +114,9 @@ def late_minutes(client: Client, state: State, *, oldest: int) -> list[Stretch]:
         f" WHERE {around} AND {rolled} AND trace_id IN"
         f" (SELECT trace_id FROM inferences WHERE inserted_at >= {since} AND {rolled})"
     ).result_rows
-    return stretches({*(int(minute) for minute in minutes), *(int(row[0]) for row in related)}, gap_s=GAP_S)
+    late = {*(int(minute) for minute in minutes), *(int(row[0]) for row in related)}
+    found = stretches(late, gap_s=GAP_S)
+    return found if len(found) <= STRETCHES_MAX else stretches(late, gap_s=HOUR.seconds)
 
 
 def stretches(minutes: Iterable[int], *, gap_s: int) -> list[Stretch]:
@@ -133,16 +137,33 @@ def _roll_forward(context: Context, state: State, end: int) -> int:
     return rows + _roll_days(context, state.days, DAY.floor(end))
 
 
-def _roll_late(context: Context, stretch: Stretch, state: State) -> int:
-    """A stretch that is rolled up already, day by day, and the hours and days that it lies in, as far as they are."""
-    start, end = stretch
-    rows = 0
-    for day in range(DAY.floor(start), end, DAY.seconds):
-        first, last = max(start, day), min(end, day + DAY.seconds)
-        rows += _roll_minutes(context, first, last)
-        rows += _roll_hours(context, HOUR.floor(first), min(HOUR.ceil(last), state.hours))
-        rows += _roll_days(context, day, min(day + DAY.seconds, state.days))
+def roll_late(context: Context, late: Sequence[Stretch], state: State) -> int:
+    """Stretches that are rolled up already, day by day; then once each of the hours and days that they lie in, as far as they are."""
+    rows = sum(_roll_minutes(context, *each) for each in _by_day(late))
+    for start, end in _by_day(_widened(late, HOUR)):
+        rows += _roll_hours(context, start, min(end, state.hours))
+    for start, end in _by_day(_widened(late, DAY)):
+        rows += _roll_days(context, start, min(end, state.days))
     return rows
+
+
+def _widened(late: Sequence[Stretch], grain: Grain) -> list[Stretch]:
+    """To whole periods; those that touch are one stretch."""
+    found: list[Stretch] = []
+    for start, end in sorted((grain.floor(start), grain.ceil(end)) for start, end in late):
+        if found and start <= found[-1][1]:
+            found[-1] = (found[-1][0], max(end, found[-1][1]))
+        else:
+            found.append((start, end))
+    return found
+
+
+def _by_day(late: Sequence[Stretch]) -> list[Stretch]:
+    return [
+        (max(start, day), min(end, day + DAY.seconds))
+        for start, end in late
+        for day in range(DAY.floor(start), end, DAY.seconds)
+    ]
 
 
 def _roll_minutes(context: Context, start: int, end: int) -> int:
