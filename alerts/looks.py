@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Final
 
 from alerts.model import Instance
@@ -52,7 +51,7 @@ def _gaps(client: Client, instance: Instance) -> list[str]:
     ]
 
 
-def _where(instance: Instance, keys: tuple[str, ...]) -> tuple[str, Mapping[str, object]]:
+def _where(instance: Instance, keys: tuple[str, ...]) -> tuple[str, dict[str, object]]:
     """Looks up to the alert's window that its rule is about."""
     wanted = {**instance.where, **{key: [value] for key, value in instance.group.items()}}
     parameters: dict[str, object] = {"until": instance.window_end, "since": instance.window_start}
