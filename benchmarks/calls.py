@@ -7,10 +7,11 @@ regions with a GPU each, 4 models, 2 variants, and a release every 6 days; of 2,
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import islice
 from typing import Final
 
 from monitor.jobs.cost_sql import insert_hours_sql, insert_sessions_sql
@@ -29,19 +30,33 @@ _ROWS_MAX: Final = 4_000_000
 _CPUS: Final = 2
 
 
-def fill(client: Client, calls: int, *, said: bool = True) -> None:
-    """About so many calls and GPU samples and, if `said`, judgements, events and costs; some days at a time."""
+def fill(client: Client, calls: int, *, said: bool = True, days: int = DAYS) -> None:
+    """About so many calls and GPU samples and, if `said`, judgements, events and costs; some days at a time.
+
+    With fewer `days`, the first days of as many calls; GPUs are sampled on all.
+    """
     of_calls = (_judgements, _events, _costs) if said else ()
-    for statements in (_calls, _gpu_samples, *of_calls):
-        with ThreadPoolExecutor(_CPUS) as pool:
-            list(pool.map(partial(_insert, client), statements(calls)))
+    insert_all(client, _gpu_samples(calls))
+    for statements in (_calls, *of_calls):
+        insert_all(client, islice(statements(calls), days))
     if said:
-        _add_up_costs(client)
+        _add_up_costs(client, days)
 
 
-def _add_up_costs(client: Client) -> None:
+def users_of(calls: int, day: int) -> int:
+    """How many users there are by that day."""
+    return max(1, round(calls / 50 * (0.5 + 0.5 * day / DAYS)))
+
+
+def insert_all(client: Client, statements: Iterable[str]) -> None:
+    """Each statement writes one part; so many at a time as there are cores."""
+    with ThreadPoolExecutor(_CPUS) as pool:
+        list(pool.map(partial(_insert, client), statements))
+
+
+def _add_up_costs(client: Client, days: int) -> None:
     """By the hour, as the job `cost` does."""
-    for start, end in _days():
+    for start, end in islice(_days(), days):
         hours = f"(hour >= toDateTime({start}, 'UTC') AND hour < toDateTime({end}, 'UTC'))"
         client.command(insert_hours_sql(hours, _between(start, end)), parameters={"version": 1})
         client.command(insert_sessions_sql(_between(start, end)), parameters={"version": 1})
@@ -69,7 +84,7 @@ def _calls(calls: int) -> Iterator[str]:
     # So many sessions run beside each other: a call of each a minute.
     beside = _EMITTERS * max(1, round(60 * each / 86_400 / _EMITTERS))
     for day, (begin, _) in enumerate(_days()):
-        users = max(1, round(calls / 50 * (0.5 + 0.5 * day / DAYS)))
+        users = users_of(calls, day)
         yield f"""
 INSERT INTO inferences (timestamp, trace_id, span_id, role, service, environment, node, region, deployment, provider, model,
     variant, release, operation, stream, input_tokens, output_tokens, ttft_s, queue_s, prefill_s, decode_s, duration_s, tpot_s,

@@ -1,7 +1,7 @@
 """KPIs and the questions of pages over stores of growing size: `python -m benchmarks.kpis --sizes 1e6 1e7 1e8`.
 
 Each store is embedded, in a folder of its own, and holds 30 days of calls that ClickHouse itself makes up (`benchmarks.calls`).
-Then the jobs `rollup`, `hours` and `objectives` run, and each question is asked three times; the fastest counts, as the machine
+With `--shifted` only one day of them is made up, and the others are that day again. Then the jobs `rollup`, `hours` and `objectives` run, and each question is asked three times; the fastest counts, as the machine
 has other work. With `--folder` the stores are kept there, and a store that is there already is asked as it is.
 """
 
@@ -19,6 +19,7 @@ from functools import partial
 from pathlib import Path
 
 from benchmarks.calls import DAYS, END, START, fill
+from benchmarks.shifted import fill_shifted
 from monitor.jobs import hours, objectives, rollup
 from monitor.jobs.job import Context
 from monitor.kpis import REGISTRY, Window, evaluate, series
@@ -51,6 +52,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
     parser.add_argument("--sizes", nargs="+", type=float, default=[1e6, 1e7], help="calls in each store")
     parser.add_argument("--each", action="store_true", help="each KPI by itself, too")
+    parser.add_argument(
+        "--shifted", action="store_true", help="make one day, and the others of it (`benchmarks.shifted`)"
+    )
     parser.add_argument("--folder", type=Path, help="keep the stores here, by their size")
     options = parser.parse_args()
     found: dict[str, list[float]] = {}
@@ -60,7 +64,9 @@ def main() -> None:
             made = folder.exists()
             client = connect(f"chdb://{folder}")
             migrate(client)
-            if not made:
+            if not made and options.shifted:
+                fill_shifted(client, size, OBJECTIVES)
+            elif not made:
                 fill(client, size)
                 write_objectives(client, OBJECTIVES, now=START)
             _roll(client, size)

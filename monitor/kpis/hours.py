@@ -131,7 +131,7 @@ def replace_hours(client: Client, hours: Hours, made_of: str, start: int, end: i
     sums = merged_list(hours.columns)
     emptied = ", ".join(f"{nothing(name, kind)} AS {name}" for name, kind in hours.columns.items())
     had = f"SELECT * FROM {hours.table} FINAL WHERE {hours.inside(start, end)}"
-    # Counts that are kept as floats, and their like: side by side they would be of no type that can be summed.
+    # Counts that are UInt64 on one side and Float64 on the other would have no common type.
     made = ", ".join(f"CAST({name}, '{kind}') AS {name}" for name, kind in hours.columns.items())
     rows = f"SELECT {', '.join(keys)}, {made} FROM ({made_of}) UNION ALL SELECT {', '.join(keys)}, {emptied} FROM ({had}) AS had"
     client.command(f"{into} SELECT {', '.join(keys)}, {_VERSION}, {sums} FROM ({rows}) GROUP BY {', '.join(keys)}")

@@ -32,7 +32,7 @@ from monitor.store.objectives import write_objectives
 from tests.kpis.rows import random_calls, store
 
 START = datetime(2026, 3, 1, 21, 30, 30, tzinfo=UTC)
-HOURS = 26
+HOURS = 26  # a midnight, so that users return
 END = START + timedelta(hours=HOURS)
 LATER = END + timedelta(hours=3)
 FAMILIES = ("engagement", "safety", "accuracy", "fleet")
