@@ -88,17 +88,23 @@ def test_a_change_is_shown_where_it_may_have_touched_a_call() -> None:
 
 
 def test_rules_of_a_kpi_are_drawn_on_its_chart() -> None:
-    known = pd.DataFrame({"kpi": ["a", "b"], "rule": ["slow", "dear"], "threshold": [1.5, 9.0]})
-    assert thresholds(("a",), known) == [Threshold(value=1.5, rule="slow")]
+    rules = [
+        {"name": "slow", "kpi": "a", "where": {}, "thresholds": [1.5]},
+        {"name": "dear", "kpi": "b", "where": {}, "thresholds": [9.0]},
+        {"name": "elsewhere", "kpi": "a", "where": {"model": ["m"]}, "thresholds": [2.0]},
+    ]
+    assert thresholds(("a",), (("model", ("other",)),), rules) == [Threshold(value=1.5, rule="slow")]
     episodes = pd.DataFrame(
         {
             "rule": ["slow", "slow", "dear"],
             "kpi": ["a", "a", "b"],
+            "grp": [{}, {}, {}],
+            "where": [{}, {}, {}],
             "start": pd.to_datetime([START - timedelta(hours=1), START + timedelta(minutes=50), START], utc=True),
             "end": pd.to_datetime([START + timedelta(minutes=5), None, None], utc=True),
         }
     )
-    assert firing(("a",), WINDOW, episodes) == [
+    assert firing(("a",), WINDOW, (), episodes) == [
         Firing(start=WINDOW.start, end=START + timedelta(minutes=5), rule="slow"),
         Firing(start=START + timedelta(minutes=50), end=WINDOW.end, rule="slow"),
     ]
