@@ -89,7 +89,11 @@ def test_each_step_leads_to_the_next(tmp_path: Path) -> None:
     config = tmp_path / "monitor.yaml"
     # A shorter window is over sooner.
     config.write_text(
-        blocks("yaml")[0].replace("9009", receiver_port).replace("window: 1m", "window: 30s"), encoding="utf-8"
+        blocks("yaml")[0]
+        .replace("9009", receiver_port)
+        .replace("window: 1m", "window: 30s")
+        .replace("group_interval: 30s", "group_interval: 5s"),
+        encoding="utf-8",
     )
     assert set(yaml.safe_load(config.read_text())) == {"receivers", "routing", "alerts"}
     base = {**environment(), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}", "COLUMNS": "160"}
