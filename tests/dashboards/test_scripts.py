@@ -236,8 +236,11 @@ def test_nothing_one_span_and_no_store(small: Service, browser: Browser, monkeyp
         if name == "alerts":  # there are rules before there is any call
             assert "No alert fires" in texts(test)
             continue
-        assert "Nothing has arrived yet" in texts(test)
-        assert "monitor.init(" in texts(test)
+        if name == "plan":  # a usage can be stated before anything is deployed
+            assert len(texts(test)) > 100
+            continue
+        assert "Nothing has arrived yet" in texts(test), name
+        assert "monitor.init(" in texts(test), name
 
     assert "Nothing has arrived yet" in _in_browser(browser, small)
     _send_one_call(small.addresses["http"])
@@ -251,8 +254,8 @@ def test_nothing_one_span_and_no_store(small: Service, browser: Browser, monkeyp
     assert "too few for an interval" in texts(overview)
     for name in pages[1:]:
         test = app(url, monkeypatch, on=name, **years)
-        assert not test.exception
-        assert not test.error
+        assert not test.exception, name
+        assert not test.error, name
         assert len(texts(test)) > 100
     latency = app(url, monkeypatch, on="latency", **years)
     assert "Too few calls" in texts(latency)
