@@ -65,6 +65,7 @@ def make_book(settings: Settings, known: Known, stored: Mapping[str, Mapping[str
         Name -> definition of the rules that were made in the dashboard.
     """
     declared, problems = _declared(settings, stored or {})
+    known = _in_currency(known, settings)
     rules: list[Rule] = []
     for each in declared:
         if not each.rule.enabled:
@@ -137,7 +138,14 @@ def check_rule(settings: Settings, rule: AlertRule, known: Known) -> list[Rule]:
     if not rule.enabled:
         return []
     _refuse_unknown_receivers(rule, settings)
-    return compile_rule(rule, known, origin="dashboard")
+    return compile_rule(rule, _in_currency(known, settings), origin="dashboard")
+
+
+def _in_currency(known: Known, settings: Settings) -> Known:
+    """Costs by the code of the currency that they are told in, as thresholds and messages are read by people."""
+    code = settings.prices.currency
+    kpis = {name: replace(kpi, unit=kpi.unit.replace("currency", code)) for name, kpi in known.kpis.items()}
+    return replace(known, kpis=kpis)
 
 
 def read_laid(given: Mapping[str, Any]) -> AlertRule:

@@ -113,19 +113,22 @@ def check_where(where: Where) -> dict[str, tuple[str, ...]]:
     return checked
 
 
-def where_sql(where: Mapping[str, tuple[str, ...]]) -> tuple[str, dict[str, list[str]]]:
-    """SQL condition and its parameters; the values reach the server apart from the text."""
-    texts = [f"{_column(key)} IN {{{_parameter(key)}:Array(String)}}" for key in where]
-    return " AND ".join(texts) or "1", {_parameter(key): list(values) for key, values in where.items()}
+def where_sql(where: Mapping[str, tuple[str, ...]], *, prefix: str = "where") -> tuple[str, dict[str, list[str]]]:
+    """SQL condition and its parameters; the values reach the server apart from the text.
+
+    Two conditions of one statement take parameters of different `prefix`.
+    """
+    texts = [f"{_column(key)} IN {{{_parameter(key, prefix)}:Array(String)}}" for key in where]
+    return " AND ".join(texts) or "1", {_parameter(key, prefix): list(values) for key, values in where.items()}
 
 
 def _column(key: str) -> str:
     return dimension_sql(key) if key in DIMENSIONS or key.startswith(COHORT) else key
 
 
-def _parameter(key: str) -> str:
+def _parameter(key: str, prefix: str) -> str:
     # A cohort may be called what no parameter may be.
-    return f"where_{key}" if key.isidentifier() else f"where_x{key.encode().hex()}"
+    return f"{prefix}_{key}" if key.isidentifier() else f"{prefix}_x{key.encode().hex()}"
 
 
 def refuse(what: str, name: str, known: Collection[str]) -> Never:

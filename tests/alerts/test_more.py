@@ -57,15 +57,18 @@ def test_objectives_burn(store_client: Client) -> None:
     given = settings({"name": "burn", "objective": "*"}, objectives=[{"name": "up", "kind": "error", "target": 0.99}])
     write_objectives(store_client, given.objectives, now=at(-7 * DAY))
     calls(store_client, -3600, 0, every_s=2)
-    calls(store_client, 0, 1200, every_s=2, error_share=0.5, node="gpu-2")
+    calls(store_client, 0, 1500, every_s=2, error_share=0.5, node="gpu-2")
     clock = Clock(store_client, given)
     assert clock.states(0) == {}
     # 6 times over the data of six hours: from 3600 · 0.06 / (0.5 - 0.06) = 491 s on; 14.4 times over one hour: from 1037 s on.
     assert ("burn-up-fast",) not in clock.states(450)
-    assert clock.evaluate(600).kept
+    # Of six hours the window moves by 6 minutes: what crosses at 491 s is in the one that ends at 720 s.
+    assert clock.evaluate(725).kept
     states = clock.states(1155)
     assert states["burn-up-fast",] == "firing"
-    assert states["burn-up-slow",] == "firing"
+    # Of a day by 24 minutes.
+    assert ("burn-up-slow",) not in states
+    assert clock.states(1445)["burn-up-slow",] == "firing"
     kept = {each.kept.instance.rule: each.kept.instance for each in listed(store_client)}["burn-up-fast"]
     assert (kept.severity, kept.labels["objective"], kept.threshold) == ("page", "up", pytest.approx(14.4))
 

@@ -67,12 +67,13 @@ tests:
       - {at: 0s, alarming: [{rule: odd}]}
   - name: the budget burns
     series:
-      - {kpi: objective.up.burn_rate, values: 5x3 20x3 0x3}
+      - {kpi: objective.up.burn_rate, values: 5x4 20x4 0x4}
     expect:
-      - {at: 30s, rule: burn-fast, state: inactive}
-      - {at: 30s, rule: burn-slow, state: firing}
-      - {at: 45s, rule: burn-fast, state: firing}
-      - {at: 90s, rule: burn-fast, state: inactive}
+      - {at: 45s, rule: burn-fast, state: inactive}
+      - {at: 45s, rule: burn-slow, state: firing}
+      - {at: 60s, rule: burn-fast, state: firing}
+      - {at: 105s, rule: burn-fast, state: firing}
+      - {at: 120s, rule: burn-fast, state: inactive}
 """
 
 

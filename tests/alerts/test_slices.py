@@ -85,8 +85,11 @@ def test_the_slow_node_of_a_model_comes_first(store_client: Client, weights: tup
     assert found.kind == "beyond"
     first = found.slices[0]
     assert (first.dimension, first.value) == ("node", "gpu-2")
-    mine = calls[(calls["timestamp"] >= BEGAN) & (calls["model"] == "llama") & (calls["error_type"] == "")]
+    ruled = calls[(calls["timestamp"] >= BEGAN) & (calls["error_type"] == "")]
+    assert [each.value for each in found.slices].count("llama") == 1
     for each in found.slices:
+        # Of the alert's own group: against all calls that the rule is about.
+        mine = ruled if each.dimension == "model" else ruled[ruled["model"] == "llama"]
         slow, w = mine["ttft_s"] > 0.5, mine["sample_weight"]
         inside = mine[each.dimension] == each.value
         v, u = np.average(slow[inside], weights=w[inside]), np.average(slow[~inside], weights=w[~inside])
@@ -97,11 +100,46 @@ def test_the_slow_node_of_a_model_comes_first(store_client: Client, weights: tup
         assert each.adds == pytest.approx(np.average(slow, weights=w) - u)
         assert each.part == pytest.approx(w[inside & slow].sum() / w[slow].sum())
         assert each.score == pytest.approx((v - u) * sqrt(f * (1 - f)))
-    # Neither the region, half of which is fast, nor what is everything, nor the model that is asked about.
-    assert all(each.dimension not in ("provider", "model", "release") for each in found.slices)
+    # Neither what is everything, nor what differs by chance.
+    assert all(each.dimension not in ("provider", "release") for each in found.slices)
     line = in_words(found, instance)[0]
     assert line.startswith("node gpu-2: ")
     assert "of its calls are above 500 ms, elsewhere " in line
+
+
+def test_the_group_of_the_alert_is_set_beside_the_others(store_client: Client) -> None:
+    calls = slow_node()
+    store(store_client, calls)
+    instance = firing(store_client, "latency.ttft.p95", threshold=0.5, where={"node": ["gpu-2"], "model": ["llama"]})
+    found = explain(store_client, instance)
+    (first,) = found.slices
+    assert first.name == "node gpu-2, model llama"
+    ruled = calls[(calls["timestamp"] >= BEGAN) & (calls["error_type"] == "")]
+    own = (ruled["node"] == "gpu-2") & (ruled["model"] == "llama")
+    slow = ruled["ttft_s"] > 0.5
+    assert (first.inside, first.outside) == pytest.approx((slow[own].mean(), slow[~own].mean()))
+    assert (first.share, first.part) == pytest.approx((own.mean(), slow[own].sum() / slow.sum()))
+    assert in_words(found, instance)[0].startswith("node gpu-2, model llama: ")
+    # Only those that the rule is about: other models are not.
+    narrow = explain(store_client, replace(instance, where={"model": ["llama"]}, group={"node": "gpu-2"})).slices[0]
+    others = slow[~own & (ruled["model"] == "llama")]
+    assert (narrow.name, narrow.outside) == ("node gpu-2", pytest.approx(others.mean()))
+
+
+def test_totals_of_the_alerts_own_group(store_client: Client) -> None:
+    calls = slow_node()
+    before = (calls["timestamp"] < BEGAN) & (calls["timestamp"] >= BEGAN - (END - BEGAN))
+    calls = calls[~before | (calls["model"] != "llama") | (calls["release"] == "1.3")]
+    store(store_client, calls)
+    found = explain(store_client, firing(store_client, "traffic.requests", threshold=100, where={"model": ["llama"]}))
+    assert found.kind == "total"
+    own = next(each for each in found.slices if each.name == "model llama")
+    now = calls[(calls["timestamp"] >= BEGAN) & (calls["timestamp"] < END)]
+    was = calls[(calls["timestamp"] < BEGAN) & (calls["timestamp"] >= BEGAN - (END - BEGAN))]
+    mine = now[now["model"] == "llama"]["sample_weight"].sum()
+    grown = mine - was[was["model"] == "llama"]["sample_weight"].sum()
+    assert (own.inside, own.adds) == pytest.approx((mine, grown))
+    assert own.part == pytest.approx(grown / (now["sample_weight"].sum() - was["sample_weight"].sum()))
 
 
 def test_errors_means_and_cohorts(store_client: Client) -> None:

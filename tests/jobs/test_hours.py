@@ -266,7 +266,8 @@ def test_a_sample_of_users_and_sessions_is_near_all(store_client: Client, monkey
     calls["user_id"] = [f"u{i}" for i in np.random.default_rng(15).integers(0, 1500, len(calls))]
     store(store_client, calls)
     run(store_client, LATER, cost, rollup, hours)
-    window = Window(START.replace(hour=0, minute=0, second=0), END)
+    midnight = START.replace(hour=0, minute=0, second=0)
+    window = Window(midnight, midnight + timedelta(days=2))  # to the end of the day of return
     names = [
         "engagement.active_users",
         "engagement.sessions",
