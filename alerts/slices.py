@@ -13,8 +13,8 @@ A slice whose v and u are less than `_SURE` standard errors apart is left out: a
 A quantile is no mean; the share of calls beyond the threshold is, and stands for it. A total is no mean either: there a slice
 adds what it grew by since the window before, or, where nothing was, its share.
 
-The group that the alert is about is ranked among them, against all other calls that its rule is about; of totals, where its
-rule is about nothing else, against all calls.
+The group that the alert is about is ranked among them, against all other calls that its rule is about. Of totals it comes
+first; where its rule is about nothing else, against all calls.
 """
 
 from __future__ import annotations
@@ -199,8 +199,9 @@ def _of_groups(client: Client, kpi: Kpi, instance: Instance, window: Window, *, 
     if any(split.is_sum for split in splits):
         olds = [_by(client, kpi, before, name, where) for name in names]
         grown = [each for split, old in zip(splits, olds, strict=True) for each in _grown(split, old)]
-        grown += _grown(*beside) if beside else []
-        return Explanation(kind="total", slices=_ranked(grown))
+        # Parts of the group, and the group as a part of all, are not of the same whole: the group first.
+        group = tuple(_grown(*beside)) if beside else ()
+        return Explanation(kind="total", slices=(*group, *_ranked(grown))[:SHOWN])
     sign = 1 if upwards else -1
     slices = [each for split in splits for each in split.left_out(sign=sign)]
     slices += beside[0].left_out(sign=sign) if beside else []

@@ -13,7 +13,7 @@ LANGUAGES: Final = ("en", "de", "fr", "es")
 TOPICS: Final = ("orders", "account", "coding", "travel", "cooking")
 NEW_TOPIC: Final = "customs"
 
-_SUBJECTS: Final = {
+SUBJECTS: Final = {
     "orders": ("parcel", "order", "delivery", "voucher", "size", "return label"),
     "account": ("password", "profile", "mail address", "subscription", "login", "newsletter"),
     "coding": ("loop", "function", "index", "unit test", "regular expression", "branch"),
@@ -86,7 +86,7 @@ def content(field: int, topic: str, language: str, choice: int, refused: bool) -
 
 
 def _picked(topic: str, choice: int) -> tuple[str, str, int]:
-    subjects = _SUBJECTS[topic]
+    subjects = SUBJECTS[topic]
     first, rest = divmod(choice % CHOICES, 24)
     second, form = divmod(rest, 4)
     return subjects[first], subjects[(first + 1 + second % 5) % 6], form

@@ -22,7 +22,7 @@ import pytest
 from alerts.backtest import backtest
 from alerts.evaluator import Evaluator
 from collectors.simulate.scenario import Scenario
-from collectors.simulate.texts import NEW_TOPIC, TOPICS
+from collectors.simulate.texts import NEW_TOPIC, SUBJECTS
 from collectors.simulate.workload import NS
 from monitor.jobs.job import Context
 from monitor.serve.all_jobs import ALL_JOBS
@@ -152,11 +152,11 @@ def test_each_incident_is_told_in_time_says_where_and_ends(pipeline_url: str, cl
         )
         assert 0 <= firing.at_s - seen[rule] <= EVERY_S, rule
         assert delay_s <= EVERY_S + late_s, rule
-        assert first["slices"][0].startswith(wanted), first
+        assert first["slices"][0].startswith(wanted), first["slices"]
         if rule == "drifting-topic":
             moved = re.findall(r"\+(\w+)", first["slices"][0])
             assert len(moved) >= 2, first
-            assert set(moved) <= set(" ".join(TOPICS[NEW_TOPIC]).split()), first
+            assert set(moved) <= set(" ".join(SUBJECTS[NEW_TOPIC]).split()), first
         subjects = [(each.at_s, each.told["subject"]) for each in watch.mails if rule in each.told["subject"]]
         assert [at_s for at_s, _ in subjects][:1] == [firing.at_s], subjects
         assert resolved.at_s in [at_s for at_s, _ in subjects], subjects

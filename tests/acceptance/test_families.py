@@ -327,6 +327,7 @@ def test_each_family_says_its_value_its_unit_and_its_n(place: Place) -> None:
         "fleet",
         "drift",
         "bias",
+        "probes",
     }
     for name, value in found.items():
         assert value["value"] is not None or value["note"], f"{name} has neither a value nor a reason"
