@@ -43,6 +43,7 @@ CHUNK_ROWS: Final = 250_000  # the shares of half a million calls took 1.6 GiB w
 # An insert takes its time before its rows can be seen; what came within this before a run is looked at again.
 OVERLAP: Final = timedelta(minutes=15)
 _STATE: Final = "watermark"
+_FACTS: Final = "facts:"  # and an hour's begin in Unix seconds
 _KEYS: Final[Mapping[str, tuple[str, ...]]] = {
     "node_hours": ("hour", "node"),
     "call_costs": ("timestamp", "model", "trace_id", "span_id"),
@@ -92,16 +93,21 @@ def run(context: Context) -> Outcome:
     watermark_ns = _watermark(client)
     _note_sessions(client, context.now)
     rows = done = 0
-    dirty = dirty_hours(client, costing, watermark_ns, context.now)
+    changed = _changed_hours(client, watermark_ns)
+    dirty = _dirty_hours(client, costing, changed, watermark_ns, context.now)
     for start, end in chunks(dirty):
         if context.stop.is_set():
             return Outcome(rows=rows, note=f"stopped after {done} of {len(dirty)} hours")
         rows += cost_hours(client, costing, start, end, now=context.now)
         done += (end - start) // HOUR
-    client.insert("cost_state", [[_STATE, began_ns, began_ns]], column_names=["name", "value", "version"])
     known_until = _floor(context.now)
+    told = {_STATE: began_ns, "known_until": _seconds(known_until)} | {
+        f"{_FACTS}{_seconds(hour)}": facts for hour, facts in changed.items()
+    }
     client.insert(
-        "cost_state", [["known_until", _seconds(known_until), began_ns]], column_names=["name", "value", "version"]
+        "cost_state",
+        [[name, value, began_ns] for name, value in told.items()],
+        column_names=["name", "value", "version"],
     )
     rows += write_budgets(client, context.settings, known_until=known_until, now=context.now)
     return Outcome(rows=rows, note=f"{done} hours" if done else "")
@@ -188,21 +194,35 @@ def cost_hours(client: Client, costing: Costing, start: datetime, end: datetime,
     return int(client.query(f"SELECT count() FROM cost_results FINAL WHERE {hours}").result_rows[0][0])
 
 
-def dirty_hours(client: Client, costing: Costing, watermark_ns: int | None, now: datetime) -> dict[datetime, int]:
-    """Hours to be costed, with the number of their facts."""
+def _changed_hours(client: Client, watermark_ns: int | None) -> dict[datetime, int]:
+    """Hours whose facts are others than when they were last costed, with a hash of how many there are and when the last came."""
     overlap_ns = OVERLAP // timedelta(microseconds=1) * 1000
     since = (
         "1" if watermark_ns is None else f"inserted_at >= fromUnixTimestamp64Nano(toInt64({watermark_ns - overlap_ns}))"
     )
-    found: set[datetime] = set()
     # Hours that were done after their last fact came need nothing: a first run that was stopped goes on where it was.
-    changed = f"""SELECT facts.hour, ifNull(results.version, 0) FROM
+    came = f"""SELECT facts.hour FROM
         (SELECT toStartOfHour(timestamp, 'UTC') AS hour, max(inserted_at) AS came FROM inferences WHERE {since} GROUP BY hour) AS facts
         LEFT JOIN (SELECT hour, max(version) AS version FROM cost_results GROUP BY hour) AS results ON results.hour = facts.hour
-        WHERE toUnixTimestamp64Milli(facts.came) * 1000 >= toInt64(results.version) - {overlap_ns // 1000}"""
-    for hour, _ in client.query(changed).result_rows:
-        # What came late may belong to a call that began in the hour before, or be the call that rows of the next are part of.
-        found |= {_utc(hour) - HOUR, _utc(hour), _utc(hour) + HOUR}
+        WHERE toUnixTimestamp64Milli(facts.came) * 1000 >= toInt64(ifNull(results.version, 0)) - {overlap_ns // 1000}"""
+    hours = [_utc(hour) for (hour,) in client.query(came).result_rows]
+    if not hours:
+        return {}
+    seen = dict(
+        client.query(f"SELECT name, value FROM cost_state FINAL WHERE startsWith(name, '{_FACTS}')").result_rows
+    )
+    hashed = f"""SELECT toStartOfHour(timestamp, 'UTC') AS hour, toInt64(bitShiftRight(cityHash64(count(), max(inserted_at)), 1))
+        FROM inferences WHERE {stamps_between(_seconds(min(hours)), _seconds(max(hours) + HOUR))} GROUP BY hour"""
+    found = {_utc(hour): int(facts) for hour, facts in client.query(hashed).result_rows}
+    return {hour: facts for hour in hours if (facts := found.get(hour, 0)) != seen.get(f"{_FACTS}{_seconds(hour)}")}
+
+
+def _dirty_hours(
+    client: Client, costing: Costing, changed: Mapping[datetime, int], watermark_ns: int | None, now: datetime
+) -> dict[datetime, int]:
+    """Hours to be costed, with the number of their facts."""
+    # What came late may belong to a call that began in the hour before, or be the call that rows of the next are part of.
+    found = {hour + step for hour in changed for step in (-HOUR, timedelta(0), HOUR)}
     opened = set(_open_hours(client, costing.settings, watermark_ns, now)) if costing.settings.fleet else set()
     if not found | opened:
         return {}

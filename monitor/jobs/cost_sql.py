@@ -189,12 +189,15 @@ FROM node_hours FINAL WHERE {hours} GROUP BY hour, {keys}"""
 
 
 def insert_sessions_sql(stamps: str) -> str:
-    """Costs of sessions by the hour, from those of the calls."""
+    """Costs of sessions by the hour, from those of the calls.
+
+    On a cluster such an insert is taken apart for the shards, where the table has another name; an alias stays.
+    """
     keys = ", ".join(UNIT_KEYS)
     return f"""INSERT INTO session_costs (hour, bucket, unit, {keys}, requests, unpriced, cost, weight_max, currency, version, deleted)
 SELECT toStartOfHour(timestamp, 'UTC') AS hour, {bucket_sql("unit")} AS bucket, {unit_sql("session_id")} AS unit, {keys}, count(),
-    countIf(isNull(call_costs.cost)), ifNull(sum(call_costs.cost), 0), max(sample_weight), any(currency), {{version:UInt64}}, 0
-FROM call_costs FINAL WHERE session_id != '' AND {stamps} GROUP BY hour, unit, {keys}"""
+    countIf(isNull(calls.cost)), ifNull(sum(calls.cost), 0), max(sample_weight), any(currency), {{version:UInt64}}, 0
+FROM call_costs AS calls FINAL WHERE session_id != '' AND {stamps} GROUP BY hour, unit, {keys}"""
 
 
 def forget_sql(table: str, inside: str, columns: tuple[str, ...]) -> str:

@@ -243,6 +243,18 @@ def test_a_stopped_run_goes_on_later(store_client: Client, monkeypatch: pytest.M
     assert len(costs(store_client)) == 50
 
 
+def test_hours_without_new_facts_are_left_alone(store_client: Client) -> None:
+    calls = workload.calls(60)
+    workload.store(store_client, calls.iloc[:50])
+    assert "hours" in run(store_client, Settings()).note
+    before = everything(store_client)
+    assert run(store_client, Settings()).note == ""
+    assert everything(store_client) == before
+    workload.store(store_client, calls.iloc[50:])
+    assert "hours" in run(store_client, Settings()).note
+    assert len(costs(store_client)) == 60
+
+
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
