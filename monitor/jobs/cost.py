@@ -208,9 +208,8 @@ def _changed_hours(client: Client, watermark_ns: int | None) -> dict[datetime, i
     hours = [_utc(hour) for (hour,) in client.query(came).result_rows]
     if not hours:
         return {}
-    seen = dict(
-        client.query(f"SELECT name, value FROM cost_state FINAL WHERE startsWith(name, '{_FACTS}')").result_rows
-    )
+    state = f"SELECT name, value FROM cost_state FINAL WHERE startsWith(name, '{_FACTS}')"
+    seen = {name: int(value) for name, value in client.query(state).result_rows}
     hashed = f"""SELECT toStartOfHour(timestamp, 'UTC') AS hour, toInt64(bitShiftRight(cityHash64(count(), max(inserted_at)), 1))
         FROM inferences WHERE {stamps_between(_seconds(min(hours)), _seconds(max(hours) + HOUR))} GROUP BY hour"""
     found = {_utc(hour): int(facts) for hour, facts in client.query(hashed).result_rows}
