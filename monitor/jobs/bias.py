@@ -5,21 +5,30 @@ It asks every ten minutes whether an hour is over, so that a look is not an hour
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from monitor.bias.watching import Plan, run_looks
 from monitor.jobs.job import Context, Job, Outcome
 from monitor.settings import CohortSettings
 from monitor.settings.drift import seconds_of
+from monitor.store.calls import any_calls
+
+if TYPE_CHECKING:  # what it takes is imported once there is something to look at
+    from monitor.bias.watching import Plan
 
 
 def run(context: Context) -> Outcome:
     """Make the look that is due."""
+    if not any_calls(context.client):
+        return Outcome(note="no calls yet")
+    from monitor.bias.watching import run_looks
+
     return Outcome(rows=run_looks(context.client, plan_of(context.settings.cohorts), now=context.now))
 
 
 def plan_of(settings: CohortSettings) -> Plan:
     """What is compared, by the configuration."""
+    from monitor.bias.watching import Plan
+
     return Plan(
         keys=tuple(settings.keys),
         together=tuple(map(tuple, settings.together)),

@@ -7,19 +7,25 @@ counts, the games against chance) is in the store.
 
 from __future__ import annotations
 
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from monitor.drift.performance import run_performance
-from monitor.drift.plan import Plan
-from monitor.drift.watching import run_looks
 from monitor.jobs.job import Context, Job, Outcome
 from monitor.kpis import Window
 from monitor.settings import DriftSettings
 from monitor.settings.drift import seconds_of
+from monitor.store.calls import any_calls
+
+if TYPE_CHECKING:  # what it takes is imported once there is something to look at
+    from monitor.drift.plan import Plan
 
 
 def run(context: Context) -> Outcome:
     """Make all looks that are due."""
+    if not any_calls(context.client):
+        return Outcome(note="no calls yet")
+    from monitor.drift.performance import run_performance
+    from monitor.drift.watching import run_looks
+
     plan = plan_of(context.settings.drift)
     rows, note = run_looks(context.client, plan, now=context.now, stop=context.stop)
     rows += run_performance(context.client, plan, now=context.now, stop=context.stop)
@@ -28,6 +34,8 @@ def run(context: Context) -> Outcome:
 
 def plan_of(settings: DriftSettings) -> Plan:
     """What is watched, by the configuration."""
+    from monitor.drift.plan import Plan
+
     pinned = None
     if settings.pinned_start is not None and settings.pinned_end is not None:
         pinned = Window(settings.pinned_start, settings.pinned_end)

@@ -6,8 +6,6 @@ from typing import Final
 
 from monitor.jobs.job import Context, Job, Outcome
 from monitor.jobs.refusal_model import read_model
-from monitor.probes import run_probes
-from monitor.probes.bbq import run_bbq
 
 _OFF: Final = "no probes are sent: `probes.endpoint` is empty"
 
@@ -17,6 +15,8 @@ def run(context: Context) -> Outcome:
     settings = context.settings.probes
     if not settings.endpoint:
         return Outcome(note=_OFF)
+    from monitor.probes import run_probes  # here, as most services send none
+
     found = run_probes(context.client, settings, now=context.now, model=read_model(context.client), stop=context.stop)
     return Outcome(rows=found.rows, note=found.note)
 
@@ -26,6 +26,8 @@ def ask_bbq(context: Context) -> Outcome:
     settings = context.settings.probes
     if not settings.endpoint or settings.bbq is None:
         return Outcome(note=_OFF if not settings.endpoint else "no questions are asked: `probes.bbq` is empty")
+    from monitor.probes.bbq import run_bbq
+
     scores = run_bbq(context.client, settings, now=context.now, stop=context.stop)
     told = [
         f"{score.category or 'all'} {score.metric} {score.result.value:.1f}"

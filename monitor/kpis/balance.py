@@ -6,8 +6,6 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from scipy import stats
-
 from monitor.kpis.dimensions import Where, check_where, where_sql
 from monitor.kpis.fleet_estimators import NODES, Group, groups_of, hot_by_group
 from monitor.kpis.sources import Question
@@ -68,6 +66,8 @@ def node_loads(client: Client, *, window: Window, where: Where = _EVERYTHING) ->
 
 
 def _records(key: Group, nodes: list[NodeSums]) -> list[tuple[object, ...]]:
+    from scipy import stats  # here, as it takes longer than all else at a start
+
     total = math.fsum(node.load for node in nodes)
     effective = total**2 / math.fsum(node.load_ww for node in nodes)
     even, tail = 1 / len(nodes), (1 - LEVEL) / 2

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import norm
+from scipy import special
 
 from monitor.kpis.estimators import LEVEL, Measure, Quantile, QuantileFound, W
 
@@ -24,7 +24,7 @@ ERROR: Final = 0.01  # α
 GAMMA: Final = (1 + ERROR) / (1 - ERROR)
 _LOG: Final = math.log(GAMMA)
 _LOWEST: Final = -32768
-_Z: Final = float(norm.ppf(0.5 + LEVEL / 2))
+_Z: Final = float(special.ndtri(0.5 + LEVEL / 2))
 
 Asked = Mapping[Measure, Sequence[float]]
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from monitor.stats import intervals
 from monitor.stats.confusion import Confusion
@@ -107,7 +107,7 @@ def pearson(labels: Floats, scores: Floats, *, level: float = LEVEL) -> Result:
     y, f, missing = _pairs(labels, scores)
     if problem := _no_correlation(y, f):
         return insufficient(problem, n=len(y), method="fisher-z")
-    value = float(stats.pearsonr(y, f).statistic)
+    value = min(max(float(np.corrcoef(y, f)[0, 1]), -1.0), 1.0)
     if abs(value) > 1 - 1e-12:
         return within(value, None, n=len(y), method="fisher-z", notes=["all on one line: no interval", missing])
     a, b = (y - y.mean()) / y.std(), (f - f.mean()) / f.std()
@@ -123,6 +123,8 @@ def spearman(labels: Floats, scores: Floats, *, level: float = LEVEL) -> Result:
     As `pearson`. The interval is Bonett and Wright's, Fisher's transform with variance (1 + r²/2) / (n - 3); many
     ties, or an r beyond 0.95, make it too short.
     """
+    from scipy import stats  # here, as it takes longer than all else at a start
+
     y, f, missing = _pairs(labels, scores)
     if problem := _no_correlation(y, f):
         return insufficient(problem, n=len(y), method="bonett-wright")

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from scipy import optimize, special
+from scipy import special
 
 from monitor.stats.intervals import LEVEL
 from monitor.stats.result import Result
@@ -154,6 +154,8 @@ def _noncentrality(x: float, df: int, probability: float) -> float:
         z2 = float(special.ndtri(probability)) ** 2
         half = math.sqrt(z2 * (2 * df + 4 * centre + 4 * z2))
         return centre + 2 * z2 + (half if probability < 0.5 else -half)
+    from scipy import optimize  # here, as it takes long at a start
+
     off: Callable[[float], float] = lambda nc: float(special.chndtr(x, df, nc)) - probability  # noqa: E731
     return float(optimize.brentq(off, 0.0, centre + 20 * math.sqrt(2 * df + 4 * centre + 100), xtol=1e-9))
 

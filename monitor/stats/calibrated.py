@@ -22,8 +22,6 @@ from typing import Any, Literal
 import numpy as np
 import numpy.typing as npt
 from scipy import special
-from sklearn.isotonic import IsotonicRegression
-from sklearn.linear_model import LogisticRegression
 
 from monitor.stats import intervals, ranking
 from monitor.stats.intervals import LEVEL, Floats
@@ -182,11 +180,15 @@ def _binned(s: Array, y: Array, w: Array) -> Calibration:
 
 
 def _isotonic(s: Array, y: Array, w: Array) -> Calibration:
+    from sklearn.isotonic import IsotonicRegression  # here, as it takes long at a start
+
     fit = IsotonicRegression(y_min=0, y_max=1, out_of_bounds="clip").fit(s, y, sample_weight=w)
     return Calibration(kind="isotonic", curve=fit, covariance=None, n=round(float(w.sum())))
 
 
 def _platt(s: Array, y: Array, w: Array) -> Calibration:
+    from sklearn.linear_model import LogisticRegression  # here, as it takes long at a start
+
     x = _logit(s)
     fit = LogisticRegression(C=np.inf, solver="newton-cholesky", tol=1e-8).fit(x[:, None], y, sample_weight=w)
     coefficients = np.array([float(fit.intercept_[0]), float(fit.coef_[0, 0])])

@@ -18,7 +18,6 @@ from dataclasses import asdict, dataclass
 
 import numpy as np
 import numpy.typing as npt
-from scipy import optimize
 
 from monitor.stats.intervals import LEVEL, Floats, Interval
 from monitor.stats.result import Result, insufficient, within
@@ -166,6 +165,8 @@ def _shape(gap: Array, error: Array, share: Array) -> Array:
 
 def _solve(percentile: Callable[[float], float], target: float) -> float:
     """Error with which a percentile is the target; 0 where it is above already without any error."""
+    from scipy import optimize  # here, as it takes long at a start
+
     if percentile(0.0) >= target:
         return 0.0
     high = 2 * target

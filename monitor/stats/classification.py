@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from sklearn.metrics import precision_recall_fscore_support
 
 from monitor.stats import agreement, intervals
 from monitor.stats.confusion import Confusion
@@ -111,6 +110,8 @@ def _values(table: Confusion) -> tuple[Sequence[float], ...]:
     if table.n == 0:
         nothing = [math.nan] * len(table.classes)
         return nothing, nothing, nothing
+    from sklearn.metrics import precision_recall_fscore_support  # here, as it takes long at a start
+
     label, answer = np.indices(table.w.shape).reshape(2, -1)
     precision, recall, f1, _ = precision_recall_fscore_support(
         label,

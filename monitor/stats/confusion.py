@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,6 +55,8 @@ class Confusion:
         cls, labels: Sequence[object], answers: Sequence[object], weights: Sequence[float] | None = None
     ) -> Confusion:
         """From one label and answer a row; None and NaN are left out and counted in `missing`."""
+        import pandas as pd  # here, as tables that a database has grouped need none
+
         if len(labels) != len(answers) or (weights is not None and len(weights) != len(labels)):
             raise ValueError("labels, answers and weights must be of one length")
         w = np.ones(len(labels)) if weights is None else np.asarray(weights, dtype=np.float64)

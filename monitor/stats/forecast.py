@@ -26,7 +26,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import stats
+from scipy import special
 
 HOUR_S: Final = 3600
 DAY: Final = 24
@@ -156,5 +156,5 @@ def _answer(
     spent: float, ahead: float, variance: float, freedom: float, n: int, *, method: str, level: float
 ) -> Forecast:
     value = spent + ahead
-    reach = float(stats.t.ppf((1 + level) / 2, freedom)) * math.sqrt(variance)
+    reach = float(special.stdtrit(freedom, (1 + level) / 2)) * math.sqrt(variance)
     return Forecast(value=value, low=max(spent, value - reach), high=value + reach, n=n, method=method)

@@ -18,7 +18,7 @@ from typing import Final
 
 import numpy as np
 import numpy.typing as npt
-from scipy import special, stats
+from scipy import special
 
 from monitor.stats.intervals import LEVEL, Interval, student_t
 
@@ -219,6 +219,8 @@ def _verdict(
 
 
 def _shares(more: int, fewer: int, n: int, level: float) -> PairedDifference:
+    from scipy import stats  # here, as it takes longer than all else at a start
+
     differing = more + fewer
     p = float(stats.binomtest(more, differing, 0.5).pvalue) if differing else 1.0
     # One pair of each kind is added, so that 30 pairs that agree do not look sure.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from scipy import special, stats
+from scipy import special
 
 from monitor.stats.compare import VALUES_MIN, log_ratio
 from monitor.stats.hot_nodes import LogSums
@@ -67,6 +67,8 @@ def differences(
     ----------
     Y. Benjamini, Y. Hochberg (1995), Controlling the false discovery rate.
     """
+    from scipy import stats  # here, as it takes longer than all else at a start
+
     found = {name: _against(name, places, level) for name in places}
     p_values = {name: p for name, (_, p) in found.items() if not math.isnan(p)}
     adjusted = stats.false_discovery_control(list(p_values.values())) if p_values else np.array([])

@@ -26,7 +26,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import NamedTuple
 
-from scipy import optimize, special
+from scipy import special
 
 from monitor.stats import intervals
 from monitor.stats.intervals import LEVEL, Interval
@@ -191,6 +191,8 @@ def labels_needed(
     most = max(0.0, math.log(spread.yy / target)) + 1e-9
     if excess(most) > 0:
         return insufficient("not to be reached with λ within these bounds", n=estimate.n, method="normal")
+    from scipy import optimize  # here, as it takes long at a start
+
     factor = math.exp(optimize.brentq(excess, 0.0, most))
     more = math.ceil(estimate.n * (factor - 1) - 1e-6)
     if more > estimate.n_predicted:

@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from sklearn.metrics import roc_auc_score
 
 from monitor.stats import intervals
 from monitor.stats.intervals import LEVEL, Floats
@@ -31,6 +30,8 @@ class Area(NamedTuple):
 
 def area(score: Array, probability: Array, w: Array) -> Area | None:
     """Of rows that are positive with a probability (0 or 1 where the label is known); None with one class only."""
+    from sklearn.metrics import roc_auc_score  # here, as it takes long at a start
+
     p = probability
     positive, negative = float(w @ p), float(w @ (1 - p))
     if not (len(score) and positive > 0 and negative > 0):

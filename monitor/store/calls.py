@@ -37,6 +37,11 @@ _FILLED_TEXT: Final = ("model", "provider", "finish_reason", "request_id", "sess
 _TAKEN: Final = (*_WHERE_IT_RAN, *TIMES, *_FILLED, *_FILLED_TEXT)
 
 
+def any_calls(client: Client) -> bool:
+    """Whether there is any call yet."""
+    return bool(client.query("SELECT 1 FROM inferences LIMIT 1").result_rows)
+
+
 def calls_source(client: Client, start_ns: int, end_ns: int) -> str:
     """Sub-select with the columns of `inferences`, one row per call begun in [start_ns, end_ns)."""
     return calls_sql(start_ns, end_ns, merging=_merging(client, start_ns, end_ns))

@@ -17,7 +17,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from aiosmtpd.controller import Controller
-from playwright.sync_api import Browser
+from playwright.sync_api import Browser, expect
 
 from dashboards.report import gather
 from monitor.jobs.job import Context
@@ -74,6 +74,7 @@ def test_compare_says_what_the_command_says(browser: Browser, service: Service, 
     page.get_by_text("Two times", exact=True).click()
     visit.settle()
     assert parse_qs(urlsplit(page.url).query)["mode"] == ["times"]
+    expect(page.locator("[data-testid=stMain] h4")).to_contain_text("this time", timeout=60_000)
     copied, shown = page.url, page.locator("[data-testid=stMain] h4").inner_text()
     assert visit.close() == []
     # The link shows somebody else the same, on a telephone in the dark too.

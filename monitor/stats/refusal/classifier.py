@@ -17,16 +17,17 @@ import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 import numpy.typing as npt
 from scipy import sparse, special
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
 
 from monitor.stats.refusal.rules import find_refusal, start_of
+
+if TYPE_CHECKING:  # imported where it is used, as it takes long at a start
+    from sklearn.feature_extraction.text import TfidfVectorizer
+    from sklearn.linear_model import LogisticRegression
 
 LABELS_MIN: Final = 100
 EACH_MIN: Final = 20  # refusals, and answers that are none
@@ -149,6 +150,8 @@ def train(answers: Sequence[str], refused: Sequence[bool], *, seed: int = 1) -> 
     texts = [start_of(answer) for answer in answers]
     rules = _by_rules(answers)
     scores = np.zeros(n)
+    from sklearn.model_selection import StratifiedKFold
+
     for fitted, held in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(texts, y):
         vectorizer, model = _fit([texts[i] for i in fitted], rules[fitted], y[fitted])
         scores[held] = model.decision_function(_matrix(vectorizer, [texts[i] for i in held], rules[held]))
@@ -166,11 +169,15 @@ def train(answers: Sequence[str], refused: Sequence[bool], *, seed: int = 1) -> 
 
 
 def _vectorizer(**options: Any) -> TfidfVectorizer:
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
     # \w+ also takes words of one letter, and each run of Chinese or Japanese; pairs carry "can't help".
     return TfidfVectorizer(token_pattern=r"(?u)\b\w+\b", ngram_range=(1, 2), sublinear_tf=True, **options)
 
 
 def _fit(texts: list[str], rules: Array, y: npt.NDArray[np.int_]) -> tuple[TfidfVectorizer, LogisticRegression]:
+    from sklearn.linear_model import LogisticRegression
+
     vectorizer = _vectorizer(min_df=2, max_features=WORDS_MAX).fit(texts)
     model = LogisticRegression(C=10.0, max_iter=500, solver="liblinear", random_state=0)
     return vectorizer, model.fit(_matrix(vectorizer, texts, rules), y)
@@ -186,6 +193,8 @@ def _by_rules(answers: Sequence[str]) -> Array:
 
 def _platt(scores: Array, y: npt.NDArray[np.int_]) -> tuple[float, float]:
     """Slope and offset of the sigmoid; targets are drawn in by Platt's prior, so that separable rows stay finite."""
+    from sklearn.linear_model import LogisticRegression
+
     hits, misses = y.sum(), len(y) - y.sum()
     # Each row twice, with the prior's share of the other kind as weight: a logistic regression on soft targets.
     targets = np.where(y == 1, (hits + 1) / (hits + 2), 1 / (misses + 2))
