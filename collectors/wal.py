@@ -57,12 +57,14 @@ class LogBroken(Retryable):
 class Segment:
     """A closed segment, and how many items (spans, log records, data points) are in it.
 
-    Its `token` is the same after a crash, so that inserting it again changes nothing.
+    Its `token` is the same after a crash, so that inserting it again changes nothing. One that was `recovered` may have
+    been inserted, in part or whole, by the process that was before.
     """
 
     path: Path
     items: int
     bytes: int
+    recovered: bool = False
 
     @property
     def token(self) -> str:
@@ -464,7 +466,7 @@ def _recover(path: Path, on_recovered: Callable[[memoryview], None] = lambda log
         with path.open("r+b") as file:
             file.truncate(good)
             os.fsync(file.fileno())
-    return Segment(path=path, items=items, bytes=good)
+    return Segment(path=path, items=items, bytes=good, recovered=True)
 
 
 def _sync_folder(folder: Path) -> None:

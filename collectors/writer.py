@@ -14,10 +14,11 @@ import queue
 import random
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final, Protocol
 
+from collectors.otlp.ids import SpanId, span_ids
 from collectors.stats import Stats
 from collectors.wal import Segment, encode_record, read_records, record_body
 from monitor.store.client import reason
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 FIRST_DELAY_S: Final = 0.2
 LONGEST_DELAY_S: Final = 5.0
+SETTLE_S: Final = 1.0
+SURE_ROUNDS: Final = 3
 GIVE_UP_S: Final = 3.0  # a store that failed for so long on end while we stop is away
 _SAID_MAX: Final = 20  # different reasons that are remembered as said
 
@@ -34,6 +37,8 @@ class Inserter(Protocol):
     """What a writer needs of the store."""
 
     def insert(self, path: Path, token: str) -> None: ...
+
+    def absent(self, spans: Sequence[SpanId]) -> set[SpanId]: ...
 
     def close(self) -> None: ...
 
@@ -136,11 +141,13 @@ class Writer:
 
     def _store(self, segment: Segment, inserter: Inserter | None) -> Inserter | None:
         delay_s = FIRST_DELAY_S
+        unsure = segment.recovered
         while not self._stopping.is_set():
             try:
                 inserter = inserter or self._open_inserter()
-                self._insert(segment, inserter)
+                self._insert(segment, inserter, unsure=unsure)
             except Exception as error:
+                unsure = True
                 self._note_failure(segment, error)
                 self._stopping.wait(delay_s * random.uniform(0.5, 1.0))
                 delay_s = min(delay_s * 2, LONGEST_DELAY_S)
@@ -162,7 +169,7 @@ class Writer:
         self._last_error = why
         self._stats.retry()
 
-    def _insert(self, segment: Segment, inserter: Inserter) -> None:
+    def _insert(self, segment: Segment, inserter: Inserter, *, unsure: bool) -> None:
         began = time.monotonic()
         try:
             inserter.insert(segment.path, segment.token)
@@ -174,7 +181,32 @@ class Writer:
             self._stats.store(segment.items - bad)
         else:
             self._took(time.monotonic() - began, segment.items)
+            if unsure:
+                self._make_sure(segment, inserter)
             self._stats.store(segment.items)
+
+    def _make_sure(self, segment: Segment, inserter: Inserter) -> None:
+        """Insert once more, by another token, what ClickHouse only believes to have.
+
+        The token that it was first sent with may have outlived its rows (see `monitor.store.unsure`).
+        """
+        data = segment.path.read_bytes()
+        records = {(begin, end): span_ids(record_body(data, begin, end)) for begin, end, _ in read_records(data)}
+        spans = [span for ids in records.values() for span in ids]
+        for round_ in range(1, SURE_ROUNDS + 1):
+            # An insert that is still on its way has noted its token a moment before its rows can be seen.
+            if not inserter.absent(spans):
+                return
+            time.sleep(SETTLE_S)
+            if not (lost := inserter.absent(spans)):
+                return
+            logger.warning(
+                "segment %s: %d spans were lost by ClickHouse and are inserted again", segment.token, len(lost)
+            )
+            part = segment.path.with_suffix(".part")
+            _write_private(part, b"".join(data[a:b] for (a, b), ids in records.items() if not lost.isdisjoint(ids)))
+            inserter.insert(part, f"{segment.token}/again/{round_}")
+            part.unlink(missing_ok=True)
 
     def _insert_anew(self, segment: Segment, inserter: Inserter) -> int:
         """Insert a segment that ClickHouse cannot read, each request written anew; returns how many items it cannot even so.

@@ -78,7 +78,9 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _View:
+class View:
+    """One of our views: the table that it reads, the one that it fills, and its query."""
+
     source: str
     name: str
     target: str
@@ -189,7 +191,7 @@ def _note(client: Client, source: str, view: str, item: str, rows: int = 0) -> N
     )
 
 
-def _open_views(client: Client, known: list[Migration] | None) -> list[_View]:
+def _open_views(client: Client, known: list[Migration] | None) -> list[View]:
     account = _account(client)
     # Somebody else's view on a raw table is somebody else's matter. Ours in the order in which they were thought of.
     ours = [
@@ -207,11 +209,12 @@ def _open_views(client: Client, known: list[Migration] | None) -> list[_View]:
         rows = client.query(query, parameters={"name": source}).result_rows
         attached = {str(view) for view in rows[0][0]} if rows else set()
         views = [view for view in ours if view in attached and (source, view) not in settled]
-        found += [_view(client, source, view) for view in views]
+        found += [view_of(client, source, view) for view in views]
     return [view for view in found if view is not None]
 
 
-def _view(client: Client, source: str, name: str) -> _View | None:
+def view_of(client: Client, source: str, name: str) -> View | None:
+    """A view by its name; None if there is none, or it is no materialized view into a table."""
     query = (
         "SELECT create_table_query, as_select FROM system.tables"
         " WHERE database = currentDatabase() AND name = {name:String} AND engine = 'MaterializedView'"
@@ -223,12 +226,12 @@ def _view(client: Client, source: str, name: str) -> _View | None:
     match = re.search(r"\sTO (?:`?[\w-]+`?\.)?`?(\w+)`?[\s(]", create[: create.index(" AS ")] + " ")
     if match is None:
         return None
-    return _View(source=source, name=name, target=match.group(1), select=select)
+    return View(source=source, name=name, target=match.group(1), select=select)
 
 
 def _back_fill_view(
     client: Client,
-    view: _View,
+    view: View,
     keep_days: int,
     on_progress: Callable[[Progress], None] | None,
     stop: threading.Event | None,
@@ -245,7 +248,7 @@ def _back_fill_view(
     done = {item for source, name, item in _account(client) if (source, name) == (view.source, view.name)}
     time_column = RAW[view.source.removesuffix(LOCAL)]
     chunks = list(_chunks(client, view.source, time_column, keep_days))
-    columns = _columns(client, view)
+    columns = columns_of(client, view)
     for number, (label, begin, end) in enumerate(chunks, 1):
         if stop is not None and stop.is_set():
             return False
@@ -289,14 +292,14 @@ def _chunks(client: Client, source: str, time_column: str, keep_days: int) -> It
                 yield f"{at:%Y-%m-%d %H}h", at, at + timedelta(hours=1)
 
 
-def _columns(client: Client, view: _View) -> list[str]:
+def columns_of(client: Client, view: View) -> list[str]:
     """Columns that the view gives; they reach its target by name, as they do when it sees an insert."""
     return [str(row[0]) for row in client.query(f"DESCRIBE ({view.select})").result_rows]
 
 
 def _insert_chunk(
     client: Client,
-    view: _View,
+    view: View,
     columns: list[str],
     sorting_key: str | None,
     time_column: str,
@@ -318,7 +321,7 @@ def _insert_chunk(
     before = int(str(client.command(total)))
     filters = "{" + f"'{client.database}.{view.source}': '{chosen}'" + "}"
     client.command(
-        f"INSERT INTO {view.target} ({listed}) SELECT {listed} FROM ({_fenced(view)}){present}",
+        f"INSERT INTO {view.target} ({listed}) SELECT {listed} FROM ({fenced(view)}){present}",
         settings={
             "additional_table_filters": filters,
             "async_insert": 0,
@@ -332,7 +335,7 @@ def _insert_chunk(
     return max(0, int(str(client.command(total))) - before)
 
 
-def _fenced(view: _View) -> str:
+def fenced(view: View) -> str:
     """The view's query with a limit that is never reached around its table.
 
     The planner carries no condition through a limit. Without one it looks for conditions on the table in all levels of

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from monitor.errors import BadInput
+from monitor.store import unsure
 from monitor.store.client import Client, error_code, is_embedded
 from monitor.store.flatten import TRACES, Flattening, FlattenOptions, literal
 from monitor.store.flatten_logs import LOGS
 from monitor.store.flatten_metrics import METRICS
+from monitor.store.unsure import SpanId
 
 FLATTENINGS: Final[dict[str, Flattening]] = {"traces": TRACES, "logs": LOGS, "metrics": METRICS}
 
@@ -50,6 +52,7 @@ class SegmentInserter:
         self._client = client
         self._embedded = is_embedded(url)
         self._options = options
+        self._signal = signal
         self._flattening = FLATTENINGS[signal]
         self._settings = {**_SETTINGS, "format_schema": self._flattening.schema}
         source = f"input({literal(self._flattening.structure)})"
@@ -76,6 +79,17 @@ class SegmentInserter:
         with path.open("rb") as file:
             while chunk := file.read(_CHUNK_BYTES):
                 yield chunk
+
+    def absent(self, spans: Sequence[SpanId]) -> set[SpanId]:
+        """After an insert that may have been lost: which of these spans are not stored; what views make of the others is.
+
+        Of traces alone; none where the store writes rows and tokens in one step.
+        """
+        if self._signal != "traces" or not unsure.can_be_unsure(self._client):
+            return set()
+        lost = unsure.absent(self._client, spans)
+        unsure.fill_views(self._client, {trace for trace, span in spans if (trace, span) not in lost})
+        return lost
 
     def close(self) -> None:
         self._client.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -148,6 +149,9 @@ def test_the_clock_is_set_before_a_request_is_sent_again(
 
 class Away:
     """A store that does not answer."""
+
+    def absent(self, spans: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        return set()
 
     def insert(self, path: Path, token: str) -> None:
         raise StoreAway("ClickHouse is away")

@@ -9,7 +9,7 @@ import random
 import threading
 import time
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -265,6 +265,9 @@ def test_langfuse_sends_to_a_path_of_its_own(target: Receiving, embedded: str) -
 
 class Away:
     """A store that does not answer."""
+
+    def absent(self, spans: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        return set()
 
     def insert(self, path: Path, token: str) -> None:
         raise StoreAway("ClickHouse is away")

@@ -7,7 +7,7 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import grpc
@@ -32,6 +32,9 @@ PROTOBUF = {"content-type": "application/x-protobuf"}
 
 class Away:
     """An inserter of a store that never answers: these tests look at sockets only."""
+
+    def absent(self, spans: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+        return set()
 
     def insert(self, path: Path, token: str) -> None:
         raise OSError("away")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -233,3 +235,54 @@ def test_a_wrong_password_is_retried_until_it_is_right(clickhouse_url: str, data
     assert counts(client)[0] == 3
     client.close()
     good.close()
+
+
+@pytest.mark.parametrize("lost", [["otel_traces"], ["inferences"], ["otel_traces", "inferences"]], ids=" ".join)
+@pytest.mark.parametrize("how", ["sent again", "recovered"])
+def test_what_a_kill_left_of_an_insert_is_made_whole(
+    own_server: clickhouse_server.Server, tmp_path: Path, lost: list[str], how: str
+) -> None:
+    """A server killed between noting a token and naming its part has the one without the other: the state that is made here."""
+    admin = connect(own_server.url())
+    ensure_database(admin, "torn")
+    url = with_database(own_server.url(), "torn")
+    client = connect(url)
+    migrate(client)
+    before = write_segment(tmp_path / "wal", "before", [(body(1001, 50), 50)])
+    torn = write_segment(tmp_path / "wal", "torn", [(body(1, 50), 50), (body(51, 50), 50)])
+    SegmentInserter(client, url, OPTIONS).insert(before.path, before.token)
+    old = {path for (path,) in client.query(_PARTS).result_rows}
+    SegmentInserter(client, url, OPTIONS).insert(torn.path, torn.token)
+    parts = client.query(f"{_PARTS} AND table IN {{tables:Array(String)}}", parameters={"tables": lost}).result_rows
+    own_server.kill()
+    for (path,) in parts:
+        if path not in old:
+            shutil.rmtree(path)
+    server = own_server.restarted()
+    try:
+        client = connect(url)
+        kind = _OnceBroken if how == "sent again" else SegmentInserter
+        writing = Writing(tmp_path, lambda: kind(connect(url), url, OPTIONS))
+        writing.submit(replace(torn, recovered=how == "recovered"))
+        writing.wait(1)
+        assert writing.writer.close(10)
+        for table, column in (("otel_traces", "SpanId"), ("inferences FINAL", "span_id")):
+            rows = client.query(f"SELECT count(), uniqExact({column}) FROM {table}").result_rows
+            assert rows == [(150, 150)], table
+    finally:
+        server.stop()
+
+
+_PARTS = "SELECT path FROM system.parts WHERE database = 'torn' AND active"
+
+
+class _OnceBroken(SegmentInserter):
+    """Its connection was lost with the first insert."""
+
+    broken = False
+
+    def insert(self, path: Path, token: str) -> None:
+        if not self.broken:
+            self.broken = True
+            raise OSError("connection reset")
+        super().insert(path, token)

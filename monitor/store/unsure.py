@@ -1,0 +1,86 @@
+"""Making sure of spans whose insert was cut off: that they are in the raw table, and in what views make of it.
+
+ClickHouse's log of tokens (`non_replicated_deduplication_window`) and its parts are not written in one step: a token is
+noted, then its part gets its name. A server that is killed in between comes back with the token and without the rows, and
+takes the same insert again as one that it has (seen once in some hundred kills; the same can happen to each table that a
+view fills). So once an insert went wrong on its way and was answered with success when it was sent again, it is looked
+whether its rows are there. Replicated tables note both in one step, and need none of this.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, Final
+
+from monitor.store.adopt import columns_of, fenced, view_of
+from monitor.store.client import Client
+from monitor.store.flatten import literal, literals
+
+SpanId = tuple[str, str]
+_RAW: Final = "otel_traces"
+_BATCH: Final = 5000
+_SETTINGS: Final[dict[str, Any]] = {
+    "async_insert": 0,
+    "max_insert_threads": 1,
+    "optimize_and_compare_chain": 0,
+    "max_partitions_per_insert_block": 0,
+    "throw_on_max_partitions_per_insert_block": 0,
+}
+
+
+def can_be_unsure(client: Client) -> bool:
+    """Whether rows and tokens are written in two steps."""
+    engine = client.query(
+        "SELECT engine FROM system.tables WHERE database = currentDatabase() AND name = {name:String}",
+        parameters={"name": _RAW},
+    ).result_rows
+    return bool(engine) and str(engine[0][0]) == "MergeTree"
+
+
+def absent(client: Client, spans: Iterable[SpanId]) -> set[SpanId]:
+    """Which of these spans, trace and span id in hex, are not in the raw table."""
+    wanted = set(spans)
+    found: set[SpanId] = set()
+    for traces in _batches(sorted({trace for trace, _ in wanted})):
+        rows = client.query(
+            f"SELECT DISTINCT TraceId, SpanId FROM {_RAW} WHERE TraceId IN ({literals(traces)})"
+        ).result_rows
+        found |= {(str(trace), str(span)) for trace, span in rows}
+    return wanted - found
+
+
+def fill_views(client: Client, traces: Iterable[str]) -> None:
+    """Run the views of the raw table over the rows of these traces, for what their tables do not have of them."""
+    listed = sorted(set(traces))
+    attached = client.query(
+        "SELECT arrayJoin(dependencies_table) FROM system.tables WHERE database = currentDatabase() AND name = {name:String}",
+        parameters={"name": _RAW},
+    ).result_rows
+    for (name,) in attached:
+        view = view_of(client, _RAW, str(name))
+        if view is None or (key := _key_of(client, view.target)) is None:
+            continue
+        columns = ", ".join(f"`{column}`" for column in columns_of(client, view))
+        for batch in _batches(listed):
+            chosen = literals(batch)
+            filters = f"{{{literal(f'{client.database}.{_RAW}')}: {literal(f'TraceId IN ({chosen})')}}}"
+            client.command(
+                f"INSERT INTO {view.target} ({columns}) SELECT {columns} FROM ({fenced(view)})"
+                f" WHERE tuple({key}) NOT IN (SELECT tuple({key}) FROM {view.target} WHERE trace_id IN ({chosen}))",
+                settings={**_SETTINGS, "additional_table_filters": filters},
+            )
+
+
+def _key_of(client: Client, table: str) -> str | None:
+    """The columns by which two rows of a table are one; None where rows would count twice, or tell of no trace."""
+    engine, key, traced = client.query(
+        "SELECT engine, sorting_key, (SELECT count() FROM system.columns WHERE database = currentDatabase()"
+        " AND table = {table:String} AND name = 'trace_id')"
+        " FROM system.tables WHERE database = currentDatabase() AND name = {table:String}",
+        parameters={"table": table},
+    ).result_rows[0]
+    return str(key) if "Replacing" in str(engine) and traced else None
+
+
+def _batches(values: Sequence[str]) -> Iterator[list[str]]:
+    return (list(values[at : at + _BATCH]) for at in range(0, len(values), _BATCH))
