@@ -19,6 +19,7 @@ from monitor.kpis import Window
 from monitor.settings import Settings
 from monitor.settings.receivers import EmailChannel
 from monitor.store import Client
+from monitor.store.calls import any_calls
 
 WEEK_S: Final = 7 * 86_400.0
 KEPT: Final = 60  # reports that are kept in the folder
@@ -115,6 +116,8 @@ def run(context: Context) -> Outcome:
     """Make the report of the last week, save it, and mail it to whom the configuration names."""
     settings = context.settings
     to = channels(settings, needed=False)
+    if not any_calls(context.client):
+        return Outcome(note="no calls yet")
     report, page = make(context.client, settings, settings.report.since, now=context.now)
     if not report.requests:
         return Outcome(note="no call began in this time, so there is nothing to report")
