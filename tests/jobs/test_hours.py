@@ -158,7 +158,12 @@ def test_the_migration_is_what_the_modules_make() -> None:
         assert module.ddl() in text
 
 
-@pytest.mark.parametrize("weights", [(1.0,), (1.0, 4.0)], ids=["all", "sampled"])
+@pytest.mark.parametrize(
+    ("backend_url", "weights"),
+    [("chdb", (1.0,)), ("clickhouse", (1.0, 4.0))],
+    indirect=["backend_url"],
+    ids=["chdb-all", "clickhouse-sampled"],
+)
 def test_hours_say_what_facts_say(
     store_client: Client, monkeypatch: pytest.MonkeyPatch, weights: tuple[float, ...]
 ) -> None:
@@ -224,6 +229,7 @@ def test_steps(store_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     pd.testing.assert_frame_equal(rolled, truth)
 
 
+@pytest.mark.parametrize("backend_url", ["clickhouse"], indirect=True)
 def test_late_rows_make_their_hours_anew(store_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = calls_of(200, seed=10)
     late = calls["trace_id"].str.endswith(("0", "7"))
@@ -241,6 +247,7 @@ def test_late_rows_make_their_hours_anew(store_client: Client, monkeypatch: pyte
     assert before["accuracy.correct"].n == 0 < after["accuracy.correct"].n
 
 
+@pytest.mark.parametrize("backend_url", ["chdb"], indirect=True)
 def test_a_run_again_changes_nothing_and_what_is_gone_counts_no_more(
     store_client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
