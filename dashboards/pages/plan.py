@@ -252,14 +252,20 @@ def page() -> None:
     except (BadInput, ValueError) as error:
         with st.container(border=True, key="no-plan"):
             st.subheader("No plan", anchor=False)
-            words = (
-                states.sentence(error) if isinstance(error, BadInput) else f"{str(error)[:1].upper()}{str(error)[1:]}."
+            text = _without_options(str(error))
+            st.markdown(
+                states.sentence(BadInput(text)) if isinstance(error, BadInput) else f"{text[:1].upper()}{text[1:]}."
             )
-            st.markdown(words)
             if asked.usage == "measured":
                 st.caption("Take a longer time range, or state the usage.")
         return
     report(model, found)
+
+
+def _without_options(text: str) -> str:
+    """What is wrong, without what to do about it on a command line."""
+    clauses = [clause.removesuffix(" with --model") for clause in text.split("; ")]
+    return "; ".join(clause for clause in clauses if "--" not in clause)
 
 
 def _stable(window: Window) -> Window:
