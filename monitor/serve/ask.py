@@ -23,7 +23,9 @@ _ANSWER_S: Final = 30.0
 Do = Callable[[Client, Mapping[str, Any], datetime], Any]
 
 
-def ask(settings: Settings, method: str, path: str, values: Mapping[str, Any], here: Do) -> Any:
+def ask(
+    settings: Settings, method: str, path: str, values: Mapping[str, Any], here: Do, *, answer_s: float = _ANSWER_S
+) -> Any:
     """What `method path` of the API answers, or `here` with the same values where no service has the store.
 
     Parameters
@@ -34,6 +36,8 @@ def ask(settings: Settings, method: str, path: str, values: Mapping[str, Any], h
         Body of a POST; else query parameters. A `DELETE` has them in its path.
     here : callable
         Takes a client, the values and the time.
+    answer_s : float
+        How long the service may take.
 
     Raises
     ------
@@ -47,7 +51,7 @@ def ask(settings: Settings, method: str, path: str, values: Mapping[str, Any], h
         return _here(settings, values, here)
     owner = find_owner(settings.data)
     if owner is not None:
-        return _through(owner, settings, method, path, values)
+        return _through(owner, settings, method, path, values, answer_s)
     claim = Claim(settings.data)
     try:
         return _here(settings, values, here)
@@ -66,7 +70,9 @@ def _here(settings: Settings, values: Mapping[str, Any], here: Do) -> Any:
         client.close()
 
 
-def _through(owner: Owner, settings: Settings, method: str, path: str, values: Mapping[str, Any]) -> Any:
+def _through(
+    owner: Owner, settings: Settings, method: str, path: str, values: Mapping[str, Any], answer_s: float
+) -> Any:
     if "http" not in owner.addresses:
         raise StoreAway(f"process {owner.pid} has the data folder {settings.data} and serves no API; stop it first")
     url = owner.addresses["http"] + path
@@ -79,7 +85,7 @@ def _through(owner: Owner, settings: Settings, method: str, path: str, values: M
     request = urllib.request.Request(url, data=body, headers=headers, method=method)
     try:
         with urllib.request.urlopen(
-            request, timeout=_ANSWER_S, context=trust(url, settings.collectors.tls_cert)
+            request, timeout=answer_s, context=trust(url, settings.collectors.tls_cert)
         ) as answer:
             return json.load(answer)
     except urllib.error.HTTPError as error:

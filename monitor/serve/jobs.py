@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
-import urllib.error
-import urllib.request
 from collections.abc import Mapping, Sequence
+from datetime import datetime
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -19,18 +17,15 @@ from starlette.routing import Route
 from collectors.otlp.answers import UNAUTHENTICATED
 from collectors.otlp.body import content_type
 from collectors.otlp.tokens import is_allowed
-from monitor.errors import BadInput, MonitorError, StoreAway, StoreError
+from monitor.errors import BadInput, StoreAway
 from monitor.jobs.job import Job
 from monitor.jobs.plan import find, plan
 from monitor.jobs.runner import Attempt
 from monitor.jobs.scheduler import Scheduler
 from monitor.serve.all_jobs import ALL_JOBS
-from monitor.serve.trust import trust
+from monitor.serve.ask import ask
 from monitor.settings import Settings
-from monitor.store.client import connect, explained, reason, server_address
-from monitor.store.migrate import pending
-from monitor.store.owner import Claim, Owner, find_owner
-from monitor.store.reader import refuse_missing
+from monitor.store.client import Client, reason
 
 logger = logging.getLogger(__name__)
 
@@ -80,64 +75,19 @@ def run_job(settings: Settings, name: str, *, jobs: Mapping[str, Job] = ALL_JOBS
         If the schema is behind.
     """
     find(plan(settings, jobs), name)
-    refuse_missing(settings)
-    if not settings.embedded:
-        return _run_here(settings, name, jobs)
-    owner = find_owner(settings.data)
-    if owner is not None:
-        return _ask(owner, settings, name)
-    claim = Claim(settings.data)
-    try:
-        return _run_here(settings, name, jobs)
-    finally:
-        claim.release()
 
+    def here(client: Client, values: Mapping[str, Any], now: datetime) -> dict[str, Any]:
+        scheduler = Scheduler(settings, jobs=jobs)
+        try:
+            attempt = scheduler.run_now(name)
+        finally:
+            scheduler.stop()
+        if attempt.run is None:
+            raise StoreAway(_refusal(name, attempt))
+        return attempt.run.as_json()
 
-def _run_here(settings: Settings, name: str, jobs: Mapping[str, Job]) -> dict[str, Any]:
-    client = connect(settings.store_url)  # open to the end: the embedded engine is not closed and opened in between
-    try:
-        with explained(server_address(settings.store_url)):
-            if pending(client):
-                raise StoreError("the store's schema is behind this release; run `monitor migrate`")
-            scheduler = Scheduler(settings, jobs=jobs)
-            try:
-                attempt = scheduler.run_now(name)
-            finally:
-                scheduler.stop()
-    finally:
-        client.close()
-    if attempt.run is None:
-        raise StoreAway(_refusal(name, attempt))
-    return attempt.run.as_json()
-
-
-def _ask(owner: Owner, settings: Settings, name: str) -> dict[str, Any]:
-    if "http" not in owner.addresses:
-        raise StoreAway(f"process {owner.pid} has the data folder {settings.data} and runs no jobs; stop it first")
-    url = owner.addresses["http"] + RUN_PATH.format(name=quote(name, safe=""))
-    headers = {"Content-Type": _JSON}
-    for token in settings.collectors.tokens[:1]:
-        headers["Authorization"] = f"Bearer {token.get_secret_value()}"
-    request = urllib.request.Request(url, data=b"{}", headers=headers, method="POST")
-    try:
-        with urllib.request.urlopen(
-            request, timeout=ANSWER_S, context=trust(url, settings.collectors.tls_cert)
-        ) as answer:
-            return dict(json.load(answer))
-    except urllib.error.HTTPError as error:
-        raise _said(error, owner) from None
-    except (OSError, ValueError) as error:
-        raise StoreAway(f"the service at {url} does not answer: {error}; try again") from None
-
-
-def _said(error: urllib.error.HTTPError, owner: Owner) -> MonitorError:
-    try:
-        words = str(json.loads(error.read())["error"])
-    except (ValueError, KeyError, TypeError):
-        words = f"it answers {error.code}"
-    if error.code == 401:
-        words += "; name the configuration that it runs with by --config"
-    return StoreAway(f"the service, process {owner.pid}, did not run the job: {words}")
+    # The client stays open to the end: the embedded engine is not closed and opened in between.
+    return dict(ask(settings, "POST", RUN_PATH.format(name=quote(name, safe="")), {}, here, answer_s=ANSWER_S))
 
 
 def _refusal(name: str, attempt: Attempt) -> str:
