@@ -15,6 +15,7 @@ import random
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol
 
@@ -30,6 +31,7 @@ LONGEST_DELAY_S: Final = 5.0
 SETTLE_S: Final = 1.0
 SURE_ROUNDS: Final = 3
 GIVE_UP_S: Final = 3.0  # a store that failed for so long on end while we stop is away
+_ON_THE_WAY: Final = 8  # more threads than that insert nowhere
 _SAID_MAX: Final = 20  # different reasons that are remembered as said
 
 
@@ -86,6 +88,7 @@ class Writer:
         self._last_error: str | None = None
         self._said: set[str] = set()
         self._left = 0
+        self._recovered = 0
         self._left_lock = threading.Lock()
         self._threads = [
             threading.Thread(target=self._run, name=f"inserter-{index}", daemon=True) for index in range(threads)
@@ -98,6 +101,10 @@ class Writer:
 
     def submit(self, segment: Segment) -> None:
         self._count_left(1)
+        if segment.recovered:
+            # They are in the order of their age, and only so many of the oldest can have been on their way to ClickHouse.
+            self._recovered += 1
+            segment = replace(segment, recovered=self._recovered <= max(_ON_THE_WAY, len(self._threads)))
         self._queue.put(segment)
 
     def start(self) -> None:

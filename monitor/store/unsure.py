@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
-from monitor.store.adopt import columns_of, fenced, view_of
+from monitor.store.adopt import View, columns_of, fenced, reads_once, view_of
 from monitor.store.client import Client
-from monitor.store.flatten import literal, literals
+from monitor.store.flatten import literals
 
 SpanId = tuple[str, str]
 _RAW: Final = "otel_traces"
-_BATCH: Final = 5000
+_BATCH: Final = 2000  # ids of a statement, which may be 256 KiB long
+_FEW: Final = 64
 _SETTINGS: Final[dict[str, Any]] = {
     "async_insert": 0,
     "max_insert_threads": 1,
@@ -50,7 +51,10 @@ def absent(client: Client, spans: Iterable[SpanId]) -> set[SpanId]:
 
 
 def fill_views(client: Client, traces: Iterable[str]) -> None:
-    """Run the views of the raw table over the rows of these traces, for what their tables do not have of them."""
+    """Run the views of the raw table over the rows of these traces, where their tables lack any of a few of them.
+
+    What an insert lost of a table it lost as a whole, of a day at least; so few tell.
+    """
     listed = sorted(set(traces))
     attached = client.query(
         "SELECT arrayJoin(dependencies_table) FROM system.tables WHERE database = currentDatabase() AND name = {name:String}",
@@ -58,17 +62,25 @@ def fill_views(client: Client, traces: Iterable[str]) -> None:
     ).result_rows
     for (name,) in attached:
         view = view_of(client, _RAW, str(name))
-        if view is None or (key := _key_of(client, view.target)) is None:
+        if view is None or not reads_once(view) or (key := _key_of(client, view.target)) is None:
             continue
         columns = ", ".join(f"`{column}`" for column in columns_of(client, view))
+        few = listed[:: max(1, len(listed) // _FEW)]
+        if not client.query(f"SELECT count() {_lacking(view, key, few)}", settings=_SETTINGS).result_rows[0][0]:
+            continue
         for batch in _batches(listed):
-            chosen = literals(batch)
-            filters = f"{{{literal(f'{client.database}.{_RAW}')}: {literal(f'TraceId IN ({chosen})')}}}"
             client.command(
-                f"INSERT INTO {view.target} ({columns}) SELECT {columns} FROM ({fenced(view)})"
-                f" WHERE tuple({key}) NOT IN (SELECT tuple({key}) FROM {view.target} WHERE trace_id IN ({chosen}))",
-                settings={**_SETTINGS, "additional_table_filters": filters},
+                f"INSERT INTO {view.target} ({columns}) SELECT {columns} {_lacking(view, key, batch)}",
+                settings=_SETTINGS,
             )
+
+
+def _lacking(view: View, key: str, traces: Iterable[str]) -> str:
+    chosen = literals(traces)
+    return (
+        f"FROM ({fenced(view, f'TraceId IN ({chosen})')})"
+        f" WHERE tuple({key}) NOT IN (SELECT tuple({key}) FROM {view.target} WHERE trace_id IN ({chosen}))"
+    )
 
 
 def _key_of(client: Client, table: str) -> str | None:

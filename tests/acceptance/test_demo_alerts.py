@@ -156,7 +156,7 @@ def test_each_incident_is_told_in_time_says_where_and_ends(pipeline_url: str, cl
         if rule == "drifting-topic":
             moved = re.findall(r"\+(\w+)", first["slices"][0])
             assert len(moved) >= 2, first
-            assert set(moved) <= set(" ".join(SUBJECTS[NEW_TOPIC]).split()), first
+            assert set(moved) <= set(" ".join(SUBJECTS[NEW_TOPIC]).lower().split()), first
         subjects = [(each.at_s, each.told["subject"]) for each in watch.mails if rule in each.told["subject"]]
         assert [at_s for at_s, _ in subjects][:1] == [firing.at_s], subjects
         assert resolved.at_s in [at_s for at_s, _ in subjects], subjects
