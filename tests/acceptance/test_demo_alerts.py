@@ -154,9 +154,10 @@ def test_each_incident_is_told_in_time_says_where_and_ends(pipeline_url: str, cl
         assert delay_s <= EVERY_S + late_s, rule
         assert first["slices"][0].startswith(wanted), first["slices"]
         if rule == "drifting-topic":
-            moved = re.findall(r"\+(\w+)", first["slices"][0])
-            assert len(moved) >= 2, first
-            assert set(moved) <= set(" ".join(SUBJECTS[NEW_TOPIC]).lower().split()), first
+            moved = set(re.findall(r"\+(\w+)", first["slices"][0]))
+            asked = set(" ".join(SUBJECTS[NEW_TOPIC]).lower().split())
+            # One of the four words may be of the sentence around the subjects.
+            assert len(moved & asked) >= max(2, len(moved) - 1), first
         subjects = [(each.at_s, each.told["subject"]) for each in watch.mails if rule in each.told["subject"]]
         assert [at_s for at_s, _ in subjects][:1] == [firing.at_s], subjects
         assert resolved.at_s in [at_s for at_s, _ in subjects], subjects
