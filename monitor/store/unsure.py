@@ -2,8 +2,8 @@
 
 ClickHouse's log of tokens (`non_replicated_deduplication_window`) and its parts are not written in one step: a token is
 noted, then its part gets its name. A server that is killed in between comes back with the token and without the rows, and
-takes the same insert again as one that it has (seen once in some hundred kills; the same can happen to each table that a
-view fills). So once an insert went wrong on its way and was answered with success when it was sent again, it is looked
+takes the same insert again as one that it has (rare: 360 kills at chance moments did not show it; the same can happen to each
+table that a view fills). So once an insert went wrong on its way and was answered with success when it was sent again, it is looked
 whether its rows are there. Replicated tables note both in one step, and need none of this.
 """
 
