@@ -11,6 +11,7 @@ from concurrent.futures import Future
 from collectors.inflight import Inflight
 from collectors.otlp.arrivals import Arrivals, make_note, request_key
 from collectors.otlp.checked import Checked, Limits
+from collectors.otlp.ids import span_ids
 from collectors.otlp.signals import Signal
 from collectors.stats import Stats
 from collectors.wal import Budget, Segment, WriteAheadLog
@@ -53,6 +54,7 @@ class Lane:
             is_data_error=is_data_error,
             forget=self._forget,
             took=lambda seconds, items: self._log.pace(seconds, items),
+            span_ids=span_ids if main else None,
             normalise=signal.normalise,
             set_aside=settings.data / "set-aside",
             stats=self.stats,

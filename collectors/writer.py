@@ -19,10 +19,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Final, Protocol
 
-from collectors.otlp.ids import SpanId, span_ids
 from collectors.stats import Stats
 from collectors.wal import Segment, encode_record, read_records, record_body
 from monitor.store.client import reason
+from monitor.store.unsure import SpanId
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +58,8 @@ class Writer:
         Takes each segment whose rows are stored.
     took : callable
         Takes the seconds and the items of each insert.
+    span_ids : callable, optional
+        The ids of the spans of a request, by which they are looked for after an insert that was cut off.
     normalise : callable
         Writes a request anew so that only what ClickHouse knows is in it; tried on one that it cannot read.
     set_aside : Path
@@ -72,6 +74,7 @@ class Writer:
         is_data_error: Callable[[BaseException], bool],
         forget: Callable[[Segment], None],
         took: Callable[[float, int], None] = lambda seconds, items: None,
+        span_ids: Callable[[bytes], list[SpanId]] | None = None,
         normalise: Callable[[bytes], bytes],
         set_aside: Path,
         stats: Stats,
@@ -80,6 +83,7 @@ class Writer:
         self._is_data_error = is_data_error
         self._forget = forget
         self._took = took
+        self._span_ids = span_ids
         self._normalise = normalise
         self._set_aside = set_aside
         self._stats = stats
@@ -188,11 +192,11 @@ class Writer:
             self._stats.store(segment.items - bad)
         else:
             self._took(time.monotonic() - began, segment.items)
-            if unsure:
-                self._make_sure(segment, inserter)
+            if unsure and self._span_ids is not None:
+                self._make_sure(segment, inserter, self._span_ids)
             self._stats.store(segment.items)
 
-    def _make_sure(self, segment: Segment, inserter: Inserter) -> None:
+    def _make_sure(self, segment: Segment, inserter: Inserter, span_ids: Callable[[bytes], list[SpanId]]) -> None:
         """Insert once more, by another token, what ClickHouse only believes to have.
 
         The token that it was first sent with may have outlived its rows (see `monitor.store.unsure`).
@@ -204,7 +208,7 @@ class Writer:
             # An insert that is still on its way has noted its token a moment before its rows can be seen.
             if not inserter.absent(spans):
                 return
-            time.sleep(SETTLE_S)
+            self._stopping.wait(SETTLE_S)
             if not (lost := inserter.absent(spans)):
                 return
             logger.warning(
@@ -214,6 +218,9 @@ class Writer:
             _write_private(part, b"".join(data[a:b] for (a, b), ids in records.items() if not lost.isdisjoint(ids)))
             inserter.insert(part, f"{segment.token}/again/{round_}")
             part.unlink(missing_ok=True)
+        if lost := inserter.absent(spans):
+            # Such as of days that are past their retention: they are gone as soon as they are stored.
+            logger.error("segment %s: %d spans cannot be seen after they were stored", segment.token, len(lost))
 
     def _insert_anew(self, segment: Segment, inserter: Inserter) -> int:
         """Insert a segment that ClickHouse cannot read, each request written anew; returns how many items it cannot even so.

@@ -19,7 +19,7 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from monitor.errors import StoreError
 from monitor.store.client import Client
@@ -45,6 +45,15 @@ _HARMLESS: Final = "otel_traces_trace_id_ts"
 # A day with more rows is carried over hour by hour.
 DAY_ROWS: Final = 2_000_000
 _NEVER: Final = 10**15
+# Of what a view's query inserts.
+SETTINGS: Final[dict[str, Any]] = {
+    "async_insert": 0,
+    "max_insert_threads": 1,
+    # As for segments: a pass that hashes all of the view's sub-selects, and finds nothing in them.
+    "optimize_and_compare_chain": 0,
+    "max_partitions_per_insert_block": 0,
+    "throw_on_max_partitions_per_insert_block": 0,
+}
 
 _VIEWS: Final = re.compile(r"^CREATE MATERIALIZED VIEW IF NOT EXISTS (\w+)", re.MULTILINE)
 _ACCOUNT: Final = """
@@ -323,13 +332,8 @@ def _insert_chunk(
     client.command(
         f"INSERT INTO {view.target} ({listed}) SELECT {listed} FROM ({fenced(view)}){present}",
         settings={
+            **SETTINGS,
             "additional_table_filters": filters,
-            "async_insert": 0,
-            "max_insert_threads": 1,
-            # As for segments: a pass that hashes all of the view's sub-selects, and finds nothing in them.
-            "optimize_and_compare_chain": 0,
-            "max_partitions_per_insert_block": 0,
-            "throw_on_max_partitions_per_insert_block": 0,
         },
     )
     return max(0, int(str(client.command(total))) - before)

@@ -52,7 +52,6 @@ class SegmentInserter:
         self._client = client
         self._embedded = is_embedded(url)
         self._options = options
-        self._signal = signal
         self._flattening = FLATTENINGS[signal]
         self._settings = {**_SETTINGS, "format_schema": self._flattening.schema}
         source = f"input({literal(self._flattening.structure)})"
@@ -83,9 +82,9 @@ class SegmentInserter:
     def absent(self, spans: Sequence[SpanId]) -> set[SpanId]:
         """After an insert that may have been lost: which of these spans are not stored; what views make of the others is.
 
-        Of traces alone; none where the store writes rows and tokens in one step.
+        None where the store writes rows and tokens in one step.
         """
-        if self._signal != "traces" or not unsure.can_be_unsure(self._client):
+        if not unsure.can_be_unsure(self._client):
             return set()
         lost = unsure.absent(self._client, spans)
         unsure.fill_views(self._client, {trace for trace, span in spans if (trace, span) not in lost})

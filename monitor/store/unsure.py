@@ -10,9 +10,9 @@ whether its rows are there. Replicated tables note both in one step, and need no
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Final
+from typing import Final
 
-from monitor.store.adopt import View, columns_of, fenced, reads_once, view_of
+from monitor.store.adopt import SETTINGS, View, columns_of, fenced, reads_once, view_of
 from monitor.store.client import Client
 from monitor.store.flatten import literals
 
@@ -20,13 +20,6 @@ SpanId = tuple[str, str]
 _RAW: Final = "otel_traces"
 _BATCH: Final = 2000  # ids of a statement, which may be 256 KiB long
 _FEW: Final = 64
-_SETTINGS: Final[dict[str, Any]] = {
-    "async_insert": 0,
-    "max_insert_threads": 1,
-    "optimize_and_compare_chain": 0,
-    "max_partitions_per_insert_block": 0,
-    "throw_on_max_partitions_per_insert_block": 0,
-}
 
 
 def can_be_unsure(client: Client) -> bool:
@@ -56,6 +49,8 @@ def fill_views(client: Client, traces: Iterable[str]) -> None:
     What an insert lost of a table it lost as a whole, of a day at least; so few tell.
     """
     listed = sorted(set(traces))
+    if not listed:
+        return
     attached = client.query(
         "SELECT arrayJoin(dependencies_table) FROM system.tables WHERE database = currentDatabase() AND name = {name:String}",
         parameters={"name": _RAW},
@@ -66,12 +61,12 @@ def fill_views(client: Client, traces: Iterable[str]) -> None:
             continue
         columns = ", ".join(f"`{column}`" for column in columns_of(client, view))
         few = listed[:: max(1, len(listed) // _FEW)]
-        if not client.query(f"SELECT count() {_lacking(view, key, few)}", settings=_SETTINGS).result_rows[0][0]:
+        if not client.query(f"SELECT count() {_lacking(view, key, few)}", settings=SETTINGS).result_rows[0][0]:
             continue
         for batch in _batches(listed):
             client.command(
                 f"INSERT INTO {view.target} ({columns}) SELECT {columns} {_lacking(view, key, batch)}",
-                settings=_SETTINGS,
+                settings=SETTINGS,
             )
 
 

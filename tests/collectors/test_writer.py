@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from collectors.otlp.ids import span_ids
 from collectors.otlp.signals import TRACES
 from collectors.stats import Stats
 from collectors.wal import Segment, encode_record
@@ -45,6 +46,7 @@ class Writing:
             open_inserter=open_inserter,
             is_data_error=is_data_error,
             forget=self.forgotten.append,
+            span_ids=span_ids,
             normalise=TRACES.normalise,
             set_aside=self.set_aside,
             stats=self.stats,
