@@ -3,10 +3,12 @@
 Calls are spread evenly over the days. A session is 8 calls a minute apart, of one user, service, model and emitter; every
 fourth is an agent's, two calls a trace. There are 3 services with 4 emitters each that restart at midnight, 16 nodes of 3
 regions with a GPU each, 4 models, 2 variants, and a release every 6 days; of 2,000 calls one is lost.
+They end at midnight of `BENCHMARK_END`, a date.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
@@ -19,7 +21,7 @@ from monitor.kpis.sources.cost import NANO, SESSIONS_SINCE
 from monitor.store import Client
 
 DAYS: Final = 30
-END: Final = datetime(2026, 3, 31, tzinfo=UTC)
+END: Final = datetime.fromisoformat(os.environ.get("BENCHMARK_END", "2026-03-31")).replace(tzinfo=UTC)
 START: Final = END - timedelta(days=DAYS)
 _TURNS: Final = 8
 _EMITTERS: Final = 12

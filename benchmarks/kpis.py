@@ -56,6 +56,10 @@ def main() -> None:
     parser.add_argument(
         "--shifted", action="store_true", help="make one day, and the others of it (`benchmarks.shifted`)"
     )
+    parser.add_argument(
+        "--days", type=int, default=1, help="with --shifted: how many of the last days keep their calls"
+    )
+    parser.add_argument("--fill", action="store_true", help="fill and add up only")
     parser.add_argument("--folder", type=Path, help="keep the stores here, by their size")
     options = parser.parse_args()
     found: dict[str, list[float]] = {}
@@ -66,15 +70,16 @@ def main() -> None:
             client = connect(f"chdb://{folder}")
             migrate(client)
             if not made and options.shifted:
-                fill_shifted(client, size, OBJECTIVES)
+                fill_shifted(client, size, OBJECTIVES, days=options.days)
             elif not made:
                 fill(client, size)
                 write_objectives(client, OBJECTIVES, now=START)
             _roll(client, size)
-            for asked in questions(each=options.each):
+            for asked in () if options.fill else questions(each=options.each):
                 found.setdefault(asked.name, []).append(_fastest(client, asked))
             client.close()
-    _print(found, [int(size) for size in options.sizes])
+    if found:
+        _print(found, [int(size) for size in options.sizes])
 
 
 def questions(*, each: bool) -> Iterator[Asked]:

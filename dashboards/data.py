@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
@@ -25,6 +26,8 @@ T = TypeVar("T")
 Where = tuple[tuple[str, tuple[str, ...]], ...]
 
 FRESH_S: Final = 10
+# Statements of one panel that run beside each other; an embedded store has four places for all viewers.
+AT_ONCE: Final = 3
 ENTRIES_MAX: Final = 200
 VALUES_MAX: Final = 2000
 LINES_MAX: Final = 8
@@ -108,10 +111,7 @@ def options(window: Window, dimensions: tuple[str, ...]) -> dict[str, list[str]]
 def _evaluated(
     names: tuple[str, ...], window: Window, *, by: tuple[str, ...], where: Where, intervals: bool
 ) -> dict[str, list[KpiValue] | None]:
-    with asking() as client:
-        found = evaluate(
-            client, names, window=window, by=by, where=dict(where), intervals=intervals, groups_max=ROWS_MAX
-        )
+    found = _asked_together(names, window, by=by, where=where, intervals=intervals)
     by_name: dict[str, list[KpiValue] | None] = {}
     for value in found:
         if "currency" in value.unit:
@@ -120,6 +120,24 @@ def _evaluated(
         if mine is not None:
             mine.append(value)
     return by_name
+
+
+def _asked_together(
+    names: tuple[str, ...], window: Window, *, by: tuple[str, ...], where: Where, intervals: bool
+) -> list[KpiValue]:
+    """`monitor.kpis.evaluate`, the sources of the KPIs beside each other: each is a statement of its own anyway."""
+    kinds: dict[str, list[str]] = {}
+    for name in names:
+        kinds.setdefault(REGISTRY[name].source if name in REGISTRY else "", []).append(name)
+    with asking() as client:
+        ask = functools.partial(
+            evaluate, client, window=window, by=by, where=dict(where), intervals=intervals, groups_max=ROWS_MAX
+        )
+        if len(kinds) == 1:
+            return ask(names)
+        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="ask") as pool:
+            answers = list(pool.map(ask, kinds.values()))
+    return [value for answer in answers for value in answer]
 
 
 def unit_of(name: str) -> str:

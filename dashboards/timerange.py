@@ -17,6 +17,9 @@ RANGES: Final = {
     "24h": timedelta(hours=24),
     "7d": timedelta(days=7),
 }
+DAY: Final = timedelta(days=1)
+HOUR_S: Final = 3600
+MINUTE_S: Final = 60
 DEFAULT: Final = "1h"
 NAMES: Final = {
     "15m": "the last 15 minutes",
@@ -36,9 +39,15 @@ POINTS_MIN: Final = 12
 
 
 def last(name: str, *, now: datetime, step_s: int = 5) -> Window:
-    """The stretch of this name that ends now; "now" moves in steps, so that viewers of a page share the answers of the store."""
-    seconds = int(now.timestamp()) // step_s * step_s
-    return Window.last(RANGES[name], now=datetime.fromtimestamp(seconds, UTC))
+    """The stretch of this name that ends now; "now" moves in steps, so that viewers of a page share the answers of the store.
+
+    It begins on a whole minute, of a day and more on a whole hour, and is so much longer: what is added up already then
+    answers for its begin, too.
+    """
+    end = datetime.fromtimestamp(int(now.timestamp()) // step_s * step_s, UTC)
+    length = RANGES[name]
+    start = int((end - length).timestamp())
+    return Window(datetime.fromtimestamp(start - start % (HOUR_S if length >= DAY else MINUTE_S), UTC), end)
 
 
 def before(window: Window) -> Window:

@@ -14,13 +14,16 @@ import pandas as pd
 
 from dashboards.waterfall import Span
 from monitor.kpis import DIMENSIONS, Window
+from monitor.kpis.coverage import reach_of
 from monitor.kpis.dimensions import dimension_sql, where_sql
+from monitor.kpis.grains import HOUR, KEYS
 from monitor.store import Client
 
 PAGE_ROWS: Final = 50
 COUNT_MAX: Final = 10_000
 SPANS_MAX: Final = 5_000
 VALUES_MAX: Final = 200
+NS: Final = 10**9
 
 CALLS: Final = "calls"
 ROOTS: Final = "traces"
@@ -274,11 +277,32 @@ def newest(client: Client) -> tuple[int | None, int | None]:
 
 
 def dimension_values(client: Client, window: Window, dimensions: Sequence[str]) -> dict[str, list[str]]:
-    """Values that calls of the window have, in order; at most 200 of each dimension."""
+    """Values that calls of the window have, in order; at most 200 of each dimension.
+
+    Hours that are added up already tell them, where they know the dimension, and so may begin up to an hour before the window.
+    """
     assert set(dimensions) <= set(DIMENSIONS), f"not all of {dimensions} are dimensions"
+    hours = next((reach for reach in reach_of(client) if reach.grain is HOUR), None)
+    rolled = [name for name in dimensions if name in KEYS] if hours is not None else []
+    found: dict[str, list[str]] = {}
+    if hours is not None and rolled:
+        first, last = max(hours.since, HOUR.floor(window.start_ns // NS)), min(hours.until, -(-window.end_ns // NS))
+        periods = f"period >= toDateTime({first}) AND period < toDateTime({last})"
+        newer = f"{_between('timestamp')} AND NOT (timestamp >= toDateTime({first}) AND timestamp < toDateTime({last}))"
+        names = ", ".join(rolled)
+        rows = (
+            f"SELECT {names} FROM {HOUR.table} WHERE {periods} UNION ALL SELECT {names} FROM inferences WHERE {newer}"
+        )
+        found |= _values(client, rolled, f"({rows})", window)
+    rest = [name for name in dimensions if name not in found]
+    if rest:
+        found |= _values(client, rest, f"inferences WHERE {_between('timestamp')}", window)
+    return {name: found[name] for name in dimensions}
+
+
+def _values(client: Client, dimensions: Sequence[str], rows: str, window: Window) -> dict[str, list[str]]:
     columns = ", ".join(f"groupUniqArray({VALUES_MAX})({dimension_sql(name)})" for name in dimensions)
     row = client.query(
-        f"SELECT {columns} FROM inferences WHERE {_between('timestamp')}",
-        parameters={"start_ns": window.start_ns, "end_ns": window.end_ns},
+        f"SELECT {columns} FROM {rows}", parameters={"start_ns": window.start_ns, "end_ns": window.end_ns}
     ).result_rows[0]
     return {name: sorted(map(str, values)) for name, values in zip(dimensions, row, strict=True)}

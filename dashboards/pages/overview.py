@@ -244,9 +244,14 @@ def page() -> None:
     if not states.something_arrived():
         return
     view: View = st.session_state["view"]
-    states.panel(view, answer)
-    states.panel(view, objectives_panel)
-    states.panel(view, headlines)
+    # The answer looks at much, and the headlines are there at once: they need not wait for it.
+    first, second, third = st.container(), st.container(), st.container()
+    with third:
+        states.panel(view, headlines)
+    with first:
+        states.panel(view, answer)
+    with second:
+        states.panel(view, objectives_panel)
     states.panel(view, families)
     with st.grid(2, min_column_width=380, gap="medium", key="money-and-changes"):
         with st.container():

@@ -27,6 +27,7 @@ from monitor.store.parties import DEPTH, EVERYTHING, Merging, pairs_sql
 from monitor.store.stages import ID, PARENT, TIMES, rows_sql
 
 REACH_NS: Final = 3600 * 10**9  # no call lasts longer than this
+_HOUR_NS: Final = 3600 * 10**9
 
 _WHERE_IT_RAN: Final = ("node", "gpu", "region", "deployment", "pricing", "variant")
 _FILLED: Final = (
@@ -51,8 +52,10 @@ def _merging(client: Client, start_ns: int, end_ns: int) -> Merging:
     """A look at small columns tells whether a call may have more than one row, as it mostly cannot.
 
     It may if there are several roles, or a service with several instrumentations, one of which may wrap another; only
-    then is it looked whether there are children at all.
+    then is it looked whether there are children at all. The look is at whole hours: windows of one moment, of which a page
+    asks many, share its answer, and what is found beside the window only makes the statement more careful.
     """
+    start_ns, end_ns = start_ns // _HOUR_NS * _HOUR_NS, -(-end_ns // _HOUR_NS) * _HOUR_NS
     # What belongs to a call may begin as long after the window as a call lasts.
     after = _between("timestamp", start_ns, end_ns + REACH_NS)
     seen = f"FROM inferences WHERE {after}"

@@ -12,7 +12,10 @@ from dashboards import traces_query
 from dashboards.distribution import BINS_PER_DECADE, read_histogram
 from dashboards.traces_query import Search
 from monitor.errors import MonitorError
+from monitor.jobs import rollup
+from monitor.jobs.job import Context
 from monitor.kpis import Window
+from monitor.settings import Settings
 from monitor.store import Client
 
 START = datetime(2026, 5, 1, 12, tzinfo=UTC)
@@ -128,6 +131,30 @@ def test_newest_and_options(client: Client) -> None:
     assert call == span == WINDOW.start_ns + 9 * 10**9
     options = traces_query.dimension_values(client, WINDOW, ("node", "region", "stream"))
     assert options == {"node": ["gpu-0", "gpu-1"], "region": [""], "stream": [""]}
+
+
+def test_options_of_hours_that_are_added_up_and_of_newer_calls(store_client: Client) -> None:
+    """Hours tell their values, calls since then theirs; a dimension that hours do not know is asked of the calls."""
+    store_client.insert("otel_traces", [row for number in range(10) for row in rows(number)], column_names=COLUMNS)
+    names = ("node", "service", "stream")
+    before = traces_query.dimension_values(store_client, WINDOW, names)
+    now = START + timedelta(hours=3)
+    rollup.run(Context(client=store_client, settings=Settings(), now=now))
+    newer = rows(2 * 3600 + 3500)
+    for row in newer:
+        row[6], row[7] = "search", {"service.name": "search", "monitor.node": "gpu-9"}
+    store_client.insert("otel_traces", newer, column_names=COLUMNS)
+    asked: list[str] = []
+    query = store_client.query
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(store_client, "query", lambda text, **more: (asked.append(text), query(text, **more))[1])
+        assert traces_query.dimension_values(store_client, WINDOW, names) == before
+    assert any("FROM inferences_1h WHERE" in text for text in asked), "the premise"
+    found = traces_query.dimension_values(store_client, Window(START, now), names)
+    assert found == {"node": ["gpu-0", "gpu-1", "gpu-9"], "service": ["chat", "search"], "stream": [""]}
+    assert traces_query.dimension_values(store_client, Window(START + timedelta(hours=2), now), ("node",)) == {
+        "node": ["gpu-9"]
+    }
 
 
 def test_an_empty_store_has_nothing(store_client: Client) -> None:

@@ -24,6 +24,17 @@ def test_the_last_hour_ends_now_in_steps_that_viewers_share() -> None:
 
 
 @pytest.mark.parametrize("name", list(timerange.RANGES))
+def test_a_range_begins_on_a_whole_minute_or_hour_and_is_at_least_as_long_as_it_says(name: str) -> None:
+    now = datetime(2026, 3, 29, 12, 34, 56, tzinfo=UTC)
+    window = timerange.last(name, now=now)
+    length = timerange.RANGES[name]
+    whole = timedelta(hours=1) if length >= timedelta(days=1) else timedelta(minutes=1)
+    assert (window.start - datetime(2026, 1, 1, tzinfo=UTC)) % whole == timedelta(0)
+    assert length <= window.end - window.start < length + whole
+    assert window.end == now - timedelta(seconds=1)
+
+
+@pytest.mark.parametrize("name", list(timerange.RANGES))
 @pytest.mark.parametrize("calls", [0, 1, 500, 20_000, 10**9])
 def test_steps_are_neither_too_many_nor_too_few(name: str, calls: int) -> None:
     window = timerange.last(name, now=NOON)

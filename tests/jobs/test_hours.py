@@ -24,6 +24,7 @@ from monitor.kpis import (
     source_hours,
     units,
 )
+from monitor.kpis.balance import find_hot_nodes, node_loads
 from monitor.kpis.retention import retention
 from monitor.settings import ObjectiveSettings, Settings
 from monitor.store import Client
@@ -321,3 +322,27 @@ def hidden(monkeypatch: pytest.MonkeyPatch, client: Client, names: list[str], **
 def test_an_empty_store_has_nothing_to_add_up(store_client: Client) -> None:
     run(store_client)
     assert json.loads(str(store_client.command("SELECT toJSONString(groupArray(name)) FROM hour_state"))) == []
+
+
+def test_nodes_side_by_side_are_the_same(store_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page's look at nodes takes the hours, and what it finds in them is what the calls say."""
+    calls = calls_of(3000, seed=31)
+    calls.loc[calls["node"] == calls["node"].iloc[0], "ttft_s"] *= 3
+    store(store_client, calls)
+    run(store_client)
+    window = Window(START + timedelta(minutes=7), END)
+    asked: list[str] = []
+    query = store_client.query
+    monkeypatch.setattr(store_client, "query", lambda text, **more: (asked.append(text), query(text, **more))[1])
+    frame, hot = node_loads(store_client, window=window), find_hot_nodes(store_client, window=window)
+    assert any("FROM source_hours" in text for text in asked), "the premise"
+    monkeypatch.setattr(coverage, "EXACT_CALLS", 10**12)
+    truth, hot_truth = node_loads(store_client, window=window), find_hot_nodes(store_client, window=window)
+    order = ["service", "model", "node"]
+    pd.testing.assert_frame_equal(
+        frame.sort_values(order, ignore_index=True), truth.sort_values(order, ignore_index=True)
+    )
+    assert hot, "the premise"
+    assert [(each.service, each.model, each.hot.node) for each in hot] == [
+        (each.service, each.model, each.hot.node) for each in hot_truth
+    ]
