@@ -192,7 +192,7 @@ def _arrivals(url: str) -> Arrivals:
 
 @st.cache_data(ttl=30, max_entries=ENTRIES_MAX, show_spinner=False)
 def _options(url: str, start: datetime, end: datetime, dimensions: tuple[str, ...]) -> dict[str, list[str]]:
-    with reading() as client:
+    with asking() as client:
         return traces_query.dimension_values(client, Window(start, end), dimensions)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast
 
@@ -23,6 +24,7 @@ ANSWERS_S: Final = 10.0
 ANSWERS_MAX: Final = 400
 ANSWER_ROWS_MAX: Final = 500
 _ANSWERS: Final = Memory(ttl_s=ANSWERS_S, entries_max=ANSWERS_MAX)
+_LOCKS: Final = tuple(threading.Lock() for _ in range(64))
 
 
 def store_url() -> str:
@@ -68,6 +70,11 @@ def forget() -> None:
     _ANSWERS.clear()
 
 
+def _one_at_a_time(question: tuple[str, ...]) -> threading.Lock:
+    """Who asks what somebody else is asking just now waits for the answer; few others share the lock, and wait too."""
+    return _LOCKS[hash(question) % len(_LOCKS)]
+
+
 class _Remembering:
     """A client that keeps the small answers of its statements for some seconds."""
 
@@ -81,21 +88,23 @@ class _Remembering:
         if more:
             return self._client.query(query, parameters=cast(Any, parameters), **more)
         question = self._question("query", query, parameters)
-        answer = _ANSWERS.get(question)
-        if answer is None:
-            answer = self._client.query(query, parameters=cast(Any, parameters))
-            if answer.row_count <= ANSWER_ROWS_MAX:
-                _ANSWERS.put(question, answer)
+        with _one_at_a_time(question):
+            answer = _ANSWERS.get(question)
+            if answer is None:
+                answer = self._client.query(query, parameters=cast(Any, parameters))
+                if answer.row_count <= ANSWER_ROWS_MAX:
+                    _ANSWERS.put(question, answer)
         return answer
 
     def command(self, cmd: str, parameters: Mapping[str, Any] | None = None, **more: Any) -> Any:
         if more:
             return self._client.command(cmd, parameters=cast(Any, parameters), **more)
         question = self._question("command", cmd, parameters)
-        answer = _ANSWERS.get(question)
-        if answer is None:
-            answer = self._client.command(cmd, parameters=cast(Any, parameters))
-            _ANSWERS.put(question, answer)
+        with _one_at_a_time(question):
+            answer = _ANSWERS.get(question)
+            if answer is None:
+                answer = self._client.command(cmd, parameters=cast(Any, parameters))
+                _ANSWERS.put(question, answer)
         return answer
 
     def _question(self, kind: str, text: str, parameters: Mapping[str, Any] | None) -> tuple[str, ...]:

@@ -93,7 +93,7 @@ def test_a_click_takes_a_moment_apart_and_leads_to_its_calls(browser: Browser, s
 def test_figures_are_those_of_the_command(browser: Browser, service: Service) -> None:
     """The overview's requests and error count come out of the same registry that `monitor kpi` prints."""
     visit = Visit(browser)
-    page = visit.open(f"{service.addresses['dashboard']}/?range=24h&live=false")
+    page = visit.open(f"{service.addresses['dashboard']}/?range=6h&live=false")
     shown = dict(
         zip(
             page.locator("[data-testid=stMetricLabel]").all_inner_texts(),
@@ -103,7 +103,7 @@ def test_figures_are_those_of_the_command(browser: Browser, service: Service) ->
     )
     assert visit.close() == []
     done = subprocess.run(
-        command("kpi", "traffic.requests", "latency.ttft.p95", "--since", "24h", "--json", "--data", str(service.data)),
+        command("kpi", "traffic.requests", "latency.ttft.p95", "--since", "6h", "--json", "--data", str(service.data)),
         capture_output=True, text=True, check=True, env=environment(),
     )  # fmt: skip
     values = {value["name"]: value["value"] for value in json.loads(done.stdout)}
