@@ -26,8 +26,8 @@ T = TypeVar("T")
 Where = tuple[tuple[str, tuple[str, ...]], ...]
 
 FRESH_S: Final = 10
-# Statements of one panel that run beside each other; an embedded store has four places for all viewers.
-AT_ONCE: Final = 3
+# Statements of panels that run beside each other, for all viewers: an embedded store has four places.
+_POOL: Final = ThreadPoolExecutor(3, thread_name_prefix="ask")
 ENTRIES_MAX: Final = 200
 VALUES_MAX: Final = 2000
 LINES_MAX: Final = 8
@@ -135,8 +135,7 @@ def _asked_together(
         )
         if len(kinds) == 1:
             return ask(names)
-        with ThreadPoolExecutor(AT_ONCE, thread_name_prefix="ask") as pool:
-            answers = list(pool.map(ask, kinds.values()))
+        answers = list(_POOL.map(ask, kinds.values()))
     return [value for answer in answers for value in answer]
 
 

@@ -87,24 +87,21 @@ class _Remembering:
     def query(self, query: str, parameters: Mapping[str, Any] | None = None, **more: Any) -> Any:
         if more:
             return self._client.query(query, parameters=cast(Any, parameters), **more)
-        question = self._question("query", query, parameters)
-        with _one_at_a_time(question):
-            answer = _ANSWERS.get(question)
-            if answer is None:
-                answer = self._client.query(query, parameters=cast(Any, parameters))
-                if answer.row_count <= ANSWER_ROWS_MAX:
-                    _ANSWERS.put(question, answer)
-        return answer
+        return self._answer("query", query, parameters)
 
     def command(self, cmd: str, parameters: Mapping[str, Any] | None = None, **more: Any) -> Any:
         if more:
             return self._client.command(cmd, parameters=cast(Any, parameters), **more)
-        question = self._question("command", cmd, parameters)
+        return self._answer("command", cmd, parameters)
+
+    def _answer(self, kind: str, text: str, parameters: Mapping[str, Any] | None) -> Any:
+        question = self._question(kind, text, parameters)
         with _one_at_a_time(question):
             answer = _ANSWERS.get(question)
             if answer is None:
-                answer = self._client.command(cmd, parameters=cast(Any, parameters))
-                _ANSWERS.put(question, answer)
+                answer = getattr(self._client, kind)(text, parameters=parameters)
+                if kind == "command" or answer.row_count <= ANSWER_ROWS_MAX:
+                    _ANSWERS.put(question, answer)
         return answer
 
     def _question(self, kind: str, text: str, parameters: Mapping[str, Any] | None) -> tuple[str, ...]:

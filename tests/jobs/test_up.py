@@ -71,7 +71,7 @@ def test_a_run_on_demand_is_the_services(service: Service, folder: Path) -> None
     done = run("jobs", "run", "retention", "--json", *options(folder))
     assert done.returncode == 0, done.stderr
     assert f":{service.process.pid}:" in json.loads(done.stdout)["worker"]
-    assert run("jobs", "run", "retention", *options(folder)).stdout.startswith("retention: ok in ")
+    assert run("jobs", "run", "retention", *options(folder)).stdout.startswith("retention: ok in 0.")
     with urllib.request.urlopen(f"{service.addresses['http']}/metrics", timeout=10) as answer:
         page = answer.read().decode()
     count = re.search(r'^monitor_job_runs_total\{job="retention",state="ok"\} (\d+)$', page, re.MULTILINE)
