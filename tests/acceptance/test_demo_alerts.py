@@ -22,7 +22,7 @@ import pytest
 from alerts.backtest import backtest
 from alerts.evaluator import Evaluator
 from collectors.simulate.scenario import Scenario
-from collectors.simulate.texts import NEW_TOPIC, SUBJECTS
+from collectors.simulate.texts import CHOICES, LANGUAGES, NEW_TOPIC, SUBJECTS, prompt
 from collectors.simulate.workload import NS
 from monitor.jobs.job import Context
 from monitor.serve.all_jobs import ALL_JOBS
@@ -156,8 +156,15 @@ def test_each_incident_is_told_in_time_says_where_and_ends(pipeline_url: str, cl
         if rule == "drifting-topic":
             moved = set(re.findall(r"\+(\w+)", first["slices"][0]))
             asked = set(" ".join(SUBJECTS[NEW_TOPIC]).lower().split())
-            # One of the four words may be of the sentence around the subjects.
+            # One of the four words may be of the sentence around the subjects, and none of anything else.
             assert len(moved & asked) >= max(2, len(moved) - 1), first
+            said = {
+                word
+                for language in LANGUAGES
+                for choice in range(CHOICES)
+                for word in re.findall(r"\w+", prompt(NEW_TOPIC, language, choice).lower())
+            }
+            assert moved <= said, first
         subjects = [(each.at_s, each.told["subject"]) for each in watch.mails if rule in each.told["subject"]]
         assert [at_s for at_s, _ in subjects][:1] == [firing.at_s], subjects
         assert resolved.at_s in [at_s for at_s, _ in subjects], subjects
