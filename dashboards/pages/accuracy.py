@@ -6,7 +6,7 @@ from typing import Final
 
 import streamlit as st
 
-from dashboards import answers, charts, data, explore, states
+from dashboards import answers, charts, data, explore, states, timerange
 from dashboards.answers import ATTENTION, GOOD, UNKNOWN, Finding
 from dashboards.charts import Bar
 from dashboards.explore import Chart
@@ -46,7 +46,12 @@ def answer(view: View) -> None:
     window = view.window()
     estimated, correct, _judged, _expected, needed = data.values(TRUTH, window, where=view.where)
     agreement, change, _kappa, calibration = data.values(JUDGE, window, where=view.where)
-    found = answers.moved(view, ("accuracy.estimated", "accuracy.correct"), among=TRUTH, step_min_s=60)[:1]
+    found = answers.moved(
+        view,
+        ("accuracy.estimated", "accuracy.correct"),
+        among=TRUTH,
+        step_min_s=timerange.hourly_s(window, finest_s=timerange.MINUTE_S),
+    )[:1]
     best = estimated if estimated.value is not None else correct
     if best.value is None:
         words = (
@@ -111,9 +116,17 @@ def judge(view: View) -> None:
 
 
 def lines(view: View) -> None:
-    n = max(value.n for value in data.values(TRUTH[:2], view.window(), where=view.where))
+    window = view.window()
+    n = max(value.n for value in data.values(TRUTH[:2], window, where=view.where))
     if n:
-        explore.draw(view, CHARTS, key="accuracy", calls=n, calls_wanted=LABELS_A_STEP, step_min_s=60)
+        explore.draw(
+            view,
+            CHARTS,
+            key="accuracy",
+            calls=n,
+            calls_wanted=LABELS_A_STEP,
+            step_min_s=timerange.hourly_s(window, finest_s=timerange.MINUTE_S),
+        )
 
 
 def scores(view: View) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
-from dashboards import answers, charts, data, explore, facts, states
+from dashboards import answers, charts, data, explore, facts, states, timerange
 from dashboards.answers import GOOD, UNKNOWN, Finding
 from dashboards.charts import Bar
 from dashboards.explore import Chart
@@ -62,13 +62,20 @@ CALLS_A_STEP: Final = 200
 
 def answer(view: View) -> None:
     """Whether people are content."""
-    active = data.values(USERS, view.window(), where=view.where)[0]
-    feedback = {value.name: value for value in data.values(FEEDBACK, view.window(), where=view.where)}
+    window = view.window()
+    active = data.values(USERS, window, where=view.where)[0]
+    feedback = {value.name: value for value in data.values(FEEDBACK, window, where=view.where)}
     if not active.value:
         words = "No call names its user, so nobody can be counted: give `user_id` and `session_id` with each call."
         answers.say([Finding(level=UNKNOWN, words=words)], fine="")
         return
-    found = answers.moved(view, WATCHED, among=FEEDBACK, places=("service", "model", "variant", "release"))
+    found = answers.moved(
+        view,
+        WATCHED,
+        among=FEEDBACK,
+        step_min_s=timerange.hourly_s(window),
+        places=("service", "model", "variant", "release"),
+    )
     words = f"{value_text(active.value, 'user')} users were active in {view.range_words}"
     up = feedback["engagement.thumbs_up_corrected"]
     if up.value is not None:
@@ -115,9 +122,17 @@ def feedback(view: View) -> None:
 
 
 def lines(view: View) -> None:
-    calls = data.values(("traffic.requests",), view.window(), where=view.where)[0].n
+    window = view.window()
+    calls = data.values(("traffic.requests",), window, where=view.where)[0].n
     if calls:
-        explore.draw(view, CHARTS, key="engagement", calls=calls, calls_wanted=CALLS_A_STEP)
+        explore.draw(
+            view,
+            CHARTS,
+            key="engagement",
+            calls=calls,
+            calls_wanted=CALLS_A_STEP,
+            step_min_s=timerange.hourly_s(window),
+        )
 
 
 def cohorts(view: View) -> None:

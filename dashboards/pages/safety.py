@@ -7,7 +7,7 @@ from typing import Any, Final
 import pandas as pd
 import streamlit as st
 
-from dashboards import address, answers, charts, data, explore, facts, findings, states
+from dashboards import address, answers, charts, data, explore, facts, findings, states, timerange
 from dashboards.answers import ATTENTION, UNKNOWN, Finding
 from dashboards.charts import Bar
 from dashboards.explore import Chart
@@ -40,8 +40,9 @@ TIMES: Final = ("latency", "ttft")
 
 def answer(view: View) -> None:
     """Whether something harmful, or something unfair, goes on."""
-    flagged, blocked, *_, reports = data.values(HEADLINES, view.window(), where=view.where)
-    found = answers.moved(view, HEADLINES[:4], among=HEADLINES)
+    window = view.window()
+    flagged, blocked, *_, reports = data.values(HEADLINES, window, where=view.where)
+    found = answers.moved(view, HEADLINES[:4], among=HEADLINES, step_min_s=timerange.hourly_s(window))
     gaps = findings.bias_gaps()
     unfair = gaps[gaps["unfair"]]
     if len(unfair):
@@ -67,9 +68,12 @@ def headlines(view: View) -> None:
 
 
 def lines(view: View) -> None:
-    n = max(value.n for value in data.values(HEADLINES, view.window(), where=view.where))
+    window = view.window()
+    n = max(value.n for value in data.values(HEADLINES, window, where=view.where))
     if n:
-        explore.draw(view, CHARTS, key="safety", calls=n, calls_wanted=CALLS_A_STEP)
+        explore.draw(
+            view, CHARTS, key="safety", calls=n, calls_wanted=CALLS_A_STEP, step_min_s=timerange.hourly_s(window)
+        )
 
 
 def categories(view: View) -> None:
