@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from monitor.kpis.dimensions import Where, check_where, where_sql
 from monitor.kpis.fleet_estimators import NODES, Group, groups_of, hot_by_group
-from monitor.kpis.source_hours import hourly_select
+from monitor.kpis.source_hours import summed_select
 from monitor.kpis.sources import Question
 from monitor.kpis.sources.balanced import BALANCED
 from monitor.kpis.window import Window
@@ -98,6 +98,6 @@ def _row(client: Client, window: Window, where: Where) -> dict[str, list[object]
     checked = check_where(where)
     question = Question(start_ns=window.start_ns, end_ns=window.end_ns, where=checked, groups_max=1)
     _, parameters = where_sql(checked)
-    select = hourly_select(client, BALANCED, question, NODES) or BALANCED.build(client, question, NODES)
+    select = summed_select(client, BALANCED, question, NODES)
     result = client.query(select, parameters=parameters)
     return dict(zip(result.column_names, result.result_rows[0], strict=True))

@@ -9,8 +9,11 @@ from typing import Any, Final, Literal
 
 from monitor.errors import BadInput
 from monitor.kpis.dimensions import Where, check_by, check_where, where_sql
-from monitor.kpis.estimators import Measure, W
+from monitor.kpis.estimators import POPULATION, Measure, W
+from monitor.kpis.families.accuracy import JUDGED as BY_JUDGE
+from monitor.kpis.families.accuracy import LABELLED, RIGHT, SAID_RIGHT
 from monitor.kpis.latency_map import measure_of
+from monitor.kpis.source_hours import summed_select
 from monitor.kpis.sources import Question, Source
 from monitor.kpis.sources.balanced import log_sums
 from monitor.kpis.sources.calls import CALLS
@@ -25,7 +28,11 @@ Judged = Literal["labels", "judge"]
 Priced = Literal["ledger", "reported"]
 _EVERYTHING: Final[Where] = {}
 _COST: Final = Measure(name="cost", value="cost_usd")
-_WORDS: Final = {"labels": "right_", "judge": "verdict"}
+# Who judges -> the judged calls, and the right ones among them.
+_WORDS: Final[Mapping[Judged, tuple[Measure, Measure]]] = {
+    "labels": (LABELLED, RIGHT),
+    "judge": (BY_JUDGE, SAID_RIGHT),
+}
 # Fewer labels than this on a side say less than a judge does.
 _LABELS_MIN: Final = 30
 
@@ -127,7 +134,9 @@ def compare_sides(
     costs = [_costs(client, question) for question in questions]
     priced: Priced = "ledger" if all(each.get("cost__n") for each in costs) else "reported"
     money = costs if priced == "ledger" else calls
-    words = {**_share_sums("labels"), **_share_sums("judge")}
+    words = dict(POPULATION)
+    for of, hit in _WORDS.values():
+        words |= {**of.pick("n", "w", "ww"), **hit.pick("n", "w", "ww")}
     judged = [_read(client, question, JUDGED, words) for question in questions]
     by = _by_whom(judged)
     first, second = (_arm(s.name, c, m, j, by) for s, c, m, j in zip((a, b), calls, money, judged, strict=True))
@@ -149,7 +158,7 @@ def compare_sides(
 
 
 def _read(client: Client, question: Question, source: Source, ingredients: Mapping[str, str]) -> dict[str, Any]:
-    sql = source.build(client, question, ingredients)
+    sql = summed_select(client, source, question, ingredients)
     _, parameters = where_sql(question.where)
     return next((dict(row) for row in client.query(sql, parameters=parameters).named_results()), {})
 
@@ -174,25 +183,23 @@ def _reported_sums() -> dict[str, str]:
     return {key: sql for key, sql in _COST.sums.items() if key.removeprefix("cost__") in ValueSums.__dataclass_fields__}
 
 
-def _share_sums(by: Judged) -> dict[str, str]:
-    verdict = _WORDS[by]
-    known, right = f"isNotNull({verdict})", f"(isNotNull({verdict}) AND {verdict} >= 0.5)"
-    return {
-        f"{by}_n": f"countIf({known})",
-        f"{by}_w": f"sumIf({W}, {known})",
-        f"{by}_ww": f"sumIf({W} * {W}, {known})",
-        f"{by}_hits": f"sumIf({W}, {right})",
-        f"{by}_hits_ww": f"sumIf({W} * {W}, {right})",
-    }
+def _shares(judged: Mapping[str, Any], by: Judged) -> ShareSums:
+    of, hit = (measure.name for measure in _WORDS[by])
+    return ShareSums(
+        n=int(judged.get(f"{of}__n", 0)),
+        w=judged.get(f"{of}__w", 0.0),
+        ww=judged.get(f"{of}__ww", 0.0),
+        hits=judged.get(f"{hit}__w", 0.0),
+        hits_ww=judged.get(f"{hit}__ww", 0.0),
+    )
 
 
 def _by_whom(judged: Sequence[Mapping[str, Any]]) -> Judged:
-    fewest = {by: min(int(each.get(f"{by}_n", 0)) for each in judged) for by in _WORDS}
+    fewest = {by: min(_shares(each, by).n for each in judged) for by in _WORDS}
     return "judge" if fewest["labels"] < _LABELS_MIN and fewest["judge"] > fewest["labels"] else "labels"
 
 
 def _arm(name: str, calls: Mapping[str, Any], money: Mapping[str, Any], judged: Mapping[str, Any], by: Judged) -> Arm:
-    quality = {key: judged.get(f"{by}_{key}", 0) for key in ShareSums.__dataclass_fields__}
     wait = {key: calls.get(f"wait_{key}", 0) for key in LogSums.__dataclass_fields__}
     cost = {key: money.get(f"cost__{key}", 0) for key in ValueSums.__dataclass_fields__}
-    return Arm(name=name, quality=ShareSums(**quality), latency=LogSums(**wait), cost=ValueSums(**cost))
+    return Arm(name=name, quality=_shares(judged, by), latency=LogSums(**wait), cost=ValueSums(**cost))

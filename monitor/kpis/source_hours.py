@@ -85,6 +85,11 @@ def made_of(client: Client, source: str, start: int, end: int) -> str:
     )
 
 
+def summed_select(client: Client, source: Source, question: Question, wanted: Mapping[str, str]) -> str:
+    """One row per key with the ingredients `wanted`, from hours where they can answer, else from the source itself."""
+    return hourly_select(client, source, question, wanted) or source.build(client, question, wanted)
+
+
 def hourly_select(client: Client, source: Source, question: Question, wanted: Mapping[str, str]) -> str | None:
     """One row per key with the ingredients `wanted`; None where the source itself must answer."""
     if source.name == "nodes":
@@ -130,7 +135,7 @@ def _twice(client: Client, question: Question, wanted: Mapping[str, str]) -> str
     now = hourly_select(client, JUDGED, question, needed)
     if now is None:
         return None
-    before = hourly_select(client, JUDGED, earlier, needed) or JUDGED.build(client, earlier, needed)
+    before = summed_select(client, JUDGED, earlier, needed)
     pieces = []
     for when, rows in (("now", now), ("before", before)):
         columns = []

@@ -104,6 +104,37 @@ def test_the_slowest_come_first_and_pages_follow_each_other(store_client: Client
     assert len(set(seconds)) == 120
 
 
+@pytest.mark.parametrize("order", ["newest", "slowest"])
+def test_what_is_read_first_is_what_a_whole_reading_finds(store_client: Client, order: str) -> None:
+    """Many at the end of the time, few before, some sent twice: every page, whether its part fills it or not."""
+    numbers = [*range(0, 3400, 20), *range(3400, 3600)]
+    data = [row for number in numbers for row in rows(number, long_s=1 + number * 7 % 120)]
+    store_client.insert("otel_traces", data + data[::7], column_names=COLUMNS)
+    for kind in ("calls", "traces"):
+        for more in ({}, {"where": (("node", ("gpu-0",)),)}, {"min_s": 60.0}, {"user": "nobody"}):
+            what = search(kind=kind, order=order, **more)
+            key = ["start_ns"] if order == "newest" else ["duration_s", "start_ns"]
+            every = [int(row) for row in _starts(store_client, what)]
+            for page in (1, 2, 5, 8):
+                found = traces_query.find(store_client, what, page=page)
+                assert list(found["start_ns"]) == every[50 * (page - 1) : 50 * page], (kind, more, page)
+                assert found.sort_values(key, ascending=False, kind="stable").equals(found)
+
+
+def _starts(client: Client, what: Search) -> list[int]:
+    """Begins of all that a search finds, in its order, sorted here."""
+    rows, parameters = traces_query._matching(what).rows, traces_query._matching(what).parameters
+    calls = what.kind == "calls"
+    at, seconds, span = (
+        ("toUnixTimestamp64Nano(timestamp)", "duration_s", "span_id")
+        if calls
+        else ("toUnixTimestamp64Nano(Timestamp)", "Duration / 1e9", "SpanId")
+    )
+    found = set(client.query(f"SELECT {at}, {seconds}, {span} FROM {rows}", parameters=parameters).result_rows)
+    by = (lambda row: -row[0]) if what.order == "newest" else (lambda row: (-row[1], -row[0]))
+    return [row[0] for row in sorted(found, key=by)]
+
+
 def test_a_trace_with_its_first_tokens(client: Client) -> None:
     trace = traces_query.trace(client, trace_id(6))
     assert [(span.name, span.parent_id[-1:]) for span in trace.spans] == [("POST /chat", ""), ("chat m6", "a")]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -25,6 +26,7 @@ from monitor.kpis import (
     units,
 )
 from monitor.kpis.balance import find_hot_nodes, node_loads
+from monitor.kpis.compare import compare
 from monitor.kpis.retention import retention
 from monitor.settings import ObjectiveSettings, Settings
 from monitor.store import Client
@@ -228,6 +230,27 @@ def test_steps(store_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
         patch.setattr(coverage, "EXACT_CALLS", 10**12)
         truth = series(store_client, names, **asked)
     pd.testing.assert_frame_equal(rolled, truth)
+
+
+@pytest.mark.parametrize("backend_url", ["chdb"], indirect=True)
+def test_two_sides_of_a_comparison_are_the_same(store_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = calls_of(400, seed=17, weights=(1.0, 3.0))
+    store(store_client, calls)
+    judge(store_client, calls, seed=18)
+    run(store_client)
+    window = Window(START, END)
+    (a, b) = sorted(set(calls["model"]))[:2]
+    rolled = compare(store_client, window, "model", a, b)
+    with monkeypatch.context() as patch:
+        patch.setattr(coverage, "EXACT_CALLS", 10**12)
+        truth = compare(store_client, window, "model", a, b)
+    assert rolled.judged_by == "labels"
+    assert rolled.a.quality.n > 30
+    for one, other in ((rolled.a, truth.a), (rolled.b, truth.b)):
+        assert asdict(one.quality) == pytest.approx(asdict(other.quality))
+        assert asdict(one.latency) == pytest.approx(asdict(other.latency))
+    store_client.command("TRUNCATE TABLE evaluations")
+    assert compare(store_client, window, "model", a, b).a.quality.n > 0.8 * rolled.a.quality.n, "hours are not read"
 
 
 @pytest.mark.parametrize("backend_url", ["clickhouse"], indirect=True)

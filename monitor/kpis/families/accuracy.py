@@ -13,10 +13,10 @@ from monitor.kpis.kpi import Kpi
 from monitor.kpis.label_estimators import AgreementChange, Classes, ClassScore, Kappa, Powered, Proportion
 from monitor.store import Client
 
-_LABELLED: Final = Measure(name="labelled", value="right_", missing="has a label from a person or as ground truth")
-_RIGHT: Final = Measure(name="right", value="right_", among="right_ >= 0.5")
-_JUDGED: Final = Measure(name="judged", value="verdict", missing="has a judge's verdict")
-_SAID_RIGHT: Final = Measure(name="said_right", value="verdict", among="verdict >= 0.5")
+LABELLED: Final = Measure(name="labelled", value="right_", missing="has a label from a person or as ground truth")
+RIGHT: Final = Measure(name="right", value="right_", among="right_ >= 0.5")
+JUDGED: Final = Measure(name="judged", value="verdict", missing="has a judge's verdict")
+SAID_RIGHT: Final = Measure(name="said_right", value="verdict", among="verdict >= 0.5")
 _COMPARED: Final = Measure(
     name="compared", value="right_", among="isNotNull(verdict)", missing="has both a label and a judge's verdict"
 )
@@ -38,7 +38,7 @@ KPIS: Final = (
         formula="Σ w where right / Σ w, over calls with a label of `correct` from ground_truth or human",
         better="higher",
         source="judged",
-        estimator=Proportion(of=_LABELLED, hit=_RIGHT),
+        estimator=Proportion(of=LABELLED, hit=RIGHT),
         window="24h",
     ),
     Kpi(
@@ -64,7 +64,7 @@ KPIS: Final = (
         formula="Σ w where the verdict is right / Σ w, over calls with an evaluation `correct` from a judge",
         better="higher",
         source="judged",
-        estimator=Proportion(of=_JUDGED, hit=_SAID_RIGHT),
+        estimator=Proportion(of=JUDGED, hit=SAID_RIGHT),
         window="24h",
     ),
     Kpi(
