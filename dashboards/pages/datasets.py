@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -12,9 +13,11 @@ from dashboards import address, states, store
 from dashboards.filters import View
 from dashboards.judging import add_to_dataset, change
 from dashboards.person import ask_author, author, person
+from dashboards.wording import moment_text
 from monitor.errors import MonitorError
 from monitor.iterate.candidates import Candidate, Wanted, find_candidates
 from monitor.kpis import Window
+from monitor.kpis.coverage import newest_hours
 from monitor.store.datasets import Dataset, Item, items_of, list_datasets
 
 SOURCES: Final = {
@@ -37,6 +40,9 @@ ORDER_HELP: Final = {
 KPIS: Final = ("latency.ttft.p95", "latency.e2e.p95", "latency.tpot.p95", "traffic.error_rate", "cost.per_request")
 FEATURES: Final = ("output_tokens", "input_tokens", "e2e", "ttft", "finish_reason", "model", "variant", "release")
 LIMIT: Final = 50
+# The judgements of all calls of a long time are many; what is looked through are its newest hours with so many calls.
+LOOKED_THROUGH: Final = 100_000
+NEWEST: Final = ("review", "rating", "score")
 
 
 @st.cache_data(ttl=5, max_entries=10, show_spinner=False)
@@ -55,6 +61,12 @@ def _items(url: str, name: str) -> list[Item]:
 def _found(url: str, source: str, window: Window, where: Any, wanted: Wanted) -> list[Candidate]:
     with store.reading() as client:
         return find_candidates(client, source, window, where=dict(where), wanted=wanted, limit=LIMIT)
+
+
+@st.cache_data(ttl=60, max_entries=50, show_spinner=False)
+def _looked_through(url: str, window: Window, where: Any) -> Window:
+    with store.reading() as client:
+        return newest_hours(client, window, dict(where), calls=LOOKED_THROUGH)
 
 
 def datasets(view: View) -> None:
@@ -121,9 +133,17 @@ def candidates(view: View) -> None:
             "Calls", list(SOURCES), name="source", default="review", said=lambda each: SOURCES[each]
         )
         wanted = _wanted(source)
-    found = _found(store.store_url(), source, view.window(), view.where, wanted)
+    window = view.window()
+    if source in NEWEST:
+        window = _looked_through(store.store_url(), window, view.where)
+    found = _found(store.store_url(), source, window, view.where, wanted)
     if source == "review":
         st.caption(ORDER_HELP[wanted.order])
+    if window != view.window():
+        since = moment_text(window.start, view.zone, now=datetime.now(UTC))
+        st.caption(
+            f"Of the calls since {since}, which are {LOOKED_THROUGH:,} and more; choose a time to look through others."
+        )
     if not found:
         with st.container(border=True, key="no-candidates"):
             st.markdown(f"Nothing of the kind in {view.range_words}. Take a longer time, or loosen the filters.")

@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Final
 
-from monitor.kpis.dimensions import where_sql
-from monitor.kpis.grains import GRAINS, HOUR, MINUTE, Grain
+from monitor.kpis.dimensions import Where, check_where, where_sql
+from monitor.kpis.grains import GRAINS, HOUR, KEYS, MINUTE, Grain
 from monitor.kpis.hours import Hours, State, periods, read_states
 from monitor.kpis.sources.question import Question
+from monitor.kpis.window import Window
 from monitor.store import Client
 
 # So many calls are read exactly in less time than a page may take.
@@ -68,6 +70,35 @@ def whole_hours(
     table, column = hours.counted
     count = f"SELECT sum({column}) FROM {table} FINAL WHERE {periods(first, last)} AND {condition}"
     return None if int(client.query(count, parameters=parameters).result_rows[0][0]) <= EXACT_CALLS else (first, last)
+
+
+def newest_hours(client: Client, window: Window, where: Where, *, calls: int) -> Window:
+    """The end of a window, from the whole hour on since which it has so many calls.
+
+    All of it, if it has fewer, or if the filter asks for what rollups do not know. Hours that are not added up yet are
+    counted by their calls.
+    """
+    reach = next((reach for reach in reach_of(client) if reach.grain is HOUR), None)
+    if reach is None or reach.until * _S <= window.start_ns or not set(where) <= set(KEYS):
+        return window
+    condition, parameters = where_sql(check_where(where))
+    newer = (
+        f"timestamp >= toDateTime64({reach.until}, 9) AND timestamp < fromUnixTimestamp64Nano(toInt64({window.end_ns}))"
+    )
+    raw = client.query(f"SELECT count() FROM inferences WHERE {newer} AND {condition}", parameters=parameters)
+    left = calls - int(raw.result_rows[0][0])
+    hours = client.query(
+        f"SELECT toUnixTimestamp(period), sum(calls__n) FROM {HOUR.table} FINAL"
+        f" WHERE {periods(HOUR.floor(window.start_ns // _S), window.end_ns // _S)} AND {condition}"
+        " GROUP BY period ORDER BY period DESC",
+        parameters=parameters,
+    ).result_rows
+    start = reach.until
+    for period, n in hours:
+        if left <= 0:
+            break
+        start, left = int(period), left - int(n)
+    return window if left > 0 else Window(max(window.start, datetime.fromtimestamp(start, UTC)), window.end)
 
 
 def reach_of(client: Client) -> list[Reach]:

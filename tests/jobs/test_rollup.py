@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from monitor.jobs import rollup
 from monitor.jobs.job import Context
 from monitor.kpis import REGISTRY, KpiValue, Window, coverage, evaluate, series
-from monitor.kpis.coverage import Part, Reach, cover
+from monitor.kpis.coverage import Part, Reach, cover, newest_hours, reach_of
 from monitor.kpis.grains import DAY, HOUR, MINUTE
 from monitor.kpis.histogram import ERROR
 from monitor.kpis.rollup import ddl
@@ -132,6 +132,26 @@ def test_what_the_rollups_do_not_know_is_read_from_the_calls(store_client: Clien
     for asked in ({"where": {"user_id": "u1"}}, {"by": ("finish_reason",)}):
         (value,) = evaluate(store_client, ["latency.ttft.p50"], window=window, **asked)  # type: ignore[arg-type]
         assert value.method == "order-statistics"
+
+
+@pytest.mark.parametrize("backend_url", ["chdb"], indirect=True)
+def test_the_newest_hours_with_so_many_calls(store_client: Client) -> None:
+    """Against a search over the calls in memory; the last hours are not rolled up."""
+    calls = spread(random_calls(600, seed=31), hours=20, seed=32)
+    store(store_client, calls)
+    run(store_client, START + timedelta(hours=17))
+    until = next(reach.until for reach in reach_of(store_client) if reach.grain is HOUR)
+    window = Window(START + timedelta(hours=4, minutes=20), START + timedelta(hours=20))
+    whole = START.replace(minute=0, second=0)
+    hours = [whole + timedelta(hours=h) for h in range(20, 4, -1) if (whole + timedelta(hours=h)).timestamp() <= until]
+    assert 2 < len(hours) < 16
+    for where in ({}, {"model": ("llama",)}):
+        mine = calls[calls["model"].isin(where.get("model", ("llama", "qwen")))]
+        for wanted in (5, 60, 200, 100_000):
+            found = newest_hours(store_client, window, where, calls=wanted)
+            fits = [start for start in hours if (mine["timestamp"] >= start).sum() >= wanted]
+            assert found == Window(fits[0] if fits else window.start, window.end), (where, wanted)
+    assert newest_hours(store_client, window, {"user_id": ("u1",)}, calls=1) == window
 
 
 def test_unequal_weights(store_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
