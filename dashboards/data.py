@@ -12,11 +12,12 @@ from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 import pandas as pd
 import streamlit as st
 
-from dashboards import traces_query
+from dashboards import timerange, traces_query
 from dashboards.distribution import Histogram, read_histogram
 from dashboards.memory import Memory
 from dashboards.store import asking, reading, store_url
-from monitor.kpis import REGISTRY, KpiValue, Window, evaluate, series
+from monitor.errors import MonitorError
+from monitor.kpis import REGISTRY, KpiValue, Window, coverage, evaluate, series
 from monitor.kpis.registry import known
 from monitor.store import Client
 
@@ -86,6 +87,14 @@ def values(
     return [value for name in names for value in known[name] or ()]
 
 
+def settled(now: datetime) -> datetime | None:
+    """Up to when a long window is answered by what is added up; None where calls are to be read, or the store is away."""
+    try:
+        return _settled(store_url(), now.replace(second=0, microsecond=0))
+    except MonitorError:
+        return None
+
+
 def lines(
     names: tuple[str, ...], window: Window, *, step_s: int, by: tuple[str, ...] = (), where: Where = ()
 ) -> pd.DataFrame:
@@ -106,6 +115,12 @@ def arrivals() -> Arrivals:
 def options(window: Window, dimensions: tuple[str, ...]) -> dict[str, list[str]]:
     """The values that each dimension has, for filters."""
     return _options(store_url(), window.start, window.end, dimensions)
+
+
+@st.cache_data(ttl=FRESH_S, max_entries=ENTRIES_MAX, show_spinner=False)
+def _settled(url: str, now: datetime) -> datetime | None:
+    with asking() as client:
+        return coverage.settled(client, now=now, reach=timerange.DAY)
 
 
 def _evaluated(

@@ -37,16 +37,20 @@ class View:
     live: bool
     # When it was looked at: all parts of a page tell of the same time, however long it takes to draw them.
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
+    # Where a long range ends, see `data.settled`.
+    settled: datetime | None = None
 
-    def window(self, *, now: datetime | None = None) -> Window:
+    def window(self) -> Window:
         """The stretch of time as of when it was looked at."""
         return self.custom or timerange.last(
-            self.range, now=now or self.now, step_s=min(REFRESH_S[self.range], data.FRESH_S)
+            self.range, now=self.now, step_s=min(REFRESH_S[self.range], data.FRESH_S), settled=self.settled
         )
 
     def anew(self) -> View:
         """The same view as of now."""
-        return replace(self, now=datetime.now(UTC))
+        now = datetime.now(UTC)
+        long = self.custom is None and timerange.RANGES[self.range] >= timerange.DAY
+        return replace(self, now=now, settled=data.settled(now) if long else None)
 
     @property
     def refresh_s(self) -> int | None:
@@ -104,7 +108,7 @@ def filter_bar() -> View:
         for end in ("start", "end"):
             address.write(end)
     custom = _custom_range(zone) if name == timerange.CUSTOM else None
-    view = View(range=name, custom=custom, where=(), zone=zone, live=live)
+    view = View(range=name, custom=custom, where=(), zone=zone, live=live).anew()
     with filters_place:
         where = _filters(view.window())
     view = replace(view, where=where)

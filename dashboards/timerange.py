@@ -38,14 +38,16 @@ POINTS_MAX: Final = 90
 POINTS_MIN: Final = 12
 
 
-def last(name: str, *, now: datetime, step_s: int = 5) -> Window:
+def last(name: str, *, now: datetime, step_s: int = 5, settled: datetime | None = None) -> Window:
     """The stretch of this name that ends now; "now" moves in steps, so that viewers of a page share the answers of the store.
 
     It begins on a whole minute, of a day and more on a whole hour, and is so much longer: what is added up already then
-    answers for its begin, too.
+    answers for its begin, too. Of a day and more it ends when `settled` says, so that it answers for its end as well.
     """
     end = datetime.fromtimestamp(int(now.timestamp()) // step_s * step_s, UTC)
     length = RANGES[name]
+    if settled is not None and length >= DAY:
+        end = min(end, settled)
     start = int((end - length).timestamp())
     return Window(datetime.fromtimestamp(start - start % (HOUR_S if length >= DAY else MINUTE_S), UTC), end)
 

@@ -1,6 +1,8 @@
 """The job `hours`: adds up, hour by hour, what KPIs of feedback, judgements, nodes, users, sessions, emitters and GPUs need.
 
-An hour is closed when `GRACE_S` have passed since its end. Each run adds up, for each product, the hours that have closed
+An hour is closed when `GRACE_S` have passed since its end; of those after it, what began up to a mark is added up anew with
+each run, so that windows that end there need no facts (of emitters, whose numbers are given when calls end, and of GPUs,
+which have minutes, it is not). Each run adds up, for each product, the hours that have closed
 since, and again those that late spans, judgements or events came for. An hour is replaced as a whole, so a run may stop
 anywhere and be run again. A product that an upgrade changed is made anew, from the oldest hour on.
 
@@ -18,7 +20,7 @@ from typing import Final
 from monitor.jobs.job import Context, Job, Outcome
 from monitor.kpis import emitters, gpu_periods
 from monitor.kpis.grains import DAY
-from monitor.kpis.hours import HOUR_S, State, read_states, replace_hours, write_state
+from monitor.kpis.hours import HOUR_S, State, open_name, read_states, replace_hours, write_state
 from monitor.kpis.objective_counts import steps_of
 from monitor.kpis.source_hours import KEPT, hours_of, made_of
 from monitor.kpis.sources.gpus import gpu_minutes_sql
@@ -27,6 +29,9 @@ from monitor.kpis.units import SESSION_HOURS, USER_HOURS, users_made_of
 from monitor.store import Client
 
 GRACE_S: Final = 300
+# Of the hours that are not over, what began up to a whole minute is added up, once it had time to arrive.
+VISIBLE_S: Final = 30
+MARK_S: Final = 60
 SLACK_MS: Final = 120_000  # rows become visible some time after they are stamped
 TELL_MS: Final = 3_600_000
 _GPU_LATE_S: Final = 3 * HOUR_S
@@ -45,7 +50,9 @@ class Product:
     said : str
         Table of what is said of calls, if any: what comes late there makes their hours anew, as late spans do.
     write : callable
-        Client and a stretch of whole hours (Unix seconds, at most a day) to the rows that were written.
+        Client and a stretch of hours (Unix seconds, at most a day) to the rows that were written. It begins on a whole hour.
+    open_too : bool
+        Whether hours that are not over are added up, too; then `write` must look at nothing that began after the stretch.
     """
 
     name: str
@@ -53,12 +60,14 @@ class Product:
     facts: str
     said: str
     write: Callable[[Client, int, int], int]
+    open_too: bool = True
 
 
 def run(context: Context) -> Outcome:
-    """Add up what has closed, and what came late."""
+    """Add up what has closed, what came late, and what there is of the hours that are not over."""
     client = context.client
-    closed = (int(context.now.timestamp()) - GRACE_S) // HOUR_S * HOUR_S
+    now = int(context.now.timestamp())
+    closed, mark = (now - GRACE_S) // HOUR_S * HOUR_S, (now - VISIBLE_S) // MARK_S * MARK_S
     # By the store's own clock, as the times of insert are.
     looked_ms = int(client.query("SELECT toUnixTimestamp64Milli(now64(3))").result_rows[0][0])
     states = read_states(client)
@@ -90,7 +99,18 @@ def run(context: Context) -> Outcome:
             rows += product.write(client, state.until, end)
             state = replace(state, until=end)
             write_state(client, product.name, state)
+        if product.open_too and state.until == closed:
+            rows += _add_up_open(client, product, state, mark)
     return Outcome(rows=rows, note="; ".join(notes))
+
+
+def _add_up_open(client: Client, product: Product, state: State, mark: int) -> int:
+    open_ = replace(state, since=state.until)
+    # Until the rows are there, the mark that they replace is none.
+    write_state(client, open_name(product.name), open_)
+    rows = product.write(client, state.until, mark)
+    write_state(client, open_name(product.name), replace(open_, until=mark))
+    return rows
 
 
 HOURS: Final = Job(
@@ -212,6 +232,8 @@ PRODUCTS: Final = (
     Product(
         name=SESSION_HOURS.name, rule=SESSION_HOURS.rule, facts="inferences", said="engagement_events", write=_sessions
     ),
-    Product(name="emitters", rule=emitters.EMITTER_HOURS.rule, facts="inferences", said="", write=_emitters),
-    Product(name="gpus", rule=gpu_periods.GPU_HOURS.rule, facts="gpu_samples", said="", write=_gpus),
+    Product(
+        name="emitters", rule=emitters.EMITTER_HOURS.rule, facts="inferences", said="", write=_emitters, open_too=False
+    ),
+    Product(name="gpus", rule=gpu_periods.GPU_HOURS.rule, facts="gpu_samples", said="", write=_gpus, open_too=False),
 )

@@ -3,12 +3,13 @@
 An hour is closed when `GRACE_S` have passed since its end. Each run adds up the hours that have closed since, those that
 late spans or late judgements came for, and, backwards from there, history that is not added up yet: an objective that is
 new, or that was changed, begins with the newest hour and reaches further back with each run. Every hour is replaced as
-a whole, so a run may stop anywhere and be run again.
+a whole, so a run may stop anywhere and be run again. Of the hours that are not over, what began up to the mark of the job
+`hours` is added up too, once for each mark.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
@@ -18,11 +19,10 @@ from monitor.kpis.attainment import Judgement
 from monitor.kpis.conditions import judgements
 from monitor.kpis.estimators import POPULATION
 from monitor.kpis.grains import KEYS
+from monitor.kpis.hours import HOUR_S, State, newest_mark, open_name
 from monitor.kpis.objective_counts import (
     COUNTS,
-    HOUR_S,
     TABLE,
-    State,
     ingredients_of,
     read_states,
     rule_of,
@@ -51,9 +51,11 @@ def run(context: Context) -> Outcome:
     closed = (int(context.now.timestamp()) - GRACE_S) // HOUR_S * HOUR_S
     # By the store's own clock, as the times of insert are.
     looked_ms = int(client.query("SELECT toUnixTimestamp64Milli(now64(3))").result_rows[0][0])
-    rows = 0
-    for state, mine in _together(known, read_states(client), closed, looked_ms):
+    rows, states, mark = 0, read_states(client), newest_mark(client)
+    for state, mine in _together(known, states, closed, looked_ms):
         rows += _bring_up(context, state, mine, closed, looked_ms)
+    if mark is not None and mark > closed:
+        rows += _add_up_open(context, known, closed, mark, looked_ms)
     return Outcome(rows=rows)
 
 
@@ -67,7 +69,9 @@ def _together(
     groups: dict[State, dict[str, Judgement]] = {}
     for name, judgement in known.items():
         state = states.get(name)
-        if state is None or state.rule != rule_of(judgement):
+        if state is not None and state.rule == rule_of(judgement):
+            state = replace(state, mark=0)
+        else:
             state = State(rule="", since=closed, until=closed, seen_ms=looked_ms)
         groups.setdefault(replace(state, rule=""), {})[name] = judgement
     return list(groups.items())
@@ -94,6 +98,21 @@ def _bring_up(context: Context, state: State, known: Mapping[str, Judgement], cl
         state = replace(state, since=start)
         _write(client, state, known)
     _write(client, state, known)
+    return rows
+
+
+def _add_up_open(context: Context, known: Mapping[str, Judgement], closed: int, mark: int, looked_ms: int) -> int:
+    """What began in hours that are not over, up to the mark of the job `hours`: a page asks for both up to one moment."""
+    client = context.client
+    states = read_states(client)
+    wanted = {name: judgement for name, judgement in known.items() if states[name].until == closed}
+    if context.stop.is_set() or all(states[name].mark == mark for name in wanted):
+        return 0
+    open_ = State(rule="", since=closed, until=closed, seen_ms=looked_ms)
+    # Until the rows are there, the mark that they replace is none.
+    _write(client, open_, wanted, of=open_name)
+    rows = _replace(client, wanted, closed, mark)
+    _write(client, replace(open_, until=mark), wanted, of=open_name)
     return rows
 
 
@@ -170,9 +189,11 @@ def _columns_of(judgement: Judgement) -> list[str]:
     return [mine.get(column, "toUInt64(0)" if column.endswith("__n") else "toFloat64(0)") for column in COUNTS]
 
 
-def _write(client: Client, state: State, known: Mapping[str, Judgement]) -> None:
+def _write(
+    client: Client, state: State, known: Mapping[str, Judgement], *, of: Callable[[str], str] = lambda name: name
+) -> None:
     selects = [
-        f"SELECT {literal(name)}, {literal(rule_of(judgement))}, toDateTime({state.since}), toDateTime({state.until}),"
+        f"SELECT {literal(of(name))}, {literal(rule_of(judgement))}, toDateTime({state.since}), toDateTime({state.until}),"
         f" fromUnixTimestamp64Milli(toInt64({state.seen_ms})), {_VERSION}"
         for name, judgement in known.items()
     ]

@@ -8,18 +8,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Final
 
 from monitor.kpis.dimensions import Where, check_where, where_sql
 from monitor.kpis.grains import GRAINS, HOUR, KEYS, MINUTE, Grain
-from monitor.kpis.hours import Hours, State, periods, read_states
+from monitor.kpis.hours import Hours, State, newest_mark, periods, read_states
 from monitor.kpis.sources.question import Question
 from monitor.kpis.window import Window
 from monitor.store import Client
 
 # So many calls are read exactly in less time than a page may take.
 EXACT_CALLS: Final = 200_000
+# Jobs that add up run every five minutes; where they are late by more, calls are read.
+SETTLED_MAX_S: Final = 900
 _S: Final = 10**9
 
 
@@ -56,7 +58,11 @@ def parts_of(client: Client, question: Question) -> list[Part] | None:
 def whole_hours(
     client: Client, question: Question, hours: Hours, *, state: State | None = None
 ) -> tuple[int, int] | None:
-    """The whole hours of the window, in Unix seconds, that are added up by this name; None where facts are to answer all."""
+    """The hours of the window, in Unix seconds, that are added up by this name; None where facts are to answer all.
+
+    They are whole ones, but for the last where the window ends at the mark, up to which it is added up: that hour's rows
+    are then of the window alone.
+    """
     if not {*question.by, *question.where} <= set(hours.dimensions) or not _steps_fit(HOUR, question):
         return None
     state = read_states(client).get(hours.name) if state is None else state
@@ -64,12 +70,27 @@ def whole_hours(
         return None
     first = max(HOUR.ceil(-(-question.start_ns // _S)), state.since)
     last = min(HOUR.floor(question.end_ns // _S), state.until)
+    if question.end_ns == state.mark * _S:
+        last = HOUR.ceil(state.mark)
     if first >= last:
         return None
     condition, parameters = where_sql(question.where)
     table, column = hours.counted
     count = f"SELECT sum({column}) FROM {table} FINAL WHERE {periods(first, last)} AND {condition}"
     return None if int(client.query(count, parameters=parameters).result_rows[0][0]) <= EXACT_CALLS else (first, last)
+
+
+def settled(client: Client, *, now: datetime, reach: timedelta) -> datetime | None:
+    """The newest moment at which a window may end and need no calls; None where calls are few, or nothing is added up of late.
+
+    `reach` is how long windows are, at least: if that time has few calls, they are read anyway.
+    """
+    mark = newest_mark(client)
+    if mark is None or not 0 <= now.timestamp() - mark <= SETTLED_MAX_S:
+        return None
+    hours = periods(int(mark - reach.total_seconds()), mark)
+    calls = client.query(f"SELECT sum(calls__n) FROM {HOUR.table} FINAL WHERE {hours}").result_rows[0][0]
+    return datetime.fromtimestamp(mark, UTC) if int(calls) > EXACT_CALLS else None
 
 
 def newest_hours(client: Client, window: Window, where: Where, *, calls: int) -> Window:

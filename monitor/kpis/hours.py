@@ -8,7 +8,7 @@ tells: `…_min` and `…_max` are the least and the most, maps and arrays are j
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from monitor.kpis.dimensions import dimension_sql
@@ -24,12 +24,17 @@ _VERSION: Final = "toUnixTimestamp64Milli(now64(3))"
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """Hours from `since` up to `until` (Unix seconds) are added up, with rows inserted up to `seen_ms`, by this rule."""
+    """Hours from `since` up to `until` (Unix seconds) are added up, with rows inserted up to `seen_ms`, by this rule.
+
+    So is what began from `until` up to `mark`, as it was when it was looked at; 0 if none of it is. The rows of its hours say
+    nothing of later calls, so they answer for windows that end at the mark.
+    """
 
     rule: str
     since: int
     until: int
     seen_ms: int
+    mark: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,10 +110,35 @@ def read_states(client: Client) -> dict[str, State]:
         "SELECT name, rule, toUnixTimestamp(since), toUnixTimestamp(until), toUnixTimestamp64Milli(seen)"
         f" FROM {STATE} FINAL"
     ).result_rows
-    return {
-        str(name): State(rule=str(rule), since=int(since), until=int(until), seen_ms=int(seen))
-        for name, rule, since, until, seen in rows
-    }
+    return with_marks(
+        {
+            str(name): State(rule=str(rule), since=int(since), until=int(until), seen_ms=int(seen))
+            for name, rule, since, until, seen in rows
+        }
+    )
+
+
+def with_marks(states: Mapping[str, State]) -> dict[str, State]:
+    """States with their marks, which are kept as states of their own (`open_name`): begin of the open hours, and mark."""
+    found = {}
+    for name, state in states.items():
+        open_ = states.get(open_name(name))
+        if open_ is not None and (open_.rule, open_.since) == (state.rule, state.until) and open_.until > open_.since:
+            state = replace(state, mark=open_.until)
+        found[name] = state
+    return found
+
+
+def open_name(name: str) -> str:
+    """Under which the mark of a product is kept."""
+    return f"open:{name}"
+
+
+def newest_mark(client: Client) -> int | None:
+    """Up to when (Unix seconds) all that the job `hours` adds up knows of the hours that are not over; None if nothing does."""
+    states = read_states(client)
+    marks = [state.mark for state in states.values() if state.mark]
+    return min(marks) if marks else None
 
 
 def write_state(client: Client, name: str, state: State) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Final
 
 from monitor.kpis.attainment import Judgement, cost_sums
@@ -17,6 +17,7 @@ from monitor.kpis.dimensions import dimension_sql, where_sql
 from monitor.kpis.estimators import POPULATION
 from monitor.kpis.families.objective import COST
 from monitor.kpis.grains import KEYS
+from monitor.kpis.hours import HOUR_S, State, with_marks
 from monitor.kpis.rollup import merged_columns
 from monitor.kpis.sources import Question, Source
 from monitor.kpis.sources.cost import good_costs_select
@@ -26,7 +27,6 @@ from monitor.store import Client
 from monitor.store.flatten import literal, literals
 
 TABLE: Final = "objective_counts"
-HOUR_S: Final = 3600
 # Columns of the table beside its population.
 _SHARES: Final = ("about__n", "about__w", "known__n", "known__w", "known__ww", "good__n", "good__w", "good__ww")
 # Of goodput, over the calls that say what they cost; of all else 0.
@@ -35,16 +35,6 @@ _COSTS: Final = (
 )  # fmt: skip
 COUNTS: Final = (*_SHARES, *_COSTS)
 _S: Final = 10**9
-
-
-@dataclass(frozen=True, kw_only=True)
-class State:
-    """Hours from `since` up to `until` (Unix seconds) are added up, with rows inserted up to `seen_ms`, by this rule."""
-
-    rule: str
-    since: int
-    until: int
-    seen_ms: int
 
 
 def rule_of(judgement: Judgement) -> str:
@@ -74,10 +64,12 @@ def read_states(client: Client) -> dict[str, State]:
         "SELECT objective, rule, toUnixTimestamp(since), toUnixTimestamp(until), toUnixTimestamp64Milli(seen)"
         f" FROM {TABLE}_state FINAL"
     ).result_rows
-    return {
-        str(name): State(rule=str(rule), since=int(since), until=int(until), seen_ms=int(seen))
-        for name, rule, since, until, seen in rows
-    }
+    return with_marks(
+        {
+            str(name): State(rule=str(rule), since=int(since), until=int(until), seen_ms=int(seen))
+            for name, rule, since, until, seen in rows
+        }
+    )
 
 
 def counted_select(client: Client, source: Source, question: Question, wanted: Mapping[str, str]) -> str | None:
@@ -162,7 +154,7 @@ def _columns(known: Mapping[str, Judgement], wanted: Mapping[str, str]) -> dict[
 def _hours(
     question: Question, known: Mapping[str, Judgement], states: Mapping[str, State], names: set[str]
 ) -> tuple[int, int] | None:
-    """The part of the window, in Unix seconds, whose hours are added up for all these objectives."""
+    """The part of the window, in Unix seconds, whose hours are added up for all these objectives; see `whole_hours`."""
     hour_ns = HOUR_S * _S
     if question.step_ns and (question.origin_ns % hour_ns or question.step_ns % hour_ns):
         return None
@@ -170,6 +162,8 @@ def _hours(
         return None
     since = max([-(-question.start_ns // hour_ns) * HOUR_S, *(states[name].since for name in names)])
     until = min([question.end_ns // hour_ns * HOUR_S, *(states[name].until for name in names)])
+    if all(question.end_ns == states[name].mark * _S for name in names):
+        until = -(-question.end_ns // hour_ns) * HOUR_S
     return (since, until) if since < until else None
 
 

@@ -120,8 +120,7 @@ def user_rows(client: Client, question: Question, start_ns: int, end_ns: int, di
         return UserRows(rows=rows, seen=seen_before(start_ns), share=1.0)
     unit = unit_sql("user_id")
     among = found.of_units(unit)
-    first = min(max(-(-start_ns // _NS // HOUR_S) * HOUR_S, found.first), found.last)
-    last = max(first, min(end_ns // _NS // HOUR_S * HOUR_S, found.last))
+    first, last = found.first, found.last
     kept = ", ".join(
         ["toDateTime64(period, 9) AS timestamp", "unit AS user_id", "kept__w_max AS sample_weight", *dimensions]
     )

@@ -27,6 +27,7 @@ from monitor.kpis import (
 )
 from monitor.kpis.balance import find_hot_nodes, node_loads
 from monitor.kpis.compare import compare
+from monitor.kpis.hours import newest_mark
 from monitor.kpis.retention import retention
 from monitor.settings import ObjectiveSettings, Settings
 from monitor.store import Client
@@ -209,6 +210,71 @@ def test_hours_are_what_is_read(store_client: Client) -> None:
     after = evaluate(store_client, names, window=window)
     for old, new in zip(before, after, strict=True):
         assert (new.value, new.n) == (old.value, old.n), old
+
+
+def test_hours_that_are_not_over_answer_up_to_their_mark(store_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For windows that end at it, without the facts; calls after it are in none, calls that come late are with the next run."""
+    calls = calls_of(400, seed=21, weights=(1.0, 3.0))
+    write_objectives(
+        store_client,
+        [ObjectiveSettings(name="right", kind="accuracy", evaluation="correct", labels=["yes"], target=0.5)],
+        now=START,
+    )
+    now = END - timedelta(minutes=17)
+    mark = now.replace(second=0, microsecond=0)
+    assert (mark + timedelta(seconds=30) <= now, mark.minute) == (True, 13)
+    # The last hours are full, so that something depends on the mark.
+    calls.loc[300:, "timestamp"] = [END - timedelta(minutes=2.4 * k) for k in range(99, -1, -1)]
+    late = calls["timestamp"].between(mark - timedelta(minutes=9), mark - timedelta(minutes=4))
+    assert late.sum() >= 2
+    store(store_client, calls[~late])
+    judge(store_client, calls, seed=22)
+    run(store_client, now, cost, rollup, hours, objectives)
+    assert newest_mark(store_client) == mark.timestamp()
+    names = [*SINGLE, "fleet.imbalance", "objective.right.attainment"]
+    start = START.replace(minute=0, second=0) + timedelta(hours=1)
+    ends = (mark, mark + timedelta(minutes=5), mark - timedelta(minutes=3))
+    for end in ends:
+        for by in ((), ("model",)):
+            asked: dict[str, Any] = {"window": Window(start, end), "by": by}
+            assert_same(evaluate(store_client, names, **asked), from_facts(monkeypatch, store_client, names, **asked))
+    steps: dict[str, Any] = {"window": Window(start, mark), "step_s": 3600}
+    stepped = ["safety.flagged_rate", "engagement.sessions", "accuracy.correct"]
+    rolled = series(store_client, stepped, **steps)
+    with monkeypatch.context() as patch:
+        patch.setattr(coverage, "EXACT_CALLS", 10**12)
+        pd.testing.assert_frame_equal(rolled, series(store_client, stepped, **steps))
+    store(store_client, calls[late])
+    window = Window(start, mark)
+    old = evaluate(store_client, ["engagement.feedback_rate"], window=window)[0].n
+    run(store_client, now + timedelta(seconds=20), hours, objectives)
+    new = evaluate(store_client, names, window=window)
+    assert evaluate(store_client, ["engagement.feedback_rate"], window=window)[0].n == old + late.sum()
+    assert_same(new, from_facts(monkeypatch, store_client, names, window=window))
+    for table in ("evaluations", "engagement_events", "call_costs", "inferences"):
+        store_client.command(f"TRUNCATE TABLE {table}")
+    without = [value for value in new if not value.name.endswith(("agreement_change", "new_users"))]
+    for value in without:
+        (again,) = evaluate(store_client, [value.name], window=window)
+        assert (again.value, again.n) == (pytest.approx(value.value) if value.value is not None else None, value.n), (
+            value
+        )
+    # An hour later it is over, and the mark with it.
+    run(store_client, LATER, hours, objectives)
+    assert newest_mark(store_client) != mark.timestamp()
+
+
+def test_a_page_ends_where_hours_are_added_up(store_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    day = timedelta(days=1)
+    assert coverage.settled(store_client, now=END, reach=day) is None
+    store(store_client, calls_of(300, seed=23))
+    run(store_client, END)
+    mark = (END - timedelta(seconds=30)).replace(second=0)
+    assert coverage.settled(store_client, now=END + timedelta(minutes=14), reach=day) == mark
+    assert coverage.settled(store_client, now=END + timedelta(minutes=16), reach=day) is None
+    assert coverage.settled(store_client, now=mark - timedelta(seconds=1), reach=day) is None
+    monkeypatch.setattr(coverage, "EXACT_CALLS", 300)
+    assert coverage.settled(store_client, now=END, reach=timedelta(days=3)) is None
 
 
 def test_steps(store_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
