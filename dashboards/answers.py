@@ -70,7 +70,7 @@ def moved(
     """
     window, asked = view.window(), tuple(among or names)
     now = data.values(asked, window, where=view.where)
-    then = data.values(asked, timerange.before(window), where=view.where)
+    then = data.values_before(asked, window, where=view.where)
     worse = [
         (value, before)
         for value, before in zip(now, then, strict=True)

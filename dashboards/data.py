@@ -31,6 +31,11 @@ FRESH_S: Final = 10
 _POOL: Final = ThreadPoolExecutor(3, thread_name_prefix="ask")
 ENTRIES_MAX: Final = 200
 VALUES_MAX: Final = 2000
+# KPIs that grow with the time that they are over (users do too, but less: most come back).
+TOTALS: Final = (
+    "traffic.requests", "traffic.input_tokens", "traffic.output_tokens", "traffic.errors", "cost.total", "cost.unpriced",
+    "safety.user_reports", "engagement.sessions", "engagement.new_users",
+)  # fmt: skip
 LINES_MAX: Final = 8
 ROWS_MAX: Final = 200
 _VALUES: Final = Memory(ttl_s=FRESH_S, entries_max=VALUES_MAX)
@@ -85,6 +90,19 @@ def values(
         for name in missing:
             _VALUES.put((*place, name), known[name])
     return [value for name in names for value in known[name] or ()]
+
+
+def values_before(names: tuple[str, ...], window: Window, *, where: Where = ()) -> list[KpiValue]:
+    """Values of the time before a window. Where that is longer, totals are cut down to the window's length."""
+    earlier = timerange.before(window)
+    share = window.seconds / earlier.seconds
+    found = values(names, earlier, where=where)
+    return found if share == 1 else [_cut_down(value, share) if value.name in TOTALS else value for value in found]
+
+
+def _cut_down(value: KpiValue, share: float) -> KpiValue:
+    value_, low, high = (None if end is None else end * share for end in (value.value, value.low, value.high))
+    return replace(value, value=value_, low=low, high=high)
 
 
 def settled(now: datetime) -> datetime | None:

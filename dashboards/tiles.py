@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from datetime import timedelta
 from typing import Final
 
 import streamlit as st
 
-from dashboards import data, timerange
+from dashboards import data
 from dashboards.filters import View
 from dashboards.tables import say_evidence
 from dashboards.wording import better, change_text, differs, help_text, label, short_unit, value_text
@@ -37,7 +38,7 @@ def tiles(
     """
     window = view.window()
     now = data.values(tuple(names), window, where=view.where)
-    then = data.values(tuple(names), timerange.before(window), where=view.where) if compared else now
+    then = data.values_before(tuple(names), window, where=view.where) if compared else now
     with st.grid("auto", min_column_width=width, gap="small", key=key):
         for value, before in zip(now, then, strict=True):
             tile(value, before if compared else None, said=helps.get(value.name, ""))
@@ -64,7 +65,10 @@ def tile(value: KpiValue, before: KpiValue | None = None, *, said: str = "", nam
 
 def say_compared(now: KpiValue, then: KpiValue) -> None:
     """What the changes are against."""
+    longer = then.end - then.start != now.end - now.start
+    time = f"{(then.end - then.start) / timedelta(hours=1):g} hours before" if longer else "equally long time before"
     if then.n:
-        st.caption("Changes are against the equally long time before; grey where the two intervals overlap.")
+        totals = ", totals cut down to equal length" if longer else ""
+        st.caption(f"Changes are against the {time}{totals}; grey where the two intervals overlap.")
     else:
-        st.caption("Nothing is known of the equally long time before, so there is nothing to compare with.")
+        st.caption(f"Nothing is known of the {time}, so there is nothing to compare with.")

@@ -53,8 +53,11 @@ def last(name: str, *, now: datetime, step_s: int = 5, settled: datetime | None 
 
 
 def before(window: Window) -> Window:
-    """The equally long stretch that ends where this one begins."""
-    return Window(window.start - (window.end - window.start), window.start)
+    """The equally long stretch that ends where this one begins; of a day and more, begun on a whole hour, so up to an hour longer."""
+    start = window.start - (window.end - window.start)
+    if window.end - window.start >= DAY:
+        start = start.replace(minute=0, second=0, microsecond=0)
+    return Window(start, window.start)
 
 
 def step_s(window: Window, *, calls: float, calls_wanted: float) -> int:

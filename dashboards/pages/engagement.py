@@ -89,12 +89,7 @@ def answer(view: View) -> None:
 
 def users(view: View) -> None:
     now = tiles(view, USERS, key="engagement-users")
-    say_compared(now[0], data.values(USERS[:1], _before(view), where=view.where)[0])
-
-
-def _before(view: View) -> Window:
-    window = view.window()
-    return Window(window.start - (window.end - window.start), window.start)
+    say_compared(now[0], data.values_before(USERS[:1], view.window(), where=view.where)[0])
 
 
 def feedback(view: View) -> None:

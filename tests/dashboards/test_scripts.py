@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import urllib.request
 from collections import Counter
@@ -21,6 +22,7 @@ from dashboards import data, navigation
 from dashboards.store import STORE_URL_VARIABLE
 from dashboards.wording import label, short_unit, value_text
 from monitor.kpis import REGISTRY, KpiValue, Window, evaluate
+from monitor.kpis.estimators import Total
 from monitor.store import Client, connect
 from tests.dashboards.browsing import Visit
 from tests.tools.service import Service, running
@@ -112,6 +114,25 @@ def test_figures_are_the_registrys(
         table = by_place(test)
         assert table["Requests"].sum() == expected["traffic.requests"].value
         assert set(table["Node"]) == ({"gpu-2"} if where else {"gpu-1", "gpu-2", "gpu-3"})
+
+
+def test_totals_of_a_longer_time_before_are_cut_down(
+    service: Service, monkeypatch: pytest.MonkeyPatch, window: Window
+) -> None:
+    monkeypatch.setenv(STORE_URL_VARIABLE, service.addresses["clickhouse"])
+    start = window.end.replace(minute=0, second=0, microsecond=0)
+    later = Window(start, start + timedelta(hours=26, minutes=40))
+    names = ("traffic.requests", "traffic.request_rate", "traffic.error_rate", "engagement.sessions", "cost.total")
+    found = {value.name: value for value in data.values_before(names, later)}
+    with contextlib.closing(connect(service.addresses["clickhouse"])) as client:
+        true = figures(client, list(names), Window(start - timedelta(hours=27), start))
+    assert true["traffic.requests"].value
+    for name, value in found.items():
+        share = (26 + 40 / 60) / 27 if name in data.TOTALS else 1.0
+        assert value.value == pytest.approx((true[name].value or 0) * share), name
+        assert value.n == true[name].n
+    assert set(names) - set(data.TOTALS) == {"traffic.request_rate", "traffic.error_rate"}
+    assert {name for name, kpi in REGISTRY.items() if isinstance(kpi.estimator, Total)} <= set(data.TOTALS)
 
 
 def test_a_page_asks_nothing_twice(service: Service, monkeypatch: pytest.MonkeyPatch, window: Window) -> None:

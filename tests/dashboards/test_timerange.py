@@ -35,6 +35,31 @@ def test_a_range_begins_on_a_whole_minute_or_hour_and_is_at_least_as_long_as_it_
 
 
 @pytest.mark.parametrize("name", list(timerange.RANGES))
+def test_a_long_range_ends_where_is_added_up_and_a_short_one_now(name: str) -> None:
+    now, mark = datetime(2026, 3, 29, 12, 34, 56, tzinfo=UTC), datetime(2026, 3, 29, 12, 29, tzinfo=UTC)
+    window, live = timerange.last(name, now=now, settled=mark), timerange.last(name, now=now)
+    long = name in ("24h", "7d")
+    assert window.end == (mark if long else live.end)
+    assert window.start == live.start
+    assert timerange.last(name, now=now, settled=now + timedelta(minutes=1)) == live
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "before"),
+    [
+        ((12, 34), (18, 50), (6, 18)),  # hours: just as long
+        ((0, 0), (24, 10), (-25, 0)),  # a day and more: from a whole hour on
+        ((0, 0), (24, 0), (-24, 0)),
+        ((0, 20), (30, 0), (-30, 0)),
+    ],
+)
+def test_the_time_before(start: tuple[int, int], end: tuple[int, int], before: tuple[int, int]) -> None:
+    day = datetime(2026, 3, 20, tzinfo=UTC)
+    (a, b, c) = (day + timedelta(hours=h, minutes=m) for h, m in (start, end, before))
+    assert timerange.before(Window(a, b)) == Window(c, a)
+
+
+@pytest.mark.parametrize("name", list(timerange.RANGES))
 @pytest.mark.parametrize("calls", [0, 1, 500, 20_000, 10**9])
 def test_steps_are_neither_too_many_nor_too_few(name: str, calls: int) -> None:
     window = timerange.last(name, now=NOON)
