@@ -7,7 +7,7 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
-from dashboards import answers, data, explore, facts, states
+from dashboards import answers, data, explore, facts, states, timerange
 from dashboards.answers import ATTENTION, UNKNOWN, Finding
 from dashboards.explore import Chart
 from dashboards.filters import View
@@ -67,9 +67,11 @@ def headlines(view: View) -> None:
 
 def lines(view: View) -> None:
     """Use, memory, power and energy over time."""
-    n = data.values(HEADLINES, view.window(), where=view.where)[0].n
+    window = view.window()
+    n = data.values(HEADLINES, window, where=view.where)[0].n
     if n:
-        explore.draw(view, CHARTS, key="fleet", calls=n, calls_wanted=READINGS_A_STEP, step_min_s=60)
+        step_min_s = timerange.hourly_s(window, finest_s=timerange.MINUTE_S)
+        explore.draw(view, CHARTS, key="fleet", calls=n, calls_wanted=READINGS_A_STEP, step_min_s=step_min_s)
 
 
 def nodes(view: View) -> None:

@@ -6,7 +6,7 @@ ends, temperature, and in which minutes of the hour it was there at all (a bit f
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from monitor.kpis.coverage import reach_of, whole_hours
@@ -74,9 +74,19 @@ class Periods:
         return [(start, end) for start, end in ends if start < end]
 
 
+def calls_by_period(client: Client, question: Question) -> Periods | None:
+    """Periods to read calls by, where rollups have them: calls may be many where samples are few; None: the calls."""
+    found = _periods(client, question, replace(GPU_HOURS, counted=Hours.counted))
+    return found if found is not None and _calls_rolled(client, found) else None
+
+
 def periods_of(client: Client, question: Question) -> Periods | None:
     """Hours where they are short beside the parts that the window is cut into for its interval, else minutes; None: samples."""
-    whole = whole_hours(client, question, GPU_HOURS)
+    return _periods(client, question, GPU_HOURS)
+
+
+def _periods(client: Client, question: Question, of: Hours) -> Periods | None:
+    whole = whole_hours(client, question, of)
     if whole is None:
         return None
     first, last = whole
@@ -86,7 +96,7 @@ def periods_of(client: Client, question: Question) -> Periods | None:
     return Periods(hours=hours, grain=grain, first=first, last=last)
 
 
-def calls_rolled(client: Client, found: Periods) -> bool:
+def _calls_rolled(client: Client, found: Periods) -> bool:
     """Whether calls of these periods are rolled up, too."""
     return any(
         reach.grain is found.grain and reach.since <= max(found.first, 0) and found.last <= reach.until
@@ -129,7 +139,7 @@ SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1;
     )
 
 
-__all__ = ["GPU_HOURS", "GPU_MINUTES", "Periods", "calls_rolled", "ddl", "hours_made_of", "periods", "periods_of"]
+__all__ = ["GPU_HOURS", "GPU_MINUTES", "Periods", "calls_by_period", "ddl", "hours_made_of", "periods", "periods_of"]
 
 if __name__ == "__main__":
     print(ddl(), end="")

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 GROUPS_MAX: Final = 100
 STEPS_MAX: Final = 5000
 _EVERYTHING: Final[Where] = {}
+_HOUR_NS: Final = 3600 * 10**9
+_DAY_S: Final = 86_400
 
 Row = dict[str, Any]
 
@@ -181,11 +183,20 @@ def _together(kpis: Sequence[Kpi]) -> list[tuple[Source, float | None, list[Kpi]
 
 
 def _reaching_back(question: Question, period_s: float | None) -> Question:
-    return question if period_s is None else replace(question, start_ns=question.end_ns - round(period_s * 1e9))
+    return question if period_s is None else replace(question, start_ns=_begin_of_period(question.end_ns, period_s))
+
+
+def _begin_of_period(end_ns: int, period_s: float) -> int:
+    """Of a day and more it is a whole hour, up to one earlier: hours that are added up already answer for it."""
+    start_ns = end_ns - round(period_s * 1e9)
+    return start_ns - start_ns % _HOUR_NS if period_s >= _DAY_S else start_ns
 
 
 def _window_of(kpi: Kpi, window: Window) -> Window:
-    return window if kpi.period_s is None else Window.last(timedelta(seconds=kpi.period_s), now=window.end)
+    if kpi.period_s is None:
+        return window
+    back_ns = window.end_ns - _begin_of_period(window.end_ns, kpi.period_s)
+    return Window.last(timedelta(microseconds=back_ns / 1000), now=window.end)
 
 
 def _answer(client: Client, source: Source, kpis: list[Kpi], question: Question, intervals: bool) -> list[Row]:

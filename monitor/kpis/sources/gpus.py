@@ -14,7 +14,7 @@ from collections.abc import Mapping
 from typing import Final
 
 from monitor.kpis.dimensions import where_sql
-from monitor.kpis.gpu_periods import GPU_MINUTES, Periods, calls_rolled, periods_of
+from monitor.kpis.gpu_periods import GPU_MINUTES, calls_by_period, periods_of
 from monitor.kpis.hours import merged_list, periods
 from monitor.kpis.sources.question import Question, Source, between, group_by, select_list
 from monitor.stats.batch_means import BATCHES
@@ -102,7 +102,7 @@ UNION ALL
 SELECT c.timestamp AS timestamp, toString(c.node) AS node, '' AS gpu, toString(p.environment) AS environment,
     toString(p.region) AS region, 0. AS joules, 0. AS seconds, 0. AS stretches, c.requests AS requests, c.tokens AS tokens,
     c.calls AS calls, c.told AS told
-FROM ({_served(client, question, found)}) AS c INNER JOIN ({places}) AS p ON c.node = p.node"""
+FROM ({_served(client, question)}) AS c INNER JOIN ({places}) AS p ON c.node = p.node"""
     columns = select_list([*question.key_columns, f"{part_sql(question)} AS part"], {})
     taken = "node AS of_node, gpu AS of_gpu, joules, seconds, stretches, requests, tokens, calls, told"
     inner = f"SELECT {columns}, {taken} FROM ({rows}) WHERE {condition}"
@@ -112,9 +112,9 @@ FROM ({_served(client, question, found)}) AS c INNER JOIN ({places}) AS p ON c.n
 _TEXTS: Final = ", ".join(f"toString({name}) AS {name}" for name in ("node", "gpu", "environment", "region"))
 
 
-def _served(client: Client, question: Question, found: Periods | None) -> str:
+def _served(client: Client, question: Question) -> str:
     """SELECT of what was served on nodes, by the call, or by the period where calls are rolled up."""
-    rolled = found if found is not None and calls_rolled(client, found) else None
+    rolled = calls_by_period(client, question)
     ends = [(question.start_ns, question.end_ns)] if rolled is None else rolled.ends(question)
     pieces = [
         f"""SELECT timestamp, toString(node) AS node, sample_weight AS requests,
