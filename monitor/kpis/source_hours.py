@@ -16,17 +16,21 @@ from monitor.kpis.coverage import whole_hours
 from monitor.kpis.dimensions import where_sql
 from monitor.kpis.estimators import POPULATION
 from monitor.kpis.families import DECLARED
+from monitor.kpis.families.accuracy import score_measure, score_names
 from monitor.kpis.grains import KEYS
 from monitor.kpis.hours import HOUR_S, Hours, ddl_columns, hour_keys, merged
 from monitor.kpis.sources import SOURCES, Question, Source
 from monitor.kpis.sources.balanced import NODE_SUMS, nodes_select
-from monitor.kpis.sources.judged import JUDGED, JUDGED_TWICE
+from monitor.kpis.sources.judged import JUDGED, JUDGED_TWICE, SCORE_SUMS, SCORES
+from monitor.kpis.sources.moderated import CATEGORY, CATEGORY_SUMS, MODERATED, categories_select
 from monitor.kpis.sources.question import group_by
 from monitor.store import Client
 from monitor.store.flatten import literal
 
 TABLE: Final = "source_hours"
-KEPT: Final = ("engaged", "moderated", "refusal_checked", "reported", "judged", "node_sums")
+KEPT: Final = ("engaged", "moderated", "refusal_checked", "reported", "judged", "node_sums", SCORES.name)
+# Beside what the registry's KPIs ask for: of what a call has several, so that it is no key.
+_SEVERAL: Final = {MODERATED.name: CATEGORY_SUMS, SCORES.name: SCORE_SUMS}
 _NS: Final = 10**9
 # Ingredient of `judged_twice`, without its window -> ingredient of `judged`.
 _TWICE: Final = {
@@ -42,7 +46,7 @@ def ingredients_of(source: str) -> dict[str, str]:
     for kpi in DECLARED:
         if kpi.source == source:
             found |= kpi.estimator.ingredients
-    return found
+    return found | _SEVERAL.get(source, {})
 
 
 def column_type(name: str) -> str:
@@ -98,6 +102,10 @@ def hourly_select(client: Client, source: Source, question: Question, wanted: Ma
         return None if sums is None else nodes_select(client, question, sums, wanted)
     if source.name == JUDGED_TWICE.name:
         return _twice(client, question, wanted)
+    if source.name == SCORES.name and wanted.keys() != {**POPULATION, **SCORE_SUMS}.keys():
+        return _scores(client, question, wanted)
+    if source.name == MODERATED.name and CATEGORY in question.by:
+        return _categories(client, question, wanted)
     if source.name not in KEPT:
         return None
     kept = ingredients_of(source.name)
@@ -149,6 +157,36 @@ def _twice(client: Client, question: Question, wanted: Mapping[str, str]) -> str
     return f"SELECT {keys}{sums} FROM ({' UNION ALL '.join(pieces)}){group_by(question)}"
 
 
+def _scores(client: Client, question: Question, wanted: Mapping[str, str]) -> str | None:
+    """Sums of scores, each under the name of its KPI."""
+    offered = {
+        ingredient: (sql, f"scored__{ingredient.rpartition('__')[2]}_by_name[{literal(name)}]")
+        for name in score_names(client)
+        for ingredient, sql in score_measure(name).sums.items()
+    }
+    columns = list(question.keys)
+    for name, sql in wanted.items():
+        if name in POPULATION:
+            columns.append(name)
+        elif name in offered and offered[name][0] == sql:
+            value = offered[name][1]
+            columns.append(f"{f'toUInt64({value})' if name.endswith('__n') else value} AS {name}")
+        else:
+            return None
+    sums = hourly_select(client, SCORES, question, {**POPULATION, **SCORE_SUMS})
+    return None if sums is None else f"SELECT {', '.join(columns)} FROM ({sums})"
+
+
+def _categories(client: Client, question: Question, wanted: Mapping[str, str]) -> str | None:
+    """Sums of moderated calls by category."""
+    kept = ingredients_of(MODERATED.name)
+    if CATEGORY in question.where or any(kept.get(name) != sql for name, sql in wanted.items()):
+        return None
+    others = replace(question, by=tuple(name for name in question.by if name != CATEGORY))
+    sums = hourly_select(client, MODERATED, others, {**POPULATION, **CATEGORY_SUMS})
+    return None if sums is None else categories_select(question, sums, wanted)
+
+
 def _kept(hours: Hours, question: Question, columns: Mapping[str, str], first: int, last: int) -> str:
     sums = [f"{merged(name, kind)} AS {name}" for name, kind in columns.items()]
     condition, _ = where_sql(question.where)
@@ -163,6 +201,7 @@ def ddl() -> str:
     columns: dict[str, str] = {"rows__n": "UInt64"}
     for source in KEPT:
         columns |= columns_of(source)
+    columns = {name: kind for name, kind in columns.items() if not any(name in sums for sums in _SEVERAL.values())}
     keys = "\n".join(f"    {key} LowCardinality(String)," for key in KEYS)
     return f"""
 CREATE TABLE IF NOT EXISTS {TABLE}
@@ -180,5 +219,14 @@ SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1;
 """
 
 
+def ddl_several() -> str:
+    """ALTER TABLEs of the migration that added sums by what a call has several of."""
+    return "".join(
+        f"ALTER TABLE {TABLE} ADD COLUMN IF NOT EXISTS {name} {column_type(name)} CODEC(ZSTD(1));\n"
+        for sums in _SEVERAL.values()
+        for name in sums
+    )
+
+
 if __name__ == "__main__":
-    print(ddl(), end="")
+    print(ddl() + ddl_several(), end="")

@@ -40,6 +40,8 @@ HOURS = 26  # a midnight, so that users return
 END = START + timedelta(hours=HOURS)
 LATER = END + timedelta(hours=3)
 FAMILIES = ("engagement", "safety", "accuracy", "fleet")
+SCORE_NAMES = ["accuracy.score.confidence", "accuracy.score.a 'very' odd one"]
+MODERATION = ["safety.flagged_rate", "safety.blocked_rate", "safety.pii_rate"]
 NAMES = [name for name in REGISTRY if name.startswith(FAMILIES)] + ["traffic.completeness", "cost.per_session"]
 SINGLE = [name for name in NAMES if name.startswith(("engagement", "safety", "accuracy")) and not name.endswith("_d7")]
 
@@ -79,6 +81,9 @@ def judge(client: Client, calls: pd.DataFrame, *, seed: int) -> None:
             (0.5, "confidence", "", round(float(g.random()), 3), "judge"),
             (0.5, "refusal", "yes" if g.random() < 0.1 else "no", None, "judge"),
             (0.6, "moderation.pii", "flagged" if g.random() < 0.2 else "passed", None, "moderation"),
+            (0.3, "hate", "flagged" if g.random() < 0.3 else "passed", None, "moderation"),
+            (0.3, "pii.email", "blocked" if g.random() < 0.3 else "passed", None, "moderation"),
+            (0.2, "a 'very' odd one", "", float(g.normal(3, 2)), "human"),
         ):
             if g.random() < share:
                 said.append([*about, name, label, score, source, "x"])
@@ -160,6 +165,8 @@ def test_the_migration_is_what_the_modules_make() -> None:
     text = next(migration.text for migration in known_migrations() if migration.name == "hours")
     for module in (source_hours, units, emitters, gpu_periods):
         assert module.ddl() in text
+    text = next(migration.text for migration in known_migrations() if migration.name == "several")
+    assert source_hours.ddl_several() in text
 
 
 @pytest.mark.parametrize(
@@ -188,6 +195,15 @@ def test_hours_say_what_facts_say(
     ):
         rolled = evaluate(store_client, NAMES, window=windows[0], **asked)
         assert_same(rolled, from_facts(monkeypatch, store_client, NAMES, window=windows[0], **asked))
+    for asked in ({"by": ("category",)}, {"by": ("model", "category", "region")}, {"where": {"category": ["hate"]}}):
+        rolled = evaluate(store_client, MODERATION, window=windows[0], **asked)
+        truth = from_facts(monkeypatch, store_client, MODERATION, window=windows[0], **asked)
+        assert_same(rolled, truth)
+        assert {value.value for value in rolled} - {0.0, None}
+    for asked in ({}, {"by": ("model",)}):
+        rolled = evaluate(store_client, SCORE_NAMES, window=windows[0], **asked)
+        assert all(value.n for value in rolled)
+        assert_same(rolled, from_facts(monkeypatch, store_client, SCORE_NAMES, window=windows[0], **asked))
     frame = retention(store_client, window=windows[1])
     with monkeypatch.context() as patch:
         patch.setattr(coverage, "EXACT_CALLS", 10**12)
@@ -203,10 +219,18 @@ def test_hours_are_what_is_read(store_client: Client) -> None:
     run(store_client, LATER, cost, rollup, hours)
     window = Window(START.replace(minute=0, second=0), END.replace(minute=0, second=0))
     names = [name for name in NAMES if not name.endswith("agreement_change")]
+    by_category = evaluate(store_client, ["safety.flagged_rate"], window=window, by=("category",))
+    scores = evaluate(store_client, SCORE_NAMES, window=window)
     before = evaluate(store_client, names, window=window)
-    for table in ("evaluations", "engagement_events", "gpu_samples", "call_costs"):
+    # What is scored at all, evaluations tell.
+    for table in ("engagement_events", "gpu_samples", "call_costs"):
         store_client.command(f"TRUNCATE TABLE {table}")
     store_client.command("TRUNCATE TABLE inferences")
+    assert_same(evaluate(store_client, SCORE_NAMES, window=window), scores)
+    assert all(value.n for value in scores)
+    store_client.command("TRUNCATE TABLE evaluations")
+    assert_same(evaluate(store_client, ["safety.flagged_rate"], window=window, by=("category",)), by_category)
+    assert {value.group["category"] for value in by_category} >= {"hate", "pii.email"}
     after = evaluate(store_client, names, window=window)
     for old, new in zip(before, after, strict=True):
         assert (new.value, new.n) == (old.value, old.n), old

@@ -146,16 +146,20 @@ KPIS: Final = (
 )
 
 
-def score_kpi(name: str) -> Kpi:
-    """The mean of a score that judges, people or users give."""
+def score_measure(name: str) -> Measure:
+    """A score as a measure of the source `scores`."""
     quoted = name.replace("\\", "\\\\").replace("'", "\\'")
-    measure = Measure(
+    return Measure(
         # A column's name cannot be whatever a score may be called.
         name=f"score_{hashlib.sha256(name.encode()).hexdigest()[:12]}",
         value="score_value",
         among=f"score_name = '{quoted}'",
         missing=f"has a score called {name}",
     )
+
+
+def score_kpi(name: str) -> Kpi:
+    """The mean of a score that judges, people or users give."""
     return Kpi(
         name=f"accuracy.score.{name}",
         unit="score",
@@ -163,16 +167,21 @@ def score_kpi(name: str) -> Kpi:
         formula="Σ w · score / Σ w",
         better=None,
         source="scores",
-        estimator=Mean(of=measure, bounded=False),
+        estimator=Mean(of=score_measure(name), bounded=False),
         window="24h",
     )
 
 
-def _names(client: Client) -> Sequence[Kpi]:
+def score_names(client: Client) -> list[str]:
+    """What is scored, as far as the store knows."""
     rows = client.query(
         "SELECT DISTINCT name FROM evaluations WHERE isNotNull(score) AND source != 'probe' ORDER BY name LIMIT 200"
     ).result_rows
-    return [score_kpi(str(name)) for (name,) in rows]
+    return [str(name) for (name,) in rows]
 
 
-SCORES: Final = Dynamic(prefix="accuracy.score.", find=_names, examples=(score_kpi("<name>"),))
+def _find(client: Client) -> Sequence[Kpi]:
+    return [score_kpi(name) for name in score_names(client)]
+
+
+SCORES: Final = Dynamic(prefix="accuracy.score.", find=_find, examples=(score_kpi("<name>"),))

@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import Final
 
 from monitor.kpis.dimensions import DIMENSIONS, WHERE_KEYS, where_sql
-from monitor.kpis.estimators import POPULATION
+from monitor.kpis.estimators import POPULATION, W
 from monitor.kpis.sources.question import Question, Source, group_by, select_list
 from monitor.store import Client
 from monitor.store.judged import judged_source
@@ -38,6 +38,16 @@ def _truth_words() -> str:
     """SQL of a verdict in words: 1, 0, or NULL where the label is none."""
     yes, no = (", ".join(_quoted(word) for word in words) for words in (YES, NO))
     return f"multiIf(lower(label) IN ({yes}), 1., lower(label) IN ({no}), 0., NULL)"
+
+
+# Sums over scores by what is scored.
+SCORE_SUMS: Final = {
+    f"scored__{sum_}_by_name": f"sumMapIf(map(score_name, toFloat64({value})), isFinite(score_value))"
+    for sum_, value in {
+        "n": "1", "w": W, "ww": f"{W} * {W}", "wx": f"{W} * score_value", "wwx": f"{W} * {W} * score_value",
+        "wwxx": f"{W} * {W} * score_value * score_value",
+    }.items()
+}  # fmt: skip
 
 
 def calls_judged(client: Client, question: Question) -> str:

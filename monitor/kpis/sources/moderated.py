@@ -18,6 +18,14 @@ _WHERE: Final = f"{{where_{CATEGORY}:Array(String)}}"
 # The decision on a whole text names the category of its gravest finding; each finding is named by its own.
 _FOUND: Final = "if(startsWith(name, 'moderation.'), explanation, toString(name))"
 _FINDINGS: Final = f"maxMapIf(map({_FOUND}, toUInt8({IS_BLOCKED})), {IS_FLAGGED} AND {_FOUND} != '')"
+# Sums over moderated calls by what was found in them: of all findings, and of those that blocked.
+CATEGORY_SUMS: Final = {
+    f"{what}__{sum_}_by_category": f"sumMap(mapApply((c, b) -> (c, toFloat64({value})), {findings}))"
+    for what, findings in (("found", "findings"), ("barred", "mapFilter((c, b) -> b > 0, findings)"))
+    for sum_, value in (("n", "1"), ("w", "sample_weight"), ("ww", "sample_weight * sample_weight"))
+}
+# Name of a measure of moderated calls -> its sums by category.
+_MEASURES: Final = {"safety_flagged": "found", "safety_blocked": "barred", "safety_pii": "found"}
 _PII: Final = "({0} = 'pii' OR startsWith({0}, 'pii.'))"
 # Finish reasons of answers that a filter or the model itself stopped.
 STOPPED: Final = ("content_filter", "refusal", "safety", "content_filtered", "guardrail_intervened")
@@ -88,6 +96,27 @@ def _by_category(rows: str, question: Question, condition: str, chosen: str, ing
     return f"""SELECT {picked}
     FROM (SELECT * FROM ({all_calls}) AS calls CROSS JOIN ({categories}) AS categories WHERE calls__n > 0) AS everything
     LEFT ANY JOIN ({hits}) AS hits USING ({", ".join(question.keys)})"""
+
+
+def categories_select(question: Question, sums: str, wanted: Mapping[str, str]) -> str | None:
+    """As `_by_category`, from a SELECT of the population and `CATEGORY_SUMS` by the other keys; None if more is wanted."""
+    place = question.by.index(CATEGORY)
+    columns = [f"{CATEGORY} AS g{place}" if key == f"g{place}" else key for key in question.keys]
+    # The other keys are numbered without the category.
+    for key in reversed(question.group_keys[place + 1 :]):
+        columns[columns.index(key)] = f"kept.g{int(key[1:]) - 1} AS {key}"
+    for name in wanted:
+        measure, _, sum_ = name.partition("__")
+        if name in POPULATION:
+            columns.append(name)
+        elif measure in _MEASURES and sum_ in ("n", "w", "ww"):
+            value = f"{_MEASURES[measure]}__{sum_}_by_category[{CATEGORY}]"
+            value = f"if({_PII.format(CATEGORY)}, {value}, 0)" if measure == "safety_pii" else value
+            columns.append(f"{f'toUInt64({value})' if sum_ == 'n' else value} AS {name}")
+        else:
+            return None
+    every = "groupUniqArrayArray(mapKeys(found__n_by_category)) OVER () AS every"
+    return f"SELECT {', '.join(columns)} FROM (SELECT *, {every} FROM ({sums}) WHERE calls__n > 0) AS kept ARRAY JOIN every AS {CATEGORY}"
 
 
 def _build_refusals(client: Client, question: Question, ingredients: Mapping[str, str]) -> str:
