@@ -69,8 +69,7 @@ def moved(
     `among` are KPIs that the page asks for anyway, with these in them: then nothing is asked twice.
     """
     window, asked = view.window(), tuple(among or names)
-    now = data.values(asked, window, where=view.where)
-    then = data.values_before(asked, window, where=view.where)
+    now, then = data.both(asked, window, where=view.where)
     worse = [
         (value, before)
         for value, before in zip(now, then, strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -82,22 +82,23 @@ def values(
     names: tuple[str, ...], window: Window, *, by: tuple[str, ...] = (), where: Where = (), intervals: bool = True
 ) -> list[KpiValue]:
     """`monitor.kpis.evaluate`, kept for some seconds by name: what panels share is asked once, whatever else they ask for."""
-    place = (store_url(), window.start, window.end, by, where, intervals)
-    known: dict[str, list[KpiValue] | None] = {name: _VALUES.get((*place, name)) for name in names}
-    missing = tuple(name for name in dict.fromkeys(names) if known[name] is None)
-    if missing:
-        known |= _evaluated(missing, window, by=by, where=where, intervals=intervals)
-        for name in missing:
-            _VALUES.put((*place, name), known[name])
-    return [value for name in names for value in known[name] or ()]
+    return _values([(names, window)], by=by, where=where, intervals=intervals)[0]
 
 
-def values_before(names: tuple[str, ...], window: Window, *, where: Where = ()) -> list[KpiValue]:
-    """Values of the time before a window. Where that is longer, totals are cut down to the window's length."""
+def both(
+    names: tuple[str, ...], window: Window, *, where: Where = (), also: tuple[str, ...] = ()
+) -> tuple[list[KpiValue], list[KpiValue]]:
+    """Values of a window and of the time before it, asked beside each other. Where that is longer, totals are cut down.
+
+    Names in `also` are asked of the window alone, and remembered for whoever asks for them next.
+    """
     earlier = timerange.before(window)
+    asked = [((*names, *also), window), (names, earlier)]
+    now, then = _values(asked, by=(), where=where, intervals=True)
+    now = now[: len(names)]
     share = window.seconds / earlier.seconds
-    found = values(names, earlier, where=where)
-    return found if share == 1 else [_cut_down(value, share) if value.name in TOTALS else value for value in found]
+    cut = then if share == 1 else [_cut_down(value, share) if value.name in TOTALS else value for value in then]
+    return now, cut
 
 
 def _cut_down(value: KpiValue, share: float) -> KpiValue:
@@ -141,35 +142,42 @@ def _settled(url: str, now: datetime) -> datetime | None:
         return coverage.settled(client, now=now, reach=timerange.DAY)
 
 
-def _evaluated(
-    names: tuple[str, ...], window: Window, *, by: tuple[str, ...], where: Where, intervals: bool
-) -> dict[str, list[KpiValue] | None]:
-    found = _asked_together(names, window, by=by, where=where, intervals=intervals)
-    by_name: dict[str, list[KpiValue] | None] = {}
-    for value in found:
-        if "currency" in value.unit:
-            value = replace(value, unit=value.unit.replace("currency", currency()))
-        mine = by_name.setdefault(value.name, [])
-        if mine is not None:
-            mine.append(value)
-    return by_name
+def _values(
+    wanted: Sequence[tuple[tuple[str, ...], Window]], *, by: tuple[str, ...], where: Where, intervals: bool
+) -> list[list[KpiValue]]:
+    """For each window, in the order of its names; what is not known is asked, sources and windows beside each other."""
+    found, asked = [], []
+    for names, window in wanted:
+        place = (store_url(), window.start, window.end, by, where, intervals)
+        known: dict[str, list[KpiValue] | None] = {name: _VALUES.get((*place, name)) for name in names}
+        found.append((names, known))
+        # Each source is a statement of its own anyway.
+        kinds: dict[str, list[str]] = {}
+        for name in dict.fromkeys(names):
+            if known[name] is None:
+                kinds.setdefault(REGISTRY[name].source if name in REGISTRY else "", []).append(name)
+        asked += [(window, tuple(mine), place, known) for mine in kinds.values()]
+    if asked:
+        with asking() as client:
 
+            def ask(window: Window, mine: tuple[str, ...]) -> list[KpiValue]:
+                return evaluate(
+                    client, mine, window=window, by=by, where=dict(where), intervals=intervals, groups_max=ROWS_MAX
+                )
 
-def _asked_together(
-    names: tuple[str, ...], window: Window, *, by: tuple[str, ...], where: Where, intervals: bool
-) -> list[KpiValue]:
-    """`monitor.kpis.evaluate`, the sources of the KPIs beside each other: each is a statement of its own anyway."""
-    kinds: dict[str, list[str]] = {}
-    for name in names:
-        kinds.setdefault(REGISTRY[name].source if name in REGISTRY else "", []).append(name)
-    with asking() as client:
-        ask = functools.partial(
-            evaluate, client, window=window, by=by, where=dict(where), intervals=intervals, groups_max=ROWS_MAX
-        )
-        if len(kinds) == 1:
-            return ask(names)
-        answers = list(_POOL.map(ask, kinds.values()))
-    return [value for answer in answers for value in answer]
+            windows_, mines = [each[0] for each in asked], [each[1] for each in asked]
+            several = len(asked) > 1
+            answers = list(_POOL.map(ask, windows_, mines) if several else map(ask, windows_, mines))
+        for (_, mine, place, known), answer in zip(asked, answers, strict=True):
+            by_name: dict[str, list[KpiValue] | None] = {name: [] for name in mine}
+            for value in answer:
+                if "currency" in value.unit:
+                    value = replace(value, unit=value.unit.replace("currency", currency()))
+                by_name[value.name] = [*(by_name[value.name] or []), value]
+            for name in mine:
+                _VALUES.put((*place, name), by_name[name])
+            known |= by_name
+    return [[value for name in names for value in known[name] or ()] for names, known in found]
 
 
 def unit_of(name: str) -> str:

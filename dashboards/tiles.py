@@ -37,8 +37,10 @@ def tiles(
         Least width of a tile in pixels.
     """
     window = view.window()
-    now = data.values(tuple(names), window, where=view.where)
-    then = data.values_before(tuple(names), window, where=view.where) if compared else now
+    if compared:
+        now, then = data.both(tuple(names), window, where=view.where)
+    else:
+        now = then = data.values(tuple(names), window, where=view.where)
     with st.grid("auto", min_column_width=width, gap="small", key=key):
         for value, before in zip(now, then, strict=True):
             tile(value, before if compared else None, said=helps.get(value.name, ""))

@@ -44,7 +44,7 @@ LABELS_A_STEP: Final = 20
 def answer(view: View) -> None:
     """How many are right, and what that rests on."""
     window = view.window()
-    estimated, correct, _judged, _expected, needed = data.values(TRUTH, window, where=view.where)
+    estimated, correct, _judged, _expected, needed = data.both(TRUTH, window, where=view.where, also=JUDGE)[0]
     agreement, change, _kappa, calibration = data.values(JUDGE, window, where=view.where)
     found = answers.moved(
         view,

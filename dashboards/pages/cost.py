@@ -54,7 +54,8 @@ UNPRICED_MIN: Final = 0.01
 def answer(view: View) -> None:
     """Whether money is lost, and where the month ends."""
     window = view.window()
-    found_values = {value.name: value for value in data.values((*HEADLINES, *MONTH), window, where=view.where)}
+    found_values = {value.name: value for value in data.both(HEADLINES, window, where=view.where, also=MONTH)[0]}
+    found_values |= {value.name: value for value in data.values(MONTH, window, where=view.where)}
     total, idle, forecast = (found_values[f"cost.{name}"] for name in ("total", "idle_share", "forecast_month"))
     found = budgets.findings(window.end)
     if total.value is None:

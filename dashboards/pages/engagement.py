@@ -63,8 +63,8 @@ CALLS_A_STEP: Final = 200
 def answer(view: View) -> None:
     """Whether people are content."""
     window = view.window()
+    feedback = {value.name: value for value in data.both(FEEDBACK, window, where=view.where, also=USERS)[0]}
     active = data.values(USERS, window, where=view.where)[0]
-    feedback = {value.name: value for value in data.values(FEEDBACK, window, where=view.where)}
     if not active.value:
         words = "No call names its user, so nobody can be counted: give `user_id` and `session_id` with each call."
         answers.say([Finding(level=UNKNOWN, words=words)], fine="")
@@ -89,7 +89,7 @@ def answer(view: View) -> None:
 
 def users(view: View) -> None:
     now = tiles(view, USERS, key="engagement-users")
-    say_compared(now[0], data.values_before(USERS[:1], view.window(), where=view.where)[0])
+    say_compared(now[0], data.both(USERS[:1], view.window(), where=view.where)[1][0])
 
 
 def feedback(view: View) -> None:

@@ -125,7 +125,7 @@ def headlines(view: View) -> None:
     if data.values(HEADLINES, window, where=view.where)[0].n == 0:
         return
     now = tiles(view, HEADLINES, key="headlines")
-    say_compared(now[0], data.values_before(HEADLINES, window, where=view.where)[0])
+    say_compared(now[0], data.both(HEADLINES, window, where=view.where)[1][0])
 
 
 def money(view: View) -> None:
@@ -190,8 +190,7 @@ def families(view: View) -> None:
     if data.values(HEADLINES, window, where=view.where)[0].n == 0:
         return
     names = tuple(name for _, mine in FAMILIES.values() for name in mine)
-    now = {value.name: value for value in data.values(names, window, where=view.where)}
-    then = {value.name: value for value in data.values_before(names, window, where=view.where)}
+    now, then = ({value.name: value for value in each} for each in data.both(names, window, where=view.where))
     with st.grid(4, min_column_width=215, gap="small", key="families"):
         for family, (page, mine) in FAMILIES.items():
             with st.container(border=True, height="stretch", gap="xsmall", key=f"family-{page}"):

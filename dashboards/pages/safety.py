@@ -41,7 +41,7 @@ TIMES: Final = ("latency", "ttft")
 def answer(view: View) -> None:
     """Whether something harmful, or something unfair, goes on."""
     window = view.window()
-    flagged, blocked, *_, reports = data.values(HEADLINES, window, where=view.where)
+    flagged, blocked, *_, reports = data.both(HEADLINES, window, where=view.where)[0]
     found = answers.moved(view, HEADLINES[:4], among=HEADLINES, step_min_s=timerange.hourly_s(window))
     gaps = findings.bias_gaps()
     unfair = gaps[gaps["unfair"]]

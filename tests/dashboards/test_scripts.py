@@ -123,7 +123,7 @@ def test_totals_of_a_longer_time_before_are_cut_down(
     start = window.end.replace(minute=0, second=0, microsecond=0)
     later = Window(start, start + timedelta(hours=26, minutes=40))
     names = ("traffic.requests", "traffic.request_rate", "traffic.error_rate", "engagement.sessions", "cost.total")
-    found = {value.name: value for value in data.values_before(names, later)}
+    found = {value.name: value for value in data.both(names, later)[1]}
     with contextlib.closing(connect(service.addresses["clickhouse"])) as client:
         true = figures(client, list(names), Window(start - timedelta(hours=27), start))
     assert true["traffic.requests"].value
