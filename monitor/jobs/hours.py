@@ -2,7 +2,7 @@
 
 An hour is closed when `GRACE_S` have passed since its end; of those after it, what began up to a mark is added up anew with
 each run, so that windows that end there need no facts (of emitters, whose numbers are given when calls end, and of GPUs,
-which have minutes, it is not). Each run adds up, for each product, the hours that have closed
+which have minutes, it is not; of objectives it is). Each run adds up, for each product, the hours that have closed
 since, and again those that late spans, judgements or events came for. An hour is replaced as a whole, so a run may stop
 anywhere and be run again. A product that an upgrade changed is made anew, from the oldest hour on.
 
@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Final
 
+from monitor.jobs import objectives
 from monitor.jobs.job import Context, Job, Outcome
 from monitor.kpis import emitters, gpu_periods
 from monitor.kpis.grains import DAY
@@ -101,12 +102,14 @@ def run(context: Context) -> Outcome:
             write_state(client, product.name, state)
         if product.open_too and state.until == closed:
             rows += _add_up_open(client, product, state, mark)
+    if not context.stop.is_set():
+        rows += objectives.add_up_open(client, closed, mark)
     return Outcome(rows=rows, note="; ".join(notes))
 
 
 def _add_up_open(client: Client, product: Product, state: State, mark: int) -> int:
     open_ = replace(state, since=state.until)
-    # Until the rows are there, the mark that they replace is none.
+    # Until the rows are there, there is no mark.
     write_state(client, open_name(product.name), open_)
     rows = product.write(client, state.until, mark)
     write_state(client, open_name(product.name), replace(open_, until=mark))

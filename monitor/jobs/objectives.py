@@ -3,8 +3,7 @@
 An hour is closed when `GRACE_S` have passed since its end. Each run adds up the hours that have closed since, those that
 late spans or late judgements came for, and, backwards from there, history that is not added up yet: an objective that is
 new, or that was changed, begins with the newest hour and reaches further back with each run. Every hour is replaced as
-a whole, so a run may stop anywhere and be run again. Of the hours that are not over, what began up to the mark of the job
-`hours` is added up too, once for each mark.
+a whole, so a run may stop anywhere and be run again. Hours that are not over are added up by the job `hours`, up to its mark.
 """
 
 from __future__ import annotations
@@ -19,7 +18,7 @@ from monitor.kpis.attainment import Judgement
 from monitor.kpis.conditions import judgements
 from monitor.kpis.estimators import POPULATION
 from monitor.kpis.grains import KEYS
-from monitor.kpis.hours import HOUR_S, State, newest_mark, open_name
+from monitor.kpis.hours import HOUR_S, State, open_name
 from monitor.kpis.objective_counts import (
     COUNTS,
     TABLE,
@@ -51,11 +50,9 @@ def run(context: Context) -> Outcome:
     closed = (int(context.now.timestamp()) - GRACE_S) // HOUR_S * HOUR_S
     # By the store's own clock, as the times of insert are.
     looked_ms = int(client.query("SELECT toUnixTimestamp64Milli(now64(3))").result_rows[0][0])
-    rows, states, mark = 0, read_states(client), newest_mark(client)
-    for state, mine in _together(known, states, closed, looked_ms):
+    rows = 0
+    for state, mine in _together(known, read_states(client), closed, looked_ms):
         rows += _bring_up(context, state, mine, closed, looked_ms)
-    if mark is not None and mark > closed:
-        rows += _add_up_open(context, known, closed, mark, looked_ms)
     return Outcome(rows=rows)
 
 
@@ -101,15 +98,22 @@ def _bring_up(context: Context, state: State, known: Mapping[str, Judgement], cl
     return rows
 
 
-def _add_up_open(context: Context, known: Mapping[str, Judgement], closed: int, mark: int, looked_ms: int) -> int:
-    """What began in hours that are not over, up to the mark of the job `hours`: a page asks for both up to one moment."""
-    client = context.client
-    states = read_states(client)
-    wanted = {name: judgement for name, judgement in known.items() if states[name].until == closed}
-    if context.stop.is_set() or all(states[name].mark == mark for name in wanted):
+def add_up_open(client: Client, closed: int, mark: int) -> int:
+    """Add up what began since the last hour that is over, up to a mark (Unix seconds); returns the rows.
+
+    The job `hours` does it with its own products, since a page asks for all of them up to one moment. Objectives whose last
+    hour is not added up yet are left out until it is.
+    """
+    known, states = judgements(client), read_states(client)
+    wanted = {
+        name: judgement
+        for name, judgement in known.items()
+        if name in states and states[name].rule == rule_of(judgement) and states[name].until == closed
+    }
+    if not wanted:
         return 0
-    open_ = State(rule="", since=closed, until=closed, seen_ms=looked_ms)
-    # Until the rows are there, the mark that they replace is none.
+    open_ = State(rule="", since=closed, until=closed, seen_ms=0)
+    # Until the rows are there, there is no mark.
     _write(client, open_, wanted, of=open_name)
     rows = _replace(client, wanted, closed, mark)
     _write(client, replace(open_, until=mark), wanted, of=open_name)

@@ -236,6 +236,7 @@ def test_hours_are_what_is_read(store_client: Client) -> None:
         assert (new.value, new.n) == (old.value, old.n), old
 
 
+@pytest.mark.parametrize("backend_url", ["chdb"], indirect=True)
 def test_hours_that_are_not_over_answer_up_to_their_mark(store_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """For windows that end at it, without the facts; calls after it are in none, calls that come late are with the next run."""
     calls = calls_of(400, seed=21, weights=(1.0, 3.0))
@@ -253,7 +254,7 @@ def test_hours_that_are_not_over_answer_up_to_their_mark(store_client: Client, m
     assert late.sum() >= 2
     store(store_client, calls[~late])
     judge(store_client, calls, seed=22)
-    run(store_client, now, cost, rollup, hours, objectives)
+    run(store_client, now, cost, rollup, objectives, hours)
     assert newest_mark(store_client) == mark.timestamp()
     names = [*SINGLE, "fleet.imbalance", "objective.right.attainment"]
     start = START.replace(minute=0, second=0) + timedelta(hours=1)
@@ -271,7 +272,7 @@ def test_hours_that_are_not_over_answer_up_to_their_mark(store_client: Client, m
     store(store_client, calls[late])
     window = Window(start, mark)
     old = evaluate(store_client, ["engagement.feedback_rate"], window=window)[0].n
-    run(store_client, now + timedelta(seconds=20), hours, objectives)
+    run(store_client, now + timedelta(seconds=20), objectives, hours)
     new = evaluate(store_client, names, window=window)
     assert evaluate(store_client, ["engagement.feedback_rate"], window=window)[0].n == old + late.sum()
     assert_same(new, from_facts(monkeypatch, store_client, names, window=window))
@@ -284,10 +285,11 @@ def test_hours_that_are_not_over_answer_up_to_their_mark(store_client: Client, m
             value
         )
     # An hour later it is over, and the mark with it.
-    run(store_client, LATER, hours, objectives)
+    run(store_client, LATER, objectives, hours)
     assert newest_mark(store_client) != mark.timestamp()
 
 
+@pytest.mark.parametrize("backend_url", ["chdb"], indirect=True)
 def test_a_page_ends_where_hours_are_added_up(store_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     day = timedelta(days=1)
     assert coverage.settled(store_client, now=END, reach=day) is None
