@@ -82,11 +82,6 @@ def step_s(window: Window, *, calls: float, calls_wanted: float) -> int:
     return next((step for step in STEPS_S if step >= wanted), STEPS_S[-1])
 
 
-def hourly_s(window: Window, *, finest_s: int = 1) -> int:
-    """Shortest step for charts of what is added up by the hour: over a day and more, an hour, so that no call need be read."""
-    return HOUR_S if window.end - window.start >= DAY else finest_s
-
-
 def aligned(window: Window, step: int) -> Window:
     """The window with its start moved back to a multiple of the step, so that steps stay where they are as time goes."""
     start = int(window.start.timestamp()) // step * step

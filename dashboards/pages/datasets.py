@@ -41,7 +41,7 @@ KPIS: Final = ("latency.ttft.p95", "latency.e2e.p95", "latency.tpot.p95", "traff
 FEATURES: Final = ("output_tokens", "input_tokens", "e2e", "ttft", "finish_reason", "model", "variant", "release")
 LIMIT: Final = 50
 # The judgements of all calls of a long time are many; what is looked through are its newest hours with so many calls.
-LOOKED_THROUGH: Final = 50_000
+LOOKED_THROUGH: Final = 20_000
 NEWEST: Final = ("review", "rating", "score")
 
 

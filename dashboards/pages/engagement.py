@@ -8,7 +8,7 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
-from dashboards import answers, charts, data, explore, facts, states, timerange
+from dashboards import answers, charts, data, explore, facts, states
 from dashboards.answers import GOOD, UNKNOWN, Finding
 from dashboards.charts import Bar
 from dashboards.explore import Chart
@@ -73,7 +73,7 @@ def answer(view: View) -> None:
         view,
         WATCHED,
         among=FEEDBACK,
-        step_min_s=timerange.hourly_s(window),
+        step_min_s=view.hourly_s(),
         places=("service", "model", "variant", "release"),
     )
     words = f"{value_text(active.value, 'user')} users were active in {view.range_words}"
@@ -126,7 +126,7 @@ def lines(view: View) -> None:
             key="engagement",
             calls=calls,
             calls_wanted=CALLS_A_STEP,
-            step_min_s=timerange.hourly_s(window),
+            step_min_s=view.hourly_s(),
         )
 
 

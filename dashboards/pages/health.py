@@ -8,7 +8,7 @@ from typing import Final
 import pandas as pd
 import streamlit as st
 
-from dashboards import answers, charts, data, explore, facts, operation, states, timerange
+from dashboards import answers, charts, data, explore, facts, operation, states
 from dashboards.answers import ATTENTION, BAD, UNKNOWN, Finding
 from dashboards.charts import Bar
 from dashboards.explore import Chart
@@ -114,7 +114,7 @@ def lines(view: View) -> None:
     window = view.window()
     complete = data.values(("traffic.completeness",), window, where=view.where)[0]
     if complete.n:
-        explore.draw(view, [COMPLETE], key="health", calls=complete.n, step_min_s=timerange.hourly_s(window))
+        explore.draw(view, [COMPLETE], key="health", calls=complete.n, step_min_s=view.hourly_s())
     else:
         st.caption("Completeness is known of calls that our SDK numbers; there are none in this time.")
 

@@ -21,7 +21,7 @@ from monitor.kpis.grains import KEYS
 from monitor.kpis.hours import HOUR_S, Hours, ddl_columns, hour_keys, merged
 from monitor.kpis.sources import SOURCES, Question, Source
 from monitor.kpis.sources.balanced import NODE_SUMS, nodes_select
-from monitor.kpis.sources.judged import JUDGED, JUDGED_TWICE, SCORE_SUMS, SCORES
+from monitor.kpis.sources.judged import JUDGED, JUDGED_TWICE, SCORE_SUMS, SCORES, start_before
 from monitor.kpis.sources.moderated import CATEGORY, CATEGORY_SUMS, MODERATED, categories_select
 from monitor.kpis.sources.question import group_by
 from monitor.store import Client
@@ -131,13 +131,10 @@ def hourly_select(client: Client, source: Source, question: Question, wanted: Ma
 
 def _twice(client: Client, question: Question, wanted: Mapping[str, str]) -> str | None:
     """Judgements of the window (or step) and of the one before it, side by side: sums of `judged`, under the names of both."""
-    length_ns = question.step_ns or question.end_ns - question.start_ns
-    earlier = replace(
-        question,
-        start_ns=question.start_ns - length_ns,
-        end_ns=question.end_ns - length_ns,
-        steps_from_ns=question.origin_ns - length_ns,
-    )
+    begin_ns = start_before(question)
+    end_ns = question.end_ns - question.step_ns if question.step_ns else question.start_ns
+    from_ns = question.origin_ns - (question.step_ns or 0)
+    earlier = replace(question, start_ns=begin_ns, end_ns=end_ns, steps_from_ns=from_ns)
     mine = ingredients_of(JUDGED.name)
     needed = {**POPULATION, **{name: mine[name] for name in _TWICE.values()}}
     now = hourly_select(client, JUDGED, question, needed)

@@ -103,7 +103,10 @@ KPIS: Final = (
     Kpi(
         name="accuracy.judge_agreement_change",
         unit="1",
-        meaning="Agreement of judge and people, less that of the window before of the same length: drift of the judge itself.",
+        meaning=(
+            "Agreement of judge and people, less that of the window before of the same length (of a day and more, from a whole"
+            " hour on): drift of the judge itself."
+        ),
         formula="judge_agreement of the window − judge_agreement of the window before",
         better="higher",
         source="judged_twice",

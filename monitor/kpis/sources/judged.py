@@ -32,6 +32,7 @@ NO: Final = ("no", "false", "incorrect", "wrong", "fail", "failed", "bad", "0")
 
 _PEOPLE: Final = "source IN ('ground_truth', 'human')"
 _NAMES: Final = ("correct", "answer", "confidence")
+_HOUR_NS: Final = 3600 * 10**9
 
 
 def _truth_words() -> str:
@@ -94,16 +95,24 @@ def _judged(client: Client, question: Question, ingredients: Mapping[str, str]) 
 def _judged_twice(client: Client, question: Question, ingredients: Mapping[str, str]) -> str:
     """Judged calls of each window (or step) and of the one before it, moved on by its length, with `is_before`."""
     condition, _ = where_sql(question.where)
-    length_ns = question.step_ns or question.end_ns - question.start_ns
-    earlier = replace(question, start_ns=question.start_ns - length_ns)
+    begin_ns = start_before(question)
     start, end = (f"fromUnixTimestamp64Nano(toInt64({value}))" for value in (question.start_ns, question.end_ns))
-    moved = f"""(
-SELECT * REPLACE (timestamp + toIntervalNanosecond(if(is_before, {length_ns}, 0)) AS timestamp)
-FROM (SELECT *, arrayJoin([false, true]) AS is_before FROM {calls_judged(client, earlier)})
-)"""
-    inside = f"timestamp >= {start} AND timestamp < {end}"
+    twice = f"(SELECT *, arrayJoin([false, true]) AS is_before FROM {calls_judged(client, replace(question, start_ns=begin_ns))})"
+    if question.step_ns:
+        length = f"toIntervalNanosecond(if(is_before, {question.step_ns}, 0))"
+        moved = f"(SELECT * REPLACE (timestamp + {length} AS timestamp) FROM {twice})"
+        inside = f"timestamp >= {start} AND timestamp < {end}"
+    else:
+        moved, inside = twice, f"is_before = (timestamp < {start})"
     columns = select_list(question.key_columns, ingredients)
     return f"SELECT {columns} FROM (SELECT * FROM {moved} WHERE {inside}) WHERE {condition}{group_by(question)}"
+
+
+def start_before(question: Question) -> int:
+    """Begin (Unix ns) of the window, or of the first step, before: as long; of a day and more from a whole hour on."""
+    length_ns = question.step_ns or question.end_ns - question.start_ns
+    start_ns = question.start_ns - length_ns
+    return start_ns - start_ns % _HOUR_NS if not question.step_ns and length_ns >= 24 * _HOUR_NS else start_ns
 
 
 def _scores(client: Client, question: Question, ingredients: Mapping[str, str]) -> str:
