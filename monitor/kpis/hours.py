@@ -135,10 +135,11 @@ def open_name(name: str) -> str:
 
 
 def newest_mark(client: Client) -> int | None:
-    """Up to when (Unix seconds) all that the job `hours` adds up knows of the hours that are not over; None if nothing does."""
-    states = read_states(client)
-    marks = [state.mark for state in states.values() if state.mark]
-    return min(marks) if marks else None
+    """Up to when (Unix seconds) the job `hours` added up the hours that are not over; None if it did not.
+
+    Products that are behind, or that nobody adds up any more, have older marks; facts answer for them.
+    """
+    return max((state.mark for state in read_states(client).values() if state.mark), default=None)
 
 
 def write_state(client: Client, name: str, state: State) -> None:
