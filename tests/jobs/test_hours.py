@@ -28,6 +28,7 @@ from monitor.kpis import (
 from monitor.kpis.balance import find_hot_nodes, node_loads
 from monitor.kpis.compare import compare
 from monitor.kpis.hours import newest_mark
+from monitor.kpis.latency_map import LATENCIES, compare_places
 from monitor.kpis.retention import retention
 from monitor.settings import ObjectiveSettings, Settings
 from monitor.store import Client
@@ -450,9 +451,19 @@ def test_nodes_side_by_side_are_the_same(store_client: Client, monkeypatch: pyte
     query = store_client.query
     monkeypatch.setattr(store_client, "query", lambda text, **more: (asked.append(text), query(text, **more))[1])
     frame, hot = node_loads(store_client, window=window), find_hot_nodes(store_client, window=window)
+    asked.clear()
+    places = {name: compare_places(store_client, name, window=window) for name in LATENCIES}
+    assert sum("FROM source_hours" in text for text in asked) == 3, "of queue, prefill and decode, hours know nothing"
     assert any("FROM source_hours" in text for text in asked), "the premise"
     monkeypatch.setattr(coverage, "EXACT_CALLS", 10**12)
     truth, hot_truth = node_loads(store_client, window=window), find_hot_nodes(store_client, window=window)
+    for name, found in places.items():
+        true = compare_places(store_client, name, window=window).differences
+        assert [(each.place, each.n, each.different) for each in found.differences] == [
+            (each.place, each.n, each.different) for each in true
+        ]
+        assert [each.ratio for each in found.differences] == pytest.approx([each.ratio for each in true], nan_ok=True)
+        assert len(true) == 3
     order = ["service", "model", "node"]
     pd.testing.assert_frame_equal(
         frame.sort_values(order, ignore_index=True), truth.sort_values(order, ignore_index=True)
