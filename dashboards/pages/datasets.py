@@ -17,7 +17,7 @@ from dashboards.wording import moment_text
 from monitor.errors import MonitorError
 from monitor.iterate.candidates import Candidate, Wanted, find_candidates
 from monitor.kpis import Window
-from monitor.kpis.coverage import newest_hours
+from monitor.kpis.coverage import newest_calls
 from monitor.store.datasets import Dataset, Item, items_of, list_datasets
 
 SOURCES: Final = {
@@ -40,7 +40,7 @@ ORDER_HELP: Final = {
 KPIS: Final = ("latency.ttft.p95", "latency.e2e.p95", "latency.tpot.p95", "traffic.error_rate", "cost.per_request")
 FEATURES: Final = ("output_tokens", "input_tokens", "e2e", "ttft", "finish_reason", "model", "variant", "release")
 LIMIT: Final = 50
-# The judgements of all calls of a long time are many; what is looked through are its newest hours with so many calls.
+# The judgements of all calls of a long time are many; what is looked through are the newest of its calls.
 LOOKED_THROUGH: Final = 20_000
 NEWEST: Final = ("review", "rating", "score")
 
@@ -66,7 +66,7 @@ def _found(url: str, source: str, window: Window, where: Any, wanted: Wanted) ->
 @st.cache_data(ttl=60, max_entries=50, show_spinner=False)
 def _looked_through(url: str, window: Window, where: Any) -> Window:
     with store.reading() as client:
-        return newest_hours(client, window, dict(where), calls=LOOKED_THROUGH)
+        return newest_calls(client, window, dict(where), calls=LOOKED_THROUGH)
 
 
 def datasets(view: View) -> None:

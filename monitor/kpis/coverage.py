@@ -93,29 +93,36 @@ def settled(client: Client, *, now: datetime, reach: timedelta) -> datetime | No
     return datetime.fromtimestamp(mark, UTC) if int(calls) > EXACT_CALLS else None
 
 
-def newest_hours(client: Client, window: Window, where: Where, *, calls: int) -> Window:
-    """The end of a window, from the whole hour on since which it has so many calls.
+def newest_calls(client: Client, window: Window, where: Where, *, calls: int) -> Window:
+    """The end of a window, from the whole minute on since which it has so many calls.
 
-    All of it, if it has fewer, or if the filter asks for what rollups do not know. Hours that are not added up yet are
+    All of it, if it has fewer, or if the filter asks for what rollups do not know. Minutes that are not rolled up yet are
     counted by their calls.
     """
-    reach = next((reach for reach in reach_of(client) if reach.grain is HOUR), None)
-    if reach is None or reach.until * _S <= window.start_ns or not set(where) <= set(KEYS):
+    if not set(where) <= set(KEYS):
         return window
+    for reach in sorted(reach_of(client), key=lambda reach: -reach.grain.seconds):
+        # Of days, the hours tell more; of all minutes, only those of the hours that have so many.
+        if reach.grain in (HOUR, MINUTE) and reach.until * _S > window.start_ns:
+            window = _since(client, reach, window, where, calls)
+    return window
+
+
+def _since(client: Client, reach: Reach, window: Window, where: Where, calls: int) -> Window:
     condition, parameters = where_sql(check_where(where))
     newer = (
         f"timestamp >= toDateTime64({reach.until}, 9) AND timestamp < fromUnixTimestamp64Nano(toInt64({window.end_ns}))"
     )
     raw = client.query(f"SELECT count() FROM inferences WHERE {newer} AND {condition}", parameters=parameters)
     left = calls - int(raw.result_rows[0][0])
-    hours = client.query(
-        f"SELECT toUnixTimestamp(period), sum(calls__n) FROM {HOUR.table} FINAL"
-        f" WHERE {periods(HOUR.floor(window.start_ns // _S), window.end_ns // _S)} AND {condition}"
+    rolled = client.query(
+        f"SELECT toUnixTimestamp(period), sum(calls__n) FROM {reach.grain.table} FINAL"
+        f" WHERE {periods(reach.grain.floor(window.start_ns // _S), window.end_ns // _S)} AND {condition}"
         " GROUP BY period ORDER BY period DESC",
         parameters=parameters,
     ).result_rows
     start = reach.until
-    for period, n in hours:
+    for period, n in rolled:
         if left <= 0:
             break
         start, left = int(period), left - int(n)

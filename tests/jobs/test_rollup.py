@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from monitor.jobs import rollup
 from monitor.jobs.job import Context
 from monitor.kpis import REGISTRY, KpiValue, Window, coverage, evaluate, series
-from monitor.kpis.coverage import Part, Reach, cover, newest_hours, reach_of
+from monitor.kpis.coverage import Part, Reach, cover, newest_calls, reach_of
 from monitor.kpis.grains import DAY, HOUR, MINUTE
 from monitor.kpis.histogram import ERROR
 from monitor.kpis.rollup import ddl
@@ -135,23 +135,27 @@ def test_what_the_rollups_do_not_know_is_read_from_the_calls(store_client: Clien
 
 
 @pytest.mark.parametrize("backend_url", ["chdb"], indirect=True)
-def test_the_newest_hours_with_so_many_calls(store_client: Client) -> None:
+def test_the_newest_minutes_with_so_many_calls(store_client: Client) -> None:
     """Against a search over the calls in memory; the last hours are not rolled up."""
     calls = spread(random_calls(600, seed=31), hours=20, seed=32)
     store(store_client, calls)
     run(store_client, START + timedelta(hours=17))
-    until = next(reach.until for reach in reach_of(store_client) if reach.grain is HOUR)
+    until = next(reach.until for reach in reach_of(store_client) if reach.grain is MINUTE)
     window = Window(START + timedelta(hours=4, minutes=20), START + timedelta(hours=20))
-    whole = START.replace(minute=0, second=0)
-    hours = [whole + timedelta(hours=h) for h in range(20, 4, -1) if (whole + timedelta(hours=h)).timestamp() <= until]
-    assert 2 < len(hours) < 16
+    assert timedelta(hours=2) < window.end - datetime.fromtimestamp(until, UTC) < timedelta(hours=4)
+    begins = [calls["timestamp"].max().replace(second=0, microsecond=0) - timedelta(minutes=m) for m in range(20 * 60)]
     for where in ({}, {"model": ("llama",)}):
         mine = calls[calls["model"].isin(where.get("model", ("llama", "qwen")))]
-        for wanted in (5, 60, 200, 100_000):
-            found = newest_hours(store_client, window, where, calls=wanted)
-            fits = [start for start in hours if (mine["timestamp"] >= start).sum() >= wanted]
-            assert found == Window(fits[0] if fits else window.start, window.end), (where, wanted)
-    assert newest_hours(store_client, window, {"user_id": ("u1",)}, calls=1) == window
+        newer = int((mine["timestamp"] >= datetime.fromtimestamp(until, UTC)).sum())
+        for wanted in (5, newer + 1, newer + 60, 300, 100_000):
+            found = newest_calls(store_client, window, where, calls=wanted)
+            # Minutes in which nothing began are not among those that have so many.
+            fits = [at for at in begins if (mine["timestamp"] >= at).sum() >= wanted and at.timestamp() <= until]
+            true = max(window.start, fits[0]) if fits and fits[0] > window.start else window.start
+            if wanted <= newer:
+                true = datetime.fromtimestamp(until, UTC)
+            assert found == Window(true, window.end), (where, wanted)
+    assert newest_calls(store_client, window, {"user_id": ("u1",)}, calls=1) == window
 
 
 def test_unequal_weights(store_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
