@@ -22,6 +22,8 @@ from monitor.kpis import Window
 
 HEIGHT: Final = 230
 _DAY_S: Final = 86_400
+# An axis has to have some length.
+_NOTHING: Final = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,6 +133,8 @@ def _line_chart(line: Line, scale: Scale, height: int, *, pick: bool) -> Any:
     thresholds = [each for each in line.watched.thresholds if line.reach or each.value * scale.factor <= 2 * top]
     top = max([top, *(each.value * scale.factor * 1.05 for each in thresholds)])
     low = min([low, *(each.value * scale.factor * 1.05 for each in thresholds)])
+    # Where all is 0, an axis of its own size would have labels of a thousand-millionth.
+    top = 1.0 if low == 0 and top <= _NOTHING else top
     y = alt.Y(
         "shown:Q",
         title=scale.suffix or None,
@@ -257,7 +261,7 @@ def _ends(frame: pd.DataFrame) -> tuple[float, float]:
     """Ends of the axis: every value fits; a band of a step with few calls may be cut, or it would flatten all."""
     values, lowest = float(frame["shown"].max()), float(frame["shown"].min())
     bands = float(frame["high_shown"].max()) if frame["high_shown"].notna().any() else values
-    top = max(min(max(bands, values), values * 2.5), 1e-9) if values > 0 else max(values, 1e-9)
+    top = max(min(max(bands, values), values * 2.5), _NOTHING) if values > 0 else max(values, _NOTHING)
     return min(0.0, lowest * 1.1), top
 
 

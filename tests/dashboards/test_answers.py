@@ -148,6 +148,24 @@ def test_a_line_chart_has_changes_thresholds_and_firing_times_in_it_and_says_so(
     assert "firing: slow" in words
 
 
+def test_an_axis_of_nothing_but_zeros_has_labels_to_read() -> None:
+    frame = pd.DataFrame(
+        {
+            "time": pd.to_datetime([START, START + timedelta(minutes=1)], utc=True),
+            "line": "rate", "value": [0.0, 0.0], "low": [0.0, 0.0], "high": [0.0004, 0.0004], "n": [900, 900],
+        }
+    )  # fmt: skip
+    line = Line(frame=frame, unit="1", colours={"rate": "#111111"}, window=WINDOW, title="Personal data", step_s=60)
+    chart = line_charts._line_chart(line, scale_of("1", [0.0]), 200, pick=False).to_dict()
+    domains = [
+        layer["encoding"]["y"]["scale"]["domain"]
+        for layer in chart["layer"]
+        if "scale" in layer["encoding"].get("y", {})
+    ]
+    assert domains
+    assert all(domain == [0.0, 1.0] for domain in domains), "per cent"
+
+
 def test_a_drop_below_zero_is_in_sight() -> None:
     frame = pd.DataFrame({"shown": [-4.0, 2.0], "high_shown": [-3.0, 3.0]})
     low, high = line_charts._ends(frame)
