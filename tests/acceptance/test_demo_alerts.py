@@ -192,7 +192,7 @@ def visible(client: Client, began: datetime, settings: Settings) -> dict[str, fl
 
     def slow(inside: Any) -> bool:
         values = ttft[inside & (node == "gpu-2")]
-        return len(values) >= 60 and float(np.nanquantile(values, 0.95)) > 1.7
+        return len(values) >= 30 and float(np.nanquantile(values, 0.95)) > 1.7
 
     # `slow-node` waits for 30 s more, which is its `for`.
     return {
