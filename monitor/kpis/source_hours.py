@@ -157,9 +157,10 @@ def _twice(client: Client, question: Question, wanted: Mapping[str, str]) -> str
 def _scores(client: Client, question: Question, wanted: Mapping[str, str]) -> str | None:
     """Sums of scores, each under the name of its KPI."""
     offered = {
-        ingredient: (sql, f"scored__{ingredient.rpartition('__')[2]}_by_name[{literal(name)}]")
+        ingredient: (sql, f"{kept}[{literal(name)}]")
         for name in score_names(client)
         for ingredient, sql in score_measure(name).sums.items()
+        if (kept := f"scored__{ingredient.rpartition('__')[2]}_by_name") in SCORE_SUMS
     }
     columns = list(question.keys)
     for name, sql in wanted.items():

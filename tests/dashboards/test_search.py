@@ -123,14 +123,16 @@ def test_what_is_read_first_is_what_a_whole_reading_finds(store_client: Client, 
 
 def _starts(client: Client, what: Search) -> list[int]:
     """Begins of all that a search finds, in its order, sorted here."""
-    rows, parameters = traces_query._matching(what).rows, traces_query._matching(what).parameters
+    query = traces_query._matching(what)
     calls = what.kind == "calls"
     at, seconds, span = (
         ("toUnixTimestamp64Nano(timestamp)", "duration_s", "span_id")
         if calls
         else ("toUnixTimestamp64Nano(Timestamp)", "Duration / 1e9", "SpanId")
     )
-    found = set(client.query(f"SELECT {at}, {seconds}, {span} FROM {rows}", parameters=parameters).result_rows)
+    found = set(
+        client.query(f"SELECT {at}, {seconds}, {span} FROM {query.rows}", parameters=query.parameters).result_rows
+    )
     by = (lambda row: -row[0]) if what.order == "newest" else (lambda row: (-row[1], -row[0]))
     return [row[0] for row in sorted(found, key=by)]
 
