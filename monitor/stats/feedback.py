@@ -8,6 +8,7 @@ their share of all calls gives what everybody would have said. What the strata d
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -20,6 +21,8 @@ METHOD: Final = "post-stratified"
 ANSWERS_MIN: Final = 5
 # Weight, in answers, of the share of all when the spread within a stratum is guessed: 5 of 5 is not certainty.
 _PRIOR: Final = 1.0
+# Sums of weights are floats, in any order: shares as near as this to 0 or 1 are meant to be it.
+_ROUNDING: Final = 1e-9
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,8 +114,10 @@ def post_stratified(strata: Iterable[AnswerSums], *, answers_min: int = ANSWERS_
     raw = _raw(found, n, level)
     total = math.fsum(each.calls for each in found)
     shares = [each.calls / total for each in found]
-    value = min(1.0, math.fsum(share * each.hits / each.w for share, each in zip(shares, found, strict=True)))
-    effective = _effective_n(found, shares, value)
+    rates = [_rate(each) for each in found]
+    # Not the sum where all agree: shares that add up to 1 but for a rounding would make 0.9999999999999999 of it.
+    value = rates[0] if len(set(rates)) == 1 else math.fsum(map(operator.mul, shares, rates))
+    effective = _effective_n(found, shares, rates, value)
     low, high = wilson(min(effective, value * effective), effective, level=level)
     return Corrected(
         value=value, low=low, high=high, n=n, method=METHOD, raw=raw, strata=len(found), effective_n=effective
@@ -142,6 +147,12 @@ def _nothing() -> AnswerSums:
     return AnswerSums(key=(), calls=0.0, n=0, w=0.0, ww=0.0, hits=0.0, hits_ww=0.0)
 
 
+def _rate(stratum: AnswerSums) -> float:
+    """Share of positive answers, exactly 0 or 1 where all agree."""
+    rate = stratum.hits / stratum.w
+    return float(round(rate)) if math.isclose(rate, round(rate), rel_tol=0.0, abs_tol=_ROUNDING) else rate
+
+
 def _raw(strata: list[AnswerSums], n: int, level: float) -> Result:
     w, ww, hits, hits_ww = (
         math.fsum(getattr(each, name) for each in strata) for name in ("w", "ww", "hits", "hits_ww")
@@ -152,13 +163,13 @@ def _raw(strata: list[AnswerSums], n: int, level: float) -> Result:
     return Result(value=share, low=low, high=high, n=n, method="wilson")
 
 
-def _effective_n(strata: list[AnswerSums], shares: list[float], value: float) -> float:
+def _effective_n(strata: list[AnswerSums], shares: list[float], rates: list[float], value: float) -> float:
     """Answers to a plain share that would know it as well."""
     numbers = [each.w**2 / each.ww for each in strata]
     if not 0 < value < 1:
         return 1 / math.fsum(share**2 / n for share, n in zip(shares, numbers, strict=True))
     variance = 0.0
-    for share, n, each in zip(shares, numbers, strata, strict=True):
-        p = (each.hits / each.w * n + _PRIOR * value) / (n + _PRIOR)
+    for share, n, rate in zip(shares, numbers, rates, strict=True):
+        p = (rate * n + _PRIOR * value) / (n + _PRIOR)
         variance += share**2 * p * (1 - p) / n
     return value * (1 - value) / variance

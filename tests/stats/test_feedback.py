@@ -151,3 +151,20 @@ def test_order_and_scale_change_nothing(rows: list[tuple[str, str, int, int, int
     )
     assert scaled.value == pytest.approx(found.value)
     assert scaled.low == pytest.approx(found.low)
+
+
+@pytest.mark.parametrize("good", [0.0, 1.0])
+@given(calls=st.lists(st.floats(0.1, 1e9), min_size=1, max_size=9), weights=st.lists(st.floats(0.1, 50.0), min_size=5))
+def test_all_agree(good: float, calls: list[float], weights: list[float]) -> None:
+    """Shares of the calls, and sums of weights in another order, are off by a rounding; the answer is not."""
+    n, w, ww = len(weights), sum(weights), sum(weight**2 for weight in weights)
+    hits = good * sum(reversed(weights))
+    found = post_stratified(
+        AnswerSums(key=(str(index),), calls=each, n=n, w=w, ww=ww, hits=hits, hits_ww=good * ww)
+        for index, each in enumerate(calls)
+    )
+    assert found.value == good
+    shares = np.array(calls) / sum(calls)
+    expected = (w**2 / ww) / np.sum(shares**2)  # independent strata: variances add up by the square of their shares
+    assert found.effective_n == pytest.approx(expected)
+    assert (found.low, found.high) == pytest.approx(wilson(good * expected, expected))
