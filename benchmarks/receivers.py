@@ -27,7 +27,8 @@ from benchmarks.payload import SPANS_PER_REQUEST
 from monitor.store.client import connect
 from monitor.store.migrate import migrate
 from tests.tools import clickhouse_server
-from tests.tools.clickhouse_server import Server, free_port
+from tests.tools.clickhouse_server import Server
+from tests.tools.ports import free_port
 
 ROTEL = "rotel==0.0.1a15"
 DATABASE = "default"

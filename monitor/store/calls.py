@@ -59,7 +59,7 @@ def _merging(client: Client, start_ns: int, end_ns: int) -> Merging:
     # What belongs to a call may begin as long after the window as a call lasts.
     after = _between("timestamp", start_ns, end_ns + REACH_NS)
     seen = f"FROM inferences WHERE {after}"
-    staged = f"(SELECT count() FROM (SELECT 1 FROM inference_stages WHERE {after} LIMIT 1))"
+    staged = f"(SELECT count() FROM inference_stages WHERE {after})"
     query = f"SELECT uniqExact(role), max(dialect = 'litellm-proxy'), uniqExact(scope), {staged} {seen}"
     roles, refused, scopes, stages = client.query(query).result_rows[0]
     several = roles > 1 or bool(refused)
@@ -69,10 +69,11 @@ def _merging(client: Client, start_ns: int, end_ns: int) -> Merging:
     if not several and scopes < 2:
         return Merging(roles=False, depth=0, stages=bool(stages))
     reach = _between("timestamp", start_ns - REACH_NS, end_ns + REACH_NS)
+    # Counted, not looked for with LIMIT 1: a shard that is cut off in its answer leaves its connection unusable.
     children = (
-        f"SELECT 1 FROM inferences WHERE {reach} AND {PARENT} IN (SELECT {ID} FROM inferences WHERE {reach}) LIMIT 1"
+        f"SELECT count() FROM inferences WHERE {reach} AND {PARENT} IN (SELECT {ID} FROM inferences WHERE {reach})"
     )
-    depth = DEPTH if client.query(children).result_rows else 0
+    depth = DEPTH if client.query(children).result_rows[0][0] else 0
     return Merging(roles=several, depth=depth, stages=bool(stages))
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import yaml
 
 from monitor.serve.all_jobs import ALL_JOBS
-from tests.tools.clickhouse_server import free_port
+from tests.tools.ports import free_port
 from tests.tools.service import ROOT, environment, running
 
 PAGE = (ROOT / "docs" / "quickstart.md").read_text(encoding="utf-8")

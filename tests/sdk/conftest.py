@@ -18,6 +18,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 
 from monitor import sdk
 from monitor.sdk import guard, lifecycle
+from tests.tools import ports
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -131,12 +132,7 @@ def collector() -> Iterator[Collector]:
 @pytest.fixture
 def free_port() -> int:
     """A port where nobody listens."""
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    return ports.free_port()
 
 
 @pytest.fixture

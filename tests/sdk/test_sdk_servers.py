@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import textwrap
@@ -16,6 +15,8 @@ from typing import Any
 
 import httpx2
 import pytest
+
+from tests.tools.ports import free_port
 
 ROOT = Path(__file__).resolve().parents[2]
 CALLS = 24
@@ -65,13 +66,6 @@ SERVERS = {
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "served.py").write_text(textwrap.dedent(APP), encoding="utf-8")
     return tmp_path
-
-
-def free_port() -> int:
-    with socket.socket() as chosen:
-        chosen.bind(("127.0.0.1", 0))
-        port: int = chosen.getsockname()[1]
-        return port
 
 
 @pytest.fixture(params=list(SERVERS))

@@ -13,7 +13,6 @@ import argparse
 import contextlib
 import ctypes
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Final
 
 from tests.tools.clickhouse_library import library
+from tests.tools.ports import free_port
 
 PASSWORD = "a-real-pass:word@1"
 CLUSTER = "monitor"
@@ -82,12 +82,6 @@ class Server:
         from urllib.parse import quote
 
         return f"http://{user}:{quote(password, safe='')}@127.0.0.1:{self.port}/{database}"
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
 
 
 def start(

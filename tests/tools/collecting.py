@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit, urlunsplit
 
-from tests.tools.clickhouse_server import free_port
+from tests.tools.ports import free_port
 from tests.tools.scene import read_metrics
 from tests.tools.service import Service, spawn_collect, wait_until_ready
 

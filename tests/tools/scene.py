@@ -20,8 +20,8 @@ from urllib.parse import quote
 
 from monitor.store.client import connect
 from tests.tools import clickhouse_server
-from tests.tools.clickhouse_server import free_port
 from tests.tools.faults import Proxy
+from tests.tools.ports import free_port
 from tests.tools.sending import Client
 from tests.tools.service import ROOT, Service, command, environment, spawn, wait_until_ready
 

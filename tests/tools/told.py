@@ -20,6 +20,8 @@ import trustme
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
+from tests.tools.ports import free_port
+
 
 @dataclass
 class Posted:
@@ -134,7 +136,7 @@ def mail_server(
         good = isinstance(data, LoginPassword) and (data.login, data.password) == (b"alerts", password.encode())
         return AuthResult(success=good, handled=good)  # not handled: the server says 535 itself
 
-    options: dict[str, Any] = {"hostname": "localhost", "port": _free_port()}
+    options: dict[str, Any] = {"hostname": "localhost", "port": free_port()}
     if security == "starttls":
         options |= {"tls_context": context, "require_starttls": True}
     if password:
@@ -148,8 +150,3 @@ def mail_server(
         yield server
     finally:
         controller.stop()
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as sock:
-        return int(sock.getsockname()[1])

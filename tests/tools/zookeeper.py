@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.tools.clickhouse_server import free_port
+from tests.tools.ports import free_port
 from tests.tools.system import find_java, find_zookeeper
 
 
