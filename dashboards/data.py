@@ -6,7 +6,7 @@ import functools
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import pandas as pd
@@ -106,10 +106,10 @@ def _cut_down(value: KpiValue, share: float) -> KpiValue:
     return replace(value, value=value_, low=low, high=high)
 
 
-def settled(now: datetime) -> datetime | None:
-    """Up to when a long window is answered by what is added up; None where calls are to be read, or the store is away."""
+def settled(now: datetime, length: timedelta) -> datetime | None:
+    """Up to when a window so long is answered by what is added up; None where calls are to be read, or the store is away."""
     try:
-        return _settled(store_url(), now.replace(second=0, microsecond=0))
+        return _settled(store_url(), now.replace(second=0, microsecond=0), length)
     except MonitorError:
         return None
 
@@ -137,9 +137,11 @@ def options(window: Window, dimensions: tuple[str, ...]) -> dict[str, list[str]]
 
 
 @st.cache_data(ttl=FRESH_S, max_entries=ENTRIES_MAX, show_spinner=False)
-def _settled(url: str, now: datetime) -> datetime | None:
+def _settled(url: str, now: datetime, length: timedelta) -> datetime | None:
     with asking() as client:
-        return coverage.settled(client, now=now, reach=timerange.DAY)
+        if length >= timerange.DAY:
+            return coverage.settled(client, now=now, reach=timerange.DAY)
+        return coverage.settled_minute(client, now=now, reach=length)
 
 
 def _values(

@@ -37,7 +37,7 @@ class View:
     live: bool
     # When it was looked at: all parts of a page tell of the same time, however long it takes to draw them.
     now: datetime = field(default_factory=lambda: datetime.now(UTC))
-    # Of a day and more, where a range ends; None where it is short, or calls are few: see `data.settled`.
+    # Where a range over many calls ends; None where calls are few: see `data.settled`.
     settled: datetime | None = None
 
     def window(self) -> Window:
@@ -50,11 +50,14 @@ class View:
         """The same view as of now."""
         now = datetime.now(UTC)
         length = timerange.RANGES[self.range] if self.custom is None else self.custom.end - self.custom.start
-        return replace(self, now=now, settled=data.settled(now) if length >= timerange.DAY else None)
+        return replace(self, now=now, settled=data.settled(now, length))
 
-    def hourly_s(self, *, finest_s: int = 1) -> int:
-        """Shortest step for charts of what is added up by the hour: an hour over a long time of many calls, so that none is read."""
-        return finest_s if self.settled is None else timerange.HOUR_S
+    def added_up_s(self, *, finest_s: int = 1) -> int:
+        """Shortest step for charts of what is added up by the hour, or minute: so long over many calls, so that none is read."""
+        if self.settled is None:
+            return finest_s
+        window = self.window()
+        return timerange.HOUR_S if window.end - window.start >= timerange.DAY else timerange.MINUTE_S
 
     @property
     def refresh_s(self) -> int | None:

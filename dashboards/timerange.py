@@ -42,11 +42,11 @@ def last(name: str, *, now: datetime, step_s: int = 5, settled: datetime | None 
     """The stretch of this name that ends now; "now" moves in steps, so that viewers of a page share the answers of the store.
 
     It begins on a whole minute, of a day and more on a whole hour, and is so much longer: what is added up already then
-    answers for its begin, too. Of a day and more it ends when `settled` says, so that it answers for its end as well.
+    answers for its begin, too. It ends when `settled` says, if it does, so that it answers for its end as well.
     """
     end = datetime.fromtimestamp(int(now.timestamp()) // step_s * step_s, UTC)
     length = RANGES[name]
-    if settled is not None and length >= DAY:
+    if settled is not None:
         end = min(end, settled)
     start = int((end - length).timestamp())
     return Window(datetime.fromtimestamp(start - start % (HOUR_S if length >= DAY else MINUTE_S), UTC), end)

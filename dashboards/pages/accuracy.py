@@ -50,7 +50,7 @@ def answer(view: View) -> None:
         view,
         ("accuracy.estimated", "accuracy.correct"),
         among=TRUTH,
-        step_min_s=view.hourly_s(finest_s=timerange.MINUTE_S),
+        step_min_s=view.added_up_s(finest_s=timerange.MINUTE_S),
     )[:1]
     best = estimated if estimated.value is not None else correct
     if best.value is None:
@@ -125,7 +125,7 @@ def lines(view: View) -> None:
             key="accuracy",
             calls=n,
             calls_wanted=LABELS_A_STEP,
-            step_min_s=view.hourly_s(finest_s=timerange.MINUTE_S),
+            step_min_s=view.added_up_s(finest_s=timerange.MINUTE_S),
         )
 
 

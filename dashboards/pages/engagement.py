@@ -73,7 +73,7 @@ def answer(view: View) -> None:
         view,
         WATCHED,
         among=FEEDBACK,
-        step_min_s=view.hourly_s(),
+        step_min_s=view.added_up_s(),
         places=("service", "model", "variant", "release"),
     )
     words = f"{value_text(active.value, 'user')} users were active in {view.range_words}"
@@ -126,7 +126,7 @@ def lines(view: View) -> None:
             key="engagement",
             calls=calls,
             calls_wanted=CALLS_A_STEP,
-            step_min_s=view.hourly_s(),
+            step_min_s=view.added_up_s(),
         )
 
 

@@ -70,7 +70,7 @@ def lines(view: View) -> None:
     window = view.window()
     n = data.values(HEADLINES, window, where=view.where)[0].n
     if n:
-        step_min_s = view.hourly_s(finest_s=timerange.MINUTE_S)
+        step_min_s = view.added_up_s(finest_s=timerange.MINUTE_S)
         explore.draw(view, CHARTS, key="fleet", calls=n, calls_wanted=READINGS_A_STEP, step_min_s=step_min_s)
 
 

@@ -114,7 +114,7 @@ def lines(view: View) -> None:
     window = view.window()
     complete = data.values(("traffic.completeness",), window, where=view.where)[0]
     if complete.n:
-        explore.draw(view, [COMPLETE], key="health", calls=complete.n, step_min_s=view.hourly_s())
+        explore.draw(view, [COMPLETE], key="health", calls=complete.n, step_min_s=view.added_up_s())
     else:
         st.caption("Completeness is known of calls that our SDK numbers; there are none in this time.")
 

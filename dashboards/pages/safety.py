@@ -42,7 +42,7 @@ def answer(view: View) -> None:
     """Whether something harmful, or something unfair, goes on."""
     window = view.window()
     flagged, blocked, *_, reports = data.both(HEADLINES, window, where=view.where)[0]
-    found = answers.moved(view, HEADLINES[:4], among=HEADLINES, step_min_s=view.hourly_s())
+    found = answers.moved(view, HEADLINES[:4], among=HEADLINES, step_min_s=view.added_up_s())
     gaps = findings.bias_gaps()
     unfair = gaps[gaps["unfair"]]
     if len(unfair):
@@ -71,7 +71,7 @@ def lines(view: View) -> None:
     window = view.window()
     n = max(value.n for value in data.values(HEADLINES, window, where=view.where))
     if n:
-        explore.draw(view, CHARTS, key="safety", calls=n, calls_wanted=CALLS_A_STEP, step_min_s=view.hourly_s())
+        explore.draw(view, CHARTS, key="safety", calls=n, calls_wanted=CALLS_A_STEP, step_min_s=view.added_up_s())
 
 
 def categories(view: View) -> None:

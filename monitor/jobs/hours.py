@@ -126,15 +126,16 @@ HOURS: Final = Job(
 
 @dataclass(frozen=True, kw_only=True)
 class Late:
-    """Finds the hours that are added up and have to be again. Products that reach equally far are looked for at once."""
+    """Finds the hours (or minutes) that are added up and have to be again. Products that reach equally far are looked for at once."""
 
     client: Client
     oldest: int
     closed: int
+    period_s: int = HOUR_S
     known: dict[tuple[str, int, int, int], set[int]] = field(default_factory=dict)
 
     def of(self, product: Product, state: State) -> list[int]:
-        """Begins of the hours of a product, in Unix seconds."""
+        """Begins of the hours (minutes) of a product, in Unix seconds."""
         first = max(state.since, self.oldest)
         if first >= state.until:
             return []
@@ -160,7 +161,7 @@ class Late:
         rolled = f"timestamp >= toDateTime64({first}, 9) AND timestamp < toDateTime64({until}, 9)"
         if table == "inferences":
             late = f"{rolled} AND trace_id IN (SELECT trace_id FROM inferences WHERE {inserted} AND {rolled})"
-            return _hours(self.client, "inferences", late)
+            return self._periods("inferences", late)
         if not self.client.query(f"SELECT 1 FROM {table} WHERE {inserted} LIMIT 1").result_rows:
             return set()
         # Most of what is said is said of calls that are not added up yet.
@@ -168,17 +169,17 @@ class Late:
         fresh = f"SELECT trace_id FROM inferences WHERE {newest}"
         judged = f"SELECT trace_id FROM {table} WHERE {inserted} AND trace_id != ''"
         answers = f"SELECT response_id FROM {table} WHERE {inserted} AND trace_id = '' AND response_id != ''"
-        found = _hours(self.client, "inferences", f"{newest} AND {rolled} AND trace_id IN ({judged})")
-        found |= _hours(self.client, "inferences", f"{rolled} AND trace_id IN ({judged} AND trace_id NOT IN ({fresh}))")
-        found |= _hours(self.client, "inferences", f"{rolled} AND request_id IN ({answers})")
+        found = self._periods("inferences", f"{newest} AND {rolled} AND trace_id IN ({judged})")
+        found |= self._periods("inferences", f"{rolled} AND trace_id IN ({judged} AND trace_id NOT IN ({fresh}))")
+        found |= self._periods("inferences", f"{rolled} AND request_id IN ({answers})")
         if table == "engagement_events":  # of sessions alone
-            found |= _hours(self.client, table, f"{inserted} AND {rolled} AND trace_id = '' AND session_id != ''")
+            found |= self._periods(table, f"{inserted} AND {rolled} AND trace_id = '' AND session_id != ''")
         return found
 
-
-def _hours(client: Client, table: str, condition: str) -> set[int]:
-    query = f"SELECT DISTINCT intDiv(toUnixTimestamp(timestamp), {HOUR_S}) * {HOUR_S} FROM {table} WHERE {condition}"
-    return {int(row[0]) for row in client.query(query).result_rows}
+    def _periods(self, table: str, condition: str) -> set[int]:
+        begin = f"intDiv(toUnixTimestamp(timestamp), {self.period_s}) * {self.period_s}"
+        query = f"SELECT DISTINCT {begin} FROM {table} WHERE {condition}"
+        return {int(row[0]) for row in self.client.query(query).result_rows}
 
 
 def _sources(name: str) -> Callable[[Client, int, int], int]:
@@ -219,14 +220,15 @@ def oldest(context: Context) -> int:
     return today - (context.settings.retention.facts_days - 1) * DAY.seconds
 
 
-_SAID: Final = {"engaged": "engagement_events", "reported": "engagement_events", "node_sums": ""}
+# Source -> table of what is said of its calls; evaluations of all others.
+SAID: Final = {"engaged": "engagement_events", "reported": "engagement_events", "node_sums": ""}
 PRODUCTS: Final = (
     *(
         Product(
             name=name,
             rule=hours_of(name).rule,
             facts="inferences",
-            said=_SAID.get(name, "evaluations"),
+            said=SAID.get(name, "evaluations"),
             write=_sources(name),
         )
         for name in KEPT

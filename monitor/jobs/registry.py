@@ -12,6 +12,7 @@ from monitor.jobs.drift import DRIFT
 from monitor.jobs.hours import HOURS
 from monitor.jobs.job import Job
 from monitor.jobs.kpis import ACCURACY, KPIS
+from monitor.jobs.minutes import MINUTES
 from monitor.jobs.objectives import OBJECTIVES
 from monitor.jobs.probes import BBQ, PROBES
 from monitor.jobs.retention import RETENTION
@@ -24,6 +25,7 @@ JOBS: Final[Mapping[str, Job]] = MappingProxyType(
         for job in (
             ROLLUP,
             HOURS,
+            MINUTES,
             OBJECTIVES,
             COST,
             SAFETY,

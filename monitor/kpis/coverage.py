@@ -13,15 +13,18 @@ from typing import Final
 
 from monitor.kpis.dimensions import Where, check_where, where_sql
 from monitor.kpis.grains import GRAINS, HOUR, KEYS, MINUTE, Grain
-from monitor.kpis.hours import Hours, State, newest_mark, periods, read_states
+from monitor.kpis.hours import MINUTE_S, Hours, State, newest_mark, newest_minute, periods, read_states
 from monitor.kpis.sources.question import Question
 from monitor.kpis.window import Window
 from monitor.store import Client
 
 # So many calls are read exactly in less time than a page may take.
 EXACT_CALLS: Final = 200_000
-# Jobs that add up run every five minutes; where they are late by more, calls are read.
+# As many of what was said of them: each takes a look at several tables.
+EXACT_SAID: Final = 20_000
+# Jobs that add up run every five minutes (the minutes, each); where they are late by more, calls are read.
 SETTLED_MAX_S: Final = 900
+MINUTES_SETTLED_MAX_S: Final = 300
 _S: Final = 10**9
 
 
@@ -61,8 +64,10 @@ def whole_hours(
     """The hours of the window, in Unix seconds, that are added up by this name; None where facts are to answer all.
 
     They are whole ones, but for the last where the window ends at the mark, up to which it is added up: that hour's rows
-    are then of the window alone.
+    are then of the window alone. Of what is added up by the minute it is all of the window, or none.
     """
+    if hours.period_s == MINUTE_S:
+        return _whole_minutes(client, question, hours)
     if not {*question.by, *question.where} <= set(hours.dimensions) or not _steps_fit(HOUR, question):
         return None
     state = read_states(client).get(hours.name) if state is None else state
@@ -74,10 +79,33 @@ def whole_hours(
         last = HOUR.ceil(state.mark)
     if first >= last:
         return None
-    condition, parameters = where_sql(question.where)
-    table, column = hours.counted
-    count = f"SELECT sum({column}) FROM {table} FINAL WHERE {periods(first, last)} AND {condition}"
-    return None if int(client.query(count, parameters=parameters).result_rows[0][0]) <= EXACT_CALLS else (first, last)
+    return (first, last) if _counted(client, question, hours, first, last) > EXACT_CALLS else None
+
+
+def _whole_minutes(client: Client, question: Question, minutes: Hours) -> tuple[int, int] | None:
+    """The window, in Unix seconds, if all of it is added up by the minute under this name; None if not, or if calls are few."""
+    if not {*question.by, *question.where} <= set(minutes.dimensions) or not _steps_fit(MINUTE, question):
+        return None
+    ragged = question.start_ns % (MINUTE_S * _S) or question.end_ns % (MINUTE_S * _S)
+    state = None if ragged else read_states(client).get(minutes.name)
+    first, last = question.start_ns // _S, question.end_ns // _S
+    if state is None or state.rule != minutes.rule or first < state.since or last > state.until:
+        return None
+    return (first, last) if _counted(client, question, minutes, first, last) > EXACT_SAID else None
+
+
+def settled_minute(client: Client, *, now: datetime, reach: timedelta) -> datetime | None:
+    """The newest moment at which a window of less than a day may end and need no calls; None as of `settled`."""
+    until = newest_minute(client)
+    if until is None or not 0 <= now.timestamp() - until <= MINUTES_SETTLED_MAX_S:
+        return None
+    return datetime.fromtimestamp(until, UTC) if calls_before(client, until, reach) > EXACT_SAID else None
+
+
+def calls_before(client: Client, until: int, reach: timedelta) -> int:
+    """Calls that are rolled up by the minute, of so long before a moment (Unix seconds)."""
+    inside = periods(int(until - reach.total_seconds()), until)
+    return int(client.query(f"SELECT sum(calls__n) FROM {MINUTE.table} FINAL WHERE {inside}").result_rows[0][0])
 
 
 def settled(client: Client, *, now: datetime, reach: timedelta) -> datetime | None:
@@ -178,6 +206,14 @@ def _joined(parts: Sequence[Part]) -> list[Part]:
         else:
             joined.append(part)
     return joined
+
+
+def _counted(client: Client, question: Question, hours: Hours, first: int, last: int) -> int:
+    """How much there is in some periods."""
+    condition, parameters = where_sql(question.where)
+    table, column = hours.counted
+    count = f"SELECT sum({column}) FROM {table} FINAL WHERE {periods(first, last)} AND {condition}"
+    return int(client.query(count, parameters=parameters).result_rows[0][0])
 
 
 def _steps_fit(grain: Grain, question: Question) -> bool:

@@ -6,7 +6,7 @@ from __future__ import annotations
 from typing import Final
 
 from monitor.kpis.grains import HOUR, KEYS
-from monitor.kpis.hours import Hours, ddl_columns
+from monitor.kpis.hours import HOUR_S, Hours, ddl_columns
 from monitor.kpis.sources.question import between
 from monitor.kpis.units import period_sql
 
@@ -49,17 +49,17 @@ def stored_between(runs: str, first: str, last: str) -> str:
 
 def hours_made_of(start: int, end: int) -> str:
     """SELECT of the rows of `emitter_hours` of some hours (Unix seconds)."""
-    return runs_sql(start * _NS, end * _NS, f"{period_sql()} AS period")
+    return runs_sql(start * _NS, end * _NS, f"{period_sql(HOUR_S)} AS period")
 
 
 def ends_made_of(start: int, end: int) -> str:
     """SELECT of the rows of `emitter_ends` of some hours (Unix seconds)."""
     inside, keys = between(start * _NS, end * _NS), ", ".join(KEYS)
     said = ", ".join(f"'' AS {key}" if key in ("provider", "model") else key for key in KEYS)
-    return f"""SELECT {period_sql()} AS period, 'calls' AS told_by, emitter, {keys}, count() AS rows__n, min(seq) AS first_min,
+    return f"""SELECT {period_sql(HOUR_S)} AS period, 'calls' AS told_by, emitter, {keys}, count() AS rows__n, min(seq) AS first_min,
         max(seq) AS last_max FROM inferences WHERE seq > 0 AND {inside} GROUP BY period, emitter, {keys}
     UNION ALL
-    SELECT {period_sql()} AS period, 'reports' AS told_by, emitter, {said}, count() AS rows__n, min(settled) + 1 AS first_min,
+    SELECT {period_sql(HOUR_S)} AS period, 'reports' AS told_by, emitter, {said}, count() AS rows__n, min(settled) + 1 AS first_min,
         max(settled) AS last_max FROM sdk_reports WHERE {inside} GROUP BY period, emitter, {keys}"""
 
 

@@ -1,6 +1,6 @@
-"""Tables of what is added up by the hour: how they are replaced, and how far they reach.
+"""Tables of what is added up by the hour, and of late by the minute: how they are replaced, and how far they reach.
 
-Such a table has a row for each hour (`period`) and its other keys, and is read with FINAL: an hour that is added up again
+Such a table has a row for each hour (minute; `period`) and its other keys, and is read with FINAL: an hour that is added up again
 replaces its rows, and what it had and has no more is written with nothing in it (`rows__n` 0). How a column adds up, its name
 tells: `…_min` and `…_max` are the least and the most, maps and arrays are joined, all others are sums.
 """
@@ -17,6 +17,7 @@ from monitor.store import Client
 from monitor.store.flatten import literal
 
 HOUR_S: Final = 3600
+MINUTE_S: Final = 60
 STATE: Final = "hour_state"
 _NS: Final = 10**9
 _VERSION: Final = "toUnixTimestamp64Milli(now64(3))"
@@ -60,6 +61,8 @@ class Hours:
         Table and column that tell how much there is in some hours: little is read from the facts themselves.
     column : str
         That tells the hour.
+    period_s : int
+        Seconds of a period: an hour, or the minute of those that `by_minute` makes.
     """
 
     name: str
@@ -71,6 +74,13 @@ class Hours:
     scope: str = "1"
     counted: tuple[str, str] = ("inferences_1h", "calls__n")
     column: str = "period"
+    period_s: int = HOUR_S
+
+    def by_minute(self, table: str) -> Hours:
+        """The same, in another table, by the minute."""
+        return replace(
+            self, name=f"minutes:{self.name}", table=table, counted=("inferences_1m", "calls__n"), period_s=MINUTE_S
+        )
 
     def inside(self, start: int, end: int) -> str:
         """SQL: rows of these hours (Unix seconds) that have something in them; to be filtered on before anything is named anew."""
@@ -142,11 +152,25 @@ def newest_mark(client: Client) -> int | None:
     return max((state.mark for state in read_states(client).values() if state.mark), default=None)
 
 
+def newest_minute(client: Client) -> int | None:
+    """Up to when (Unix seconds) the job `minutes` added up; None if it did not. Products may be behind, as with marks."""
+    states = read_states(client)
+    return max((state.until for name, state in states.items() if name.startswith("minutes:")), default=None)
+
+
 def write_state(client: Client, name: str, state: State) -> None:
-    client.command(
-        f"INSERT INTO {STATE} (name, rule, since, until, seen, version) SELECT {literal(name)}, {literal(state.rule)},"
-        f" toDateTime({state.since}), toDateTime({state.until}), fromUnixTimestamp64Milli(toInt64({state.seen_ms})), {_VERSION}"
+    write_states(client, {name: state})
+
+
+def write_states(client: Client, states: Mapping[str, State]) -> None:
+    """Several in one insert."""
+    rows = " UNION ALL ".join(
+        f"SELECT {literal(name)}, {literal(state.rule)}, toDateTime({state.since}), toDateTime({state.until}),"
+        f" fromUnixTimestamp64Milli(toInt64({state.seen_ms})), {_VERSION}"
+        for name, state in states.items()
     )
+    if rows:
+        client.command(f"INSERT INTO {STATE} (name, rule, since, until, seen, version) {rows}")
 
 
 def replace_hours(client: Client, hours: Hours, made_of: str, start: int, end: int) -> int:

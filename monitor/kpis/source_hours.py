@@ -1,7 +1,8 @@
-"""KPIs of what was said of calls, by the hour: sums of judgements, moderation, feedback, and of nodes.
+"""KPIs of what was said of calls, by the hour and of late by the minute: sums of judgements, moderation, feedback, and of nodes.
 
-A row of `source_hours` has, for an hour and the keys of the other rollups, the very ingredients that a question to its source
-would give, so the answer is the same number. A window's ragged ends, and what is not added up yet, are asked of the source.
+A row of `source_hours` (`source_minutes`) has, for an hour (a minute) and the keys of the other rollups, the very ingredients
+that a question to its source would give, so the answer is the same number. A window's ragged ends, and what is not added up yet,
+are asked of the source; minutes answer the windows that they have all of.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from monitor.store import Client
 from monitor.store.flatten import literal
 
 TABLE: Final = "source_hours"
+MINUTES_TABLE: Final = "source_minutes"
 KEPT: Final = ("engaged", "moderated", "refusal_checked", "reported", "judged", "node_sums", SCORES.name)
 # Beside what the registry's KPIs ask for: of what a call has several, so that it is no key.
 _SEVERAL: Final = {MODERATED.name: CATEGORY_SUMS, SCORES.name: SCORE_SUMS}
@@ -76,15 +78,21 @@ def hours_of(source: str) -> Hours:
     )
 
 
-def made_of(client: Client, source: str, start: int, end: int) -> str:
-    """SELECT of the rows of some hours, from the source itself."""
-    question = Question(start_ns=start * _NS, end_ns=end * _NS, by=KEYS, where={}, step_ns=HOUR_S * _NS, groups_max=1)
+@cache
+def minutes_of(source: str) -> Hours:
+    """What is kept of a source by the minute."""
+    return hours_of(source).by_minute(MINUTES_TABLE)
+
+
+def made_of(client: Client, source: str, start: int, end: int, period_s: int = HOUR_S) -> str:
+    """SELECT of the rows of some hours (periods of so many seconds), from the source itself."""
+    question = Question(start_ns=start * _NS, end_ns=end * _NS, by=KEYS, where={}, step_ns=period_s * _NS, groups_max=1)
     ingredients = ingredients_of(source)
     rows = SOURCES[source].build(client, question, ingredients)
     keys = ", ".join(f"g{place} AS {name}" for place, name in enumerate(KEYS))
     columns = ", ".join(ingredients)
     return (
-        f"SELECT toDateTime({start} + step * {HOUR_S}, 'UTC') AS period, {literal(source)} AS source, {keys},"
+        f"SELECT toDateTime({start} + step * {period_s}, 'UTC') AS period, {literal(source)} AS source, {keys},"
         f" toUInt64(calls__n) AS rows__n, {columns} FROM ({rows}) WHERE calls__n > 0"
     )
 
@@ -111,8 +119,11 @@ def hourly_select(client: Client, source: Source, question: Question, wanted: Ma
     kept = ingredients_of(source.name)
     if any(kept.get(name) != sql for name, sql in wanted.items()):
         return None
-    hours = hours_of(source.name)
+    hours = minutes_of(source.name)
     whole = whole_hours(client, question, hours)
+    if whole is None:
+        hours = hours_of(source.name)
+        whole = whole_hours(client, question, hours)
     if whole is None:
         return None
     first, last = whole
@@ -196,13 +207,23 @@ def _kept(hours: Hours, question: Question, columns: Mapping[str, str], first: i
 
 def ddl() -> str:
     """CREATE TABLE of the migration: `python -m monitor.kpis.source_hours`."""
+    return _ddl(TABLE, "toYYYYMM(period)", several=False)
+
+
+def ddl_minutes() -> str:
+    """CREATE TABLE of the migration that added minutes."""
+    return _ddl(MINUTES_TABLE, "toDate(period)", several=True)
+
+
+def _ddl(table: str, partition: str, *, several: bool) -> str:
     columns: dict[str, str] = {"rows__n": "UInt64"}
     for source in KEPT:
         columns |= columns_of(source)
-    columns = {name: kind for name, kind in columns.items() if not any(name in sums for sums in _SEVERAL.values())}
+    later = {name for sums in _SEVERAL.values() for name in sums}
+    columns = {name: kind for name, kind in columns.items() if several or name not in later}
     keys = "\n".join(f"    {key} LowCardinality(String)," for key in KEYS)
     return f"""
-CREATE TABLE IF NOT EXISTS {TABLE}
+CREATE TABLE IF NOT EXISTS {table}
 (
     source LowCardinality(String),
     period DateTime('UTC') CODEC(Delta(4), ZSTD(1)),
@@ -211,7 +232,7 @@ CREATE TABLE IF NOT EXISTS {TABLE}
 {ddl_columns(columns)}
 )
 ENGINE = ReplacingMergeTree(version)
-PARTITION BY toYYYYMM(period)
+PARTITION BY {partition}
 ORDER BY (source, period, {", ".join(KEYS)})
 SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1;
 """
@@ -227,4 +248,4 @@ def ddl_several() -> str:
 
 
 if __name__ == "__main__":
-    print(ddl() + ddl_several(), end="")
+    print(ddl() + ddl_several() + ddl_minutes(), end="")

@@ -1,9 +1,10 @@
 """Users and sessions by the hour, and which of them are looked at where there are too many.
 
 `user_hours` and `session_hours` have a row for each user (session), hour, and combination of the keys that a user's calls share;
-where a call ran is not among these. Users and sessions lie in `BUCKETS` buckets by the hash of their id, and the tables are
-ordered by bucket: a question reads as many buckets as give it about `UNITS_MAX` rows. That is a sample of users (sessions) in
-which each is whole, so shares and means of it are what they are, with their own intervals, and numbers are scaled up.
+where a call ran is not among these. `user_minutes` and `session_minutes` have the last hours by the minute. Users and sessions lie
+in `BUCKETS` buckets by the hash of their id, and the tables are ordered by bucket: a question reads as many buckets as give it
+about `UNITS_MAX` rows. That is a sample of users (sessions) in which each is whole, so shares and means of it are what they are,
+with their own intervals, and numbers are scaled up.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import Final
 
 from monitor.kpis.coverage import whole_hours
 from monitor.kpis.dimensions import where_sql
-from monitor.kpis.hours import HOUR_S, Hours, State, ddl_columns, periods
+from monitor.kpis.hours import HOUR_S, Hours, State, ddl_columns, periods, read_states
 from monitor.kpis.sources.question import Question, between
 from monitor.store import Client
 from monitor.store.calls import calls_source
@@ -49,6 +50,9 @@ SESSION_HOURS: Final = Hours(
     },
 )
 
+USER_MINUTES: Final = USER_HOURS.by_minute("user_minutes")
+SESSION_MINUTES: Final = SESSION_HOURS.by_minute("session_minutes")
+
 
 def unit_sql(column: str) -> str:
     """SQL of a user's or session's hash."""
@@ -82,20 +86,23 @@ class Sampled:
 
 
 def sampled(
-    client: Client, question: Question, hours: Hours, *, since: int | None = None, state: State | None = None
+    client: Client, question: Question, hours: Hours, *, before: Hours | None = None, state: State | None = None
 ) -> Sampled | None:
     """What to read of a table for this question; None where facts are to answer.
 
-    `since` is from when on (Unix seconds) rows are read, if from before the window; `state` how far the table reaches, if
+    `before` is the table of which all of the time before the window is read as well; `state` how far the table reaches, if
     another than the job `hours` fills it.
     """
     whole = whole_hours(client, question, hours, state=state)
     if whole is None:
         return None
     first, last = whole
-    inside = periods(first if since is None else since, last, hours.column)
-    probed = f"SELECT count() FROM {hours.table} WHERE bucket < {_PROBED} AND {inside}"
-    found = int(client.query(probed).result_rows[0][0]) * BUCKETS / _PROBED
+    read = [(hours, first, last), *([(before, 0, first)] if before else [])]
+    probed = " + ".join(
+        f"(SELECT count() FROM {of.table} WHERE bucket < {_PROBED} AND {periods(start, end, of.column)})"
+        for of, start, end in read
+    )
+    found = int(client.query(f"SELECT {probed}").result_rows[0][0]) * BUCKETS / _PROBED
     buckets = BUCKETS if found <= UNITS_MAX else max(1, int(BUCKETS * UNITS_MAX / found))
     return Sampled(hours=hours, first=first, last=last, buckets=buckets)
 
@@ -112,7 +119,10 @@ class UserRows:
 def user_rows(client: Client, question: Question, start_ns: int, end_ns: int, dimensions: tuple[str, ...]) -> UserRows:
     """Users with a call that meets the question's filter, begun in [start_ns, end_ns): of each hour, or of each call."""
     condition, _ = where_sql(question.where)
-    found = sampled(client, replace(question, start_ns=start_ns, end_ns=end_ns), USER_HOURS, since=0)
+    asked = replace(question, start_ns=start_ns, end_ns=end_ns)
+    found = next(
+        (each for of in (USER_MINUTES, USER_HOURS) if (each := sampled(client, asked, of, before=USER_HOURS))), None
+    )
     named = ", ".join(["timestamp", "user_id", "sample_weight", *dimensions])
     if found is None or not set(dimensions) <= set(UNIT_KEYS):
         calls = calls_source(client, start_ns, end_ns)
@@ -131,18 +141,23 @@ def user_rows(client: Client, question: Question, start_ns: int, end_ns: int, di
             facts = ", ".join(["timestamp", f"{unit} AS user_id", "sample_weight", *dimensions])
             own = f"SELECT * FROM {calls} WHERE user_id != '' AND {among} AND {condition}"
             pieces.append(f"SELECT {facts} FROM ({own})")
-    hour = start_ns // _NS // HOUR_S * HOUR_S
-    before = min(hour, found.last)
-    seen = [f"SELECT unit AS user_id FROM {found.rows(0, before)}"]
-    if before * _NS < start_ns:
-        seen.append(
-            f"SELECT {unit} FROM inferences WHERE {between(before * _NS, start_ns)} AND user_id != '' AND {among}"
-        )
-    return UserRows(
-        rows=f"({' UNION ALL '.join(pieces)})",
-        seen=f"SELECT user_id FROM ({' UNION ALL '.join(seen)})",
-        share=found.share,
-    )
+    seen = _seen_of(client, found, start_ns)
+    return UserRows(rows=f"({' UNION ALL '.join(pieces)})", seen=seen, share=found.share)
+
+
+def _seen_of(client: Client, found: Sampled, start_ns: int) -> str:
+    """SELECT of those of the users looked at that the store knows from before."""
+    states, start = read_states(client), start_ns // _NS
+    closed, minutes = (states.get(hours.name) for hours in (USER_HOURS, USER_MINUTES))
+    before = min(start // HOUR_S * HOUR_S, closed.until if closed and closed.rule == USER_HOURS.rule else 0)
+    seen = [f"SELECT unit AS user_id FROM {replace(found, hours=USER_HOURS).rows(0, before)}"]
+    if found.hours is USER_MINUTES and minutes and minutes.since <= before:
+        seen.append(f"SELECT unit AS user_id FROM {found.rows(before, start)}")
+    elif before * _NS < start_ns:
+        unit, among = unit_sql("user_id"), found.of_units(unit_sql("user_id"))
+        own = f"{between(before * _NS, start_ns)} AND user_id != '' AND {among}"
+        seen.append(f"SELECT {unit} FROM inferences WHERE {own}")
+    return f"SELECT user_id FROM ({' UNION ALL '.join(seen)})"
 
 
 def seen_before(start_ns: int) -> str:
@@ -153,22 +168,31 @@ def seen_before(start_ns: int) -> str:
     )
 
 
-def users_made_of(client: Client, start: int, end: int) -> str:
-    """SELECT of the rows of `user_hours` of some hours, from calls."""
+def users_made_of(client: Client, start: int, end: int, period_s: int = HOUR_S) -> str:
+    """SELECT of the rows of `user_hours` of some hours (periods of so many seconds), from calls."""
     calls = calls_source(client, start * _NS, end * _NS)
     unit, keys = unit_sql("user_id"), ", ".join(UNIT_KEYS)
     return (
-        f"SELECT {period_sql()} AS period, {bucket_sql('unit')} AS bucket, {unit} AS unit, {keys}, count() AS rows__n,"
+        f"SELECT {period_sql(period_s)} AS period, {bucket_sql('unit')} AS bucket, {unit} AS unit, {keys}, count() AS rows__n,"
         f" max(sample_weight) AS kept__w_max FROM {calls} WHERE user_id != '' GROUP BY period, unit, {keys}"
     )
 
 
-def period_sql() -> str:
-    return f"toDateTime(intDiv(toUnixTimestamp(timestamp), {HOUR_S}) * {HOUR_S}, 'UTC')"
+def period_sql(period_s: int) -> str:
+    return f"toDateTime(intDiv(toUnixTimestamp(timestamp), {period_s}) * {period_s}, 'UTC')"
 
 
 def ddl() -> str:
     """CREATE TABLEs of the migration: `python -m monitor.kpis.units`."""
+    return _ddl(USER_HOURS, SESSION_HOURS, partition="toYYYYMM(period)")
+
+
+def ddl_minutes() -> str:
+    """CREATE TABLEs of the migration that added minutes."""
+    return _ddl(USER_MINUTES, SESSION_MINUTES, partition="toDate(period)")
+
+
+def _ddl(*tables: Hours, partition: str) -> str:
     keys = "\n".join(f"    {key} LowCardinality(String)," for key in UNIT_KEYS)
     return "".join(
         f"""
@@ -182,13 +206,13 @@ CREATE TABLE IF NOT EXISTS {hours.table}
 {ddl_columns(hours.columns)}
 )
 ENGINE = ReplacingMergeTree(version)
-PARTITION BY toYYYYMM(period)
+PARTITION BY {partition}
 ORDER BY (bucket, period, unit, {", ".join(UNIT_KEYS)})
 SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1;
 """
-        for hours in (USER_HOURS, SESSION_HOURS)
+        for hours in tables
     )
 
 
 if __name__ == "__main__":
-    print(ddl(), end="")
+    print(ddl() + ddl_minutes(), end="")

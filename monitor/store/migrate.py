@@ -229,6 +229,10 @@ def apply_retention(
         "source_hours": ("period", facts_days),
         "user_hours": ("period", facts_days),
         "session_hours": ("period", facts_days),
+        # Of the last hours alone, see the job `minutes`.
+        "source_minutes": ("period", 2),
+        "user_minutes": ("period", 2),
+        "session_minutes": ("period", 2),
         "emitter_hours": ("period", facts_days),
         "emitter_ends": ("period", facts_days),
         "gpu_1m": ("period", facts_days),

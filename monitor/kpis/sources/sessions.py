@@ -15,10 +15,10 @@ from typing import Final
 
 from monitor.kpis.dimensions import DIMENSIONS, WHERE_KEYS, where_sql
 from monitor.kpis.estimators import POPULATION
-from monitor.kpis.hours import hour_keys, merged
+from monitor.kpis.hours import HOUR_S, hour_keys, merged
 from monitor.kpis.sources.engaged import engaged_sql
 from monitor.kpis.sources.question import Question, Source, between, group_by, select_list
-from monitor.kpis.units import SESSION_HOURS, UNIT_KEYS, bucket_sql, period_sql, sampled, unit_sql
+from monitor.kpis.units import SESSION_HOURS, SESSION_MINUTES, UNIT_KEYS, bucket_sql, period_sql, sampled, unit_sql
 from monitor.store import Client
 from monitor.store.calls import calls_source
 
@@ -54,7 +54,7 @@ def kept_columns() -> Mapping[str, str]:
 
 def _build(client: Client, question: Question, ingredients: Mapping[str, str]) -> str:
     condition, _ = where_sql(question.where)
-    found = sampled(client, question, SESSION_HOURS)
+    found = sampled(client, question, SESSION_MINUTES) or sampled(client, question, SESSION_HOURS)
     if found is None:
         pieces, share = [_parts_of(client, question, question.start_ns, question.end_ns, condition)], 1.0
     else:
@@ -92,12 +92,12 @@ def session_calls(client: Client, question: Question, condition: str) -> str:
     return " UNION ALL ".join(pieces)
 
 
-def sessions_made_of(client: Client, start: int, end: int) -> str:
-    """SELECT of the rows of `session_hours` of some hours (Unix seconds), from calls and events."""
+def sessions_made_of(client: Client, start: int, end: int, period_s: int = HOUR_S) -> str:
+    """SELECT of the rows of `session_hours` of some hours (periods of so many seconds), from calls and events."""
     question = Question(start_ns=start * _NS, end_ns=end * _NS, where={}, groups_max=1)
     keys = ", ".join(UNIT_KEYS)
     parts = ", ".join(f"{sql} AS {name}" for name, sql in CALL_PARTS.items())
-    rows = f"SELECT {period_sql()} AS period, {keys}, {parts} FROM ({session_calls(client, question, '1')})"
+    rows = f"SELECT {period_sql(period_s)} AS period, {keys}, {parts} FROM ({session_calls(client, question, '1')})"
     sums = ", ".join(
         f"{merged(name, kind)} AS {name}" for name, kind in SESSION_HOURS.columns.items() if name != "rows__n"
     )
