@@ -141,8 +141,14 @@ class Late:
             return []
         if product.facts != "inferences":
             return self._of_samples(first, state.until)
-        found: set[int] = set()
-        for table in ("inferences", *([product.said] if product.said else [])):
+        return self.of_calls(product.said, state)
+
+    def of_calls(self, said: str, state: State) -> list[int]:
+        """The same of sums over calls, and over what a table says of them, if any."""
+        first, found = max(state.since, self.oldest), set[int]()
+        if first >= state.until:
+            return []
+        for table in ("inferences", *([said] if said else [])):
             key = (table, first, state.until, state.seen_ms)
             if key not in self.known:
                 self.known[key] = self._look(*key)

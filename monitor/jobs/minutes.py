@@ -1,4 +1,4 @@
-"""The job `minutes`: adds up by the minute, for the last hours, what the job `hours` does by the hour of what is said of calls.
+"""The job `minutes`: adds up objectives, and what is said of calls, by the minute, as `objectives` and `hours` do by the hour.
 
 It is for windows of less than a day over many calls; where the last hour had few, it does nothing, and calls are read. Each
 run adds up, for each product, the minutes that have passed since, and again those that late spans, judgements or events came
@@ -14,8 +14,13 @@ from typing import Final
 
 from monitor.jobs.hours import SAID, VISIBLE_S, Late, Product
 from monitor.jobs.job import Context, Job, Outcome
+from monitor.jobs.objectives import replace_counts, write_reach
+from monitor.kpis.attainment import Judgement
+from monitor.kpis.conditions import judgements
 from monitor.kpis.coverage import EXACT_SAID, calls_before
 from monitor.kpis.hours import HOUR_S, MINUTE_S, Hours, State, read_states, replace_hours, write_states
+from monitor.kpis.objective_counts import MINUTES_TABLE, minutes_name, rule_of
+from monitor.kpis.objective_counts import read_states as read_objective_states
 from monitor.kpis.source_hours import KEPT, made_of, minutes_of
 from monitor.kpis.sources.sessions import sessions_made_of
 from monitor.kpis.units import SESSION_MINUTES, USER_MINUTES, users_made_of
@@ -41,20 +46,45 @@ def run(context: Context) -> Outcome:
     looked = Late(client=client, oldest=since, closed=until, period_s=MINUTE_S)
     rows, done = 0, {}
     for product in PRODUCTS:
-        state = states.get(product.name)
-        if state is None or state.rule != product.rule or state.until < since:
-            state = State(rule=product.rule, since=since, until=since, seen_ms=looked_ms)
-        late = looked.of(product, state)
-        for start, end in stretches([*late, *range(state.until, until, MINUTE_S)]):
+        new = State(rule=product.rule, since=since, until=since, seen_ms=looked_ms)
+        state = _still(states.get(product.name), new)
+        for start, end in stretches([*looked.of(product, state), *range(state.until, until, MINUTE_S)]):
             if context.stop.is_set():
-                break
+                return Outcome(rows=rows, note="stopped")
             rows += product.write(client, start, end)
-        else:
-            state = replace(state, since=max(state.since, since), until=max(until, state.until), seen_ms=looked_ms)
-            done[product.name] = state
-    # At once: each is a part of a small table, and the newest of them says where pages end.
+        done[product.name] = _brought_up(state, since, until, looked_ms)
+    rows += _objectives(context, looked, since, until, looked_ms)
+    # Last, and at once: the newest of them says where pages end.
     write_states(client, done)
     return Outcome(rows=rows)
+
+
+def _still(state: State | None, new: State) -> State:
+    """How far something reaches; anew if it is by another rule, or too far behind."""
+    return new if state is None or state.rule != new.rule or state.until < new.since else state
+
+
+def _brought_up(state: State, since: int, until: int, seen_ms: int) -> State:
+    return replace(state, since=max(state.since, since), until=max(state.until, until), seen_ms=seen_ms)
+
+
+def _objectives(context: Context, looked: Late, since: int, until: int, seen_ms: int) -> int:
+    """The same of objectives; those that reach equally far in one statement."""
+    client, rows = context.client, 0
+    states = read_objective_states(client)
+    groups: dict[State, dict[str, Judgement]] = {}
+    for name, judgement in judgements(client).items():
+        new = State(rule=rule_of(judgement), since=since, until=since, seen_ms=seen_ms)
+        state = _still(states.get(minutes_name(name)), new)
+        groups.setdefault(replace(state, rule=""), {})[name] = judgement
+    for state, mine in groups.items():
+        late = looked.of_calls("evaluations", state)
+        for start, end in stretches([*late, *range(state.until, until, MINUTE_S)]):
+            if context.stop.is_set():
+                return rows
+            rows += replace_counts(client, mine, start, end, table=MINUTES_TABLE, period_s=MINUTE_S)
+        write_reach(client, _brought_up(state, since, until, seen_ms), mine, of=minutes_name)
+    return rows
 
 
 def stretches(minutes: Iterable[int]) -> list[tuple[int, int]]:
@@ -91,7 +121,7 @@ PRODUCTS: Final = tuple(
 )
 MINUTES: Final = Job(
     name="minutes",
-    meaning="Adds up feedback, judgements, users and sessions of the last hours by the minute, where calls are many.",
+    meaning="Adds up feedback, judgements, users, sessions and objectives of the last hours by the minute, where calls are many.",
     every_s=60,
     run=run,
 )

@@ -77,13 +77,13 @@ def _together(
 def _bring_up(context: Context, state: State, known: Mapping[str, Judgement], closed: int, looked_ms: int) -> int:
     client = context.client
     hours = late_hours(client, state, oldest=_oldest(context))
-    rows = sum(_replace(client, known, start, end) for start, end in steps_of(hours))
+    rows = sum(replace_counts(client, known, start, end) for start, end in steps_of(hours))
     state = replace(state, seen_ms=looked_ms)
     while state.until < closed and not context.stop.is_set():
         end = min(closed, state.until + DAY_S)
-        rows += _replace(client, known, state.until, end)
+        rows += replace_counts(client, known, state.until, end)
         state = replace(state, until=end)
-        _write(client, state, known)
+        write_reach(client, state, known)
     for _ in range(BACK_DAYS):
         if context.stop.is_set() or not state.since:
             break
@@ -91,10 +91,10 @@ def _bring_up(context: Context, state: State, known: Mapping[str, Judgement], cl
         # Nothing before it: the counts of all earlier hours are there, and 0. Else days without a call are passed over.
         end = state.since if last is None else min(state.since, last // HOUR_S * HOUR_S + HOUR_S)
         start = 0 if last is None else max(_oldest(context), end - DAY_S)
-        rows += _replace(client, known, start, end) if last is not None else 0
+        rows += replace_counts(client, known, start, end) if last is not None else 0
         state = replace(state, since=start)
-        _write(client, state, known)
-    _write(client, state, known)
+        write_reach(client, state, known)
+    write_reach(client, state, known)
     return rows
 
 
@@ -114,9 +114,9 @@ def add_up_open(client: Client, closed: int, mark: int) -> int:
         return 0
     open_ = State(rule="", since=closed, until=closed, seen_ms=0)
     # Until the rows are there, there is no mark.
-    _write(client, open_, wanted, of=open_name)
-    rows = _replace(client, wanted, closed, mark)
-    _write(client, replace(open_, until=mark), wanted, of=open_name)
+    write_reach(client, open_, wanted, of=open_name)
+    rows = replace_counts(client, wanted, closed, mark)
+    write_reach(client, replace(open_, until=mark), wanted, of=open_name)
     return rows
 
 
@@ -148,35 +148,37 @@ def late_hours(client: Client, state: State, *, oldest: int) -> list[int]:
     return sorted(found)
 
 
-def _replace(client: Client, known: Mapping[str, Judgement], start: int, end: int) -> int:
-    """Write a stretch of hours anew; what it had and has no more, with nothing in it."""
+def replace_counts(
+    client: Client, known: Mapping[str, Judgement], start: int, end: int, *, table: str = TABLE, period_s: int = HOUR_S
+) -> int:
+    """Write a stretch of hours (minutes) anew; what it had and has no more, with nothing in it. Returns its rows."""
     if start >= end:
         return 0
     keys = ", ".join(KEYS)
     columns = ", ".join((*POPULATION, *COUNTS))
     merged = merged_columns((*POPULATION, *COUNTS))
     range_ = f"objective IN ({literals(known)}) AND period >= toDateTime({start}) AND period < toDateTime({end})"
-    had = f"SELECT * FROM {TABLE} FINAL WHERE {range_} AND calls__n > 0"
+    had = f"SELECT * FROM {table} FINAL WHERE {range_} AND calls__n > 0"
     emptied = ", ".join(f"{nothing(name)} AS {name}" for name in (*POPULATION, *COUNTS))
     client.command(
-        f"INSERT INTO {TABLE} (objective, period, {keys}, version, {columns})"
-        f" SELECT objective, period, {keys}, {_VERSION}, {merged} FROM ({_from_calls(client, known, start, end)}"
+        f"INSERT INTO {table} (objective, period, {keys}, version, {columns})"
+        f" SELECT objective, period, {keys}, {_VERSION}, {merged} FROM ({_from_calls(client, known, start, end, period_s)}"
         f" UNION ALL SELECT objective, period, {keys}, {emptied} FROM ({had}) AS had)"
         f" GROUP BY objective, period, {keys}"
     )
-    written = f"SELECT count() FROM {TABLE} FINAL WHERE {range_} AND calls__n > 0"
+    written = f"SELECT count() FROM {table} FINAL WHERE {range_} AND calls__n > 0"
     return int(client.query(written).result_rows[0][0])
 
 
-def _from_calls(client: Client, known: Mapping[str, Judgement], start: int, end: int) -> str:
-    """A row for each objective, hour and combination of keys."""
+def _from_calls(client: Client, known: Mapping[str, Judgement], start: int, end: int, period_s: int) -> str:
+    """A row for each objective, hour (minute) and combination of keys."""
     wide = dict(POPULATION)
     for judgement in known.values():
         wide |= {name: sql for name, (sql, _) in ingredients_of(judgement).items()}
     question = Question(start_ns=start * _S, end_ns=end * _S, where={}, groups_max=1)
     rows = outcome_rows(client, question, wide)
     keys = ", ".join(KEYS)
-    period = f"toDateTime(intDiv(toUnixTimestamp(timestamp), {HOUR_S}) * {HOUR_S}, 'UTC') AS period"
+    period = f"toDateTime(intDiv(toUnixTimestamp(timestamp), {period_s}) * {period_s}, 'UTC') AS period"
     sums = ", ".join(f"{sql} AS {name}" for name, sql in wide.items())
     hours = f"SELECT {period}, {keys}, {sums} FROM {rows} GROUP BY period, {keys}"
     tuples = [f"({', '.join([literal(name), *_columns_of(judgement)])})" for name, judgement in known.items()]
@@ -193,9 +195,10 @@ def _columns_of(judgement: Judgement) -> list[str]:
     return [mine.get(column, "toUInt64(0)" if column.endswith("__n") else "toFloat64(0)") for column in COUNTS]
 
 
-def _write(
+def write_reach(
     client: Client, state: State, known: Mapping[str, Judgement], *, of: Callable[[str], str] = lambda name: name
 ) -> None:
+    """Keep how far the counts of some objectives reach, by their rules, under the names that `of` gives them."""
     selects = [
         f"SELECT {literal(of(name))}, {literal(rule_of(judgement))}, toDateTime({state.since}), toDateTime({state.until}),"
         f" fromUnixTimestamp64Milli(toInt64({state.seen_ms})), {_VERSION}"

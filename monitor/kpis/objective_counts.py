@@ -1,7 +1,7 @@
-"""Objectives over long windows: hours that are added up already, and the calls themselves at both ends.
+"""Objectives over long windows: hours that are added up already, and at both ends minutes that are, or the calls themselves.
 
-`monitor.jobs.objectives` fills the tables. What is added up are the very sums that a question to the calls would give,
-so both answers are the same number.
+`monitor.jobs.objectives` and `monitor.jobs.minutes` fill the tables. What is added up are the very sums that a question to the
+calls would give, so all answers are the same number.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from monitor.kpis.dimensions import dimension_sql, where_sql
 from monitor.kpis.estimators import POPULATION
 from monitor.kpis.families.objective import COST
 from monitor.kpis.grains import KEYS
-from monitor.kpis.hours import HOUR_S, State, with_marks
+from monitor.kpis.hours import HOUR_S, MINUTE_S, State, with_marks
 from monitor.kpis.rollup import merged_columns
 from monitor.kpis.sources import Question, Source
 from monitor.kpis.sources.cost import good_costs_select
@@ -27,6 +27,7 @@ from monitor.store import Client
 from monitor.store.flatten import literal, literals
 
 TABLE: Final = "objective_counts"
+MINUTES_TABLE: Final = "objective_minutes"
 # Columns of the table beside its population.
 _SHARES: Final = ("about__n", "about__w", "known__n", "known__w", "known__ww", "good__n", "good__w", "good__ww")
 # Of goodput, over the calls that say what they cost; of all else 0.
@@ -86,16 +87,19 @@ def counted_select(client: Client, source: Source, question: Question, wanted: M
     columns = _columns(known, wanted)
     if columns is None:
         return None
-    hours = _hours(question, known, read_states(client), {name for name, _ in columns.values()})
-    if hours is None:
-        return None
-    first, last = hours
-    ends = [
-        source.build(client, replace(question, start_ns=start, end_ns=end, steps_from_ns=question.origin_ns), wanted)
-        for start, end in ((question.start_ns, first * _S), (last * _S, question.end_ns))
-        if start < end
-    ]
-    pieces = [_counted(question, wanted, columns, first, last), *ends]
+    states, names = read_states(client), {name for name, _ in columns.values()}
+    hours = _hours(question, known, states, names)
+    pieces = [] if hours is None else [_counted(question, wanted, columns, *hours, table=TABLE)]
+    start_ns, end_ns = question.start_ns, question.end_ns
+    ends = [(start_ns, end_ns)] if hours is None else [(start_ns, hours[0] * _S), (hours[1] * _S, end_ns)]
+    for part in [replace(question, start_ns=a, end_ns=b, steps_from_ns=question.origin_ns) for a, b in ends if a < b]:
+        if _by_minute(part, known, states, names):
+            first, last = part.start_ns // _S, part.end_ns // _S
+            pieces.append(_counted(question, wanted, columns, first, last, table=MINUTES_TABLE))
+        elif hours is None:
+            return None
+        else:
+            pieces.append(source.build(client, part, wanted))
     union = " UNION ALL ".join(f"SELECT * FROM ({piece}) WHERE calls__n > 0" for piece in pieces)
     keys = "".join(f"{key}, " for key in question.keys)
     return f"SELECT {keys}{merged_columns(wanted)} FROM ({union}){group_by(question)}"
@@ -167,8 +171,36 @@ def _hours(
     return (since, until) if since < until else None
 
 
+def _by_minute(part: Question, known: Mapping[str, Judgement], states: Mapping[str, State], names: set[str]) -> bool:
+    """Whether all of a part of the window is added up by the minute for all these objectives."""
+    minute_ns = MINUTE_S * _S
+    if part.start_ns % minute_ns or part.end_ns % minute_ns:
+        return False
+    if part.step_ns and (part.origin_ns % minute_ns or part.step_ns % minute_ns):
+        return False
+    mine = {name: states.get(minutes_name(name)) for name in names}
+    return all(
+        state is not None
+        and state.rule == rule_of(known[name])
+        and state.since * _S <= part.start_ns
+        and part.end_ns <= state.until * _S
+        for name, state in mine.items()
+    )
+
+
+def minutes_name(objective: str) -> str:
+    """Under which it is kept how far an objective's minutes reach."""
+    return f"minutes:{objective}"
+
+
 def _counted(
-    question: Question, wanted: Mapping[str, str], columns: Mapping[str, tuple[str, str]], first: int, last: int
+    question: Question,
+    wanted: Mapping[str, str],
+    columns: Mapping[str, tuple[str, str]],
+    first: int,
+    last: int,
+    *,
+    table: str,
 ) -> str:
     names = sorted({name for name, _ in columns.values()})
     condition, _ = where_sql(question.where)
@@ -181,7 +213,7 @@ def _counted(
     sums = {name: f"sumIf({column}, objective = {literal(of)})" for name, (of, column) in columns.items()}
     select = ", ".join([*keys, *(f"{({**of_all, **sums})[name]} AS {name}" for name in wanted)])
     filtered = (
-        f"SELECT * FROM {TABLE} FINAL WHERE objective IN ({literals(names)}) AND period >= toDateTime({first})"
+        f"SELECT * FROM {table} FINAL WHERE objective IN ({literals(names)}) AND period >= toDateTime({first})"
         f" AND period < toDateTime({last}) AND {condition} AND calls__n > 0"
     )
     return f"SELECT {select} FROM ({filtered}) AS counted{group_by(question)}"

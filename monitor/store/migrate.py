@@ -230,6 +230,7 @@ def apply_retention(
         "user_hours": ("period", facts_days),
         "session_hours": ("period", facts_days),
         # Of the last hours alone, see the job `minutes`.
+        "objective_minutes": ("period", 2),
         "source_minutes": ("period", 2),
         "user_minutes": ("period", 2),
         "session_minutes": ("period", 2),

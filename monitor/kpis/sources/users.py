@@ -62,6 +62,12 @@ class Cohorts(NamedTuple):
     share: float
 
 
+# Of a window in which no day ends. The statement still has to have its columns.
+NO_COHORTS: Final = Cohorts(
+    rows="(SELECT *, toInt64(0) AS day, day AS first_day, [day] AS days FROM inferences WHERE 0)", share=1.0
+)
+
+
 def cohort_days(start_ns: int, end_ns: int, after: int) -> range:
     """Days (since 1970) of the cohorts whose day of return ended in the window."""
     first_midnight, last_midnight = start_ns // DAY_NS + 1, end_ns // DAY_NS
@@ -73,14 +79,13 @@ def returned(after: int) -> Source:
 
     def build(client: Client, question: Question, ingredients: Mapping[str, str]) -> str:
         days = cohort_days(question.start_ns, question.end_ns, after)
-        # A window in which no day ends has no cohort; the statement still has to have its columns.
-        first, end_ns = (days.start, (days.stop + after) * DAY_NS) if days else (days.start, days.start * DAY_NS)
         columns = [each for each in question.key_columns if not each.endswith(" AS step")]
         if question.step_ns:
             ends_ns = f"(first_day + {after + 1}) * {DAY_NS}"
             columns.append(f"intDiv({ends_ns} - 1 - {question.origin_ns}, {question.step_ns}) AS step")
         keys = "".join(f"{key}, " for key in question.keys)
-        found = cohorts_sql(client, question, first, end_ns, question.by)
+        end_ns = (days.stop + after) * DAY_NS
+        found = cohorts_sql(client, question, days.start, end_ns, question.by) if days else NO_COHORTS
         calls = f"""SELECT {", ".join([*columns, "user_id", "sample_weight"])}, has(days, first_day + {after}) AS back,
             intDiv({store_begin_ns()}, {DAY_NS}) >= first_day AS begun
             FROM {found.rows} WHERE day = first_day AND day < {days.stop}"""

@@ -196,3 +196,44 @@ ENGINE = ReplacingMergeTree(version)
 PARTITION BY toDate(period)
 ORDER BY (bucket, period, unit, service, environment, deployment, provider, model, variant, release)
 SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1;
+
+CREATE TABLE IF NOT EXISTS objective_minutes
+(
+    objective LowCardinality(String),
+    period DateTime('UTC') CODEC(Delta(4), ZSTD(1)),
+    service LowCardinality(String),
+    environment LowCardinality(String),
+    deployment LowCardinality(String),
+    region LowCardinality(String),
+    node LowCardinality(String),
+    provider LowCardinality(String),
+    model LowCardinality(String),
+    variant LowCardinality(String),
+    release LowCardinality(String),
+    version UInt64 CODEC(ZSTD(1)),
+    calls__n UInt64 CODEC(ZSTD(1)),
+    calls__w Float64 CODEC(ZSTD(1)),
+    calls__ww Float64 CODEC(ZSTD(1)),
+    calls__w_min Float64 CODEC(ZSTD(1)),
+    calls__w_max Float64 CODEC(ZSTD(1)),
+    about__n UInt64 CODEC(ZSTD(1)),
+    about__w Float64 CODEC(ZSTD(1)),
+    known__n UInt64 CODEC(ZSTD(1)),
+    known__w Float64 CODEC(ZSTD(1)),
+    known__ww Float64 CODEC(ZSTD(1)),
+    good__n UInt64 CODEC(ZSTD(1)),
+    good__w Float64 CODEC(ZSTD(1)),
+    good__ww Float64 CODEC(ZSTD(1)),
+    priced__n UInt64 CODEC(ZSTD(1)),
+    priced__wx Float64 CODEC(ZSTD(1)),
+    priced__wwx Float64 CODEC(ZSTD(1)),
+    priced__wwxx Float64 CODEC(ZSTD(1)),
+    priced_good__n UInt64 CODEC(ZSTD(1)),
+    priced_good__w Float64 CODEC(ZSTD(1)),
+    priced_good__ww Float64 CODEC(ZSTD(1)),
+    priced_good__wwx Float64 CODEC(ZSTD(1))
+)
+ENGINE = ReplacingMergeTree(version)
+PARTITION BY toDate(period)
+ORDER BY (objective, period, service, environment, deployment, region, node, provider, model, variant, release)
+SETTINGS index_granularity = 1024, ttl_only_drop_parts = 1;
