@@ -88,7 +88,7 @@ def differences(client: Client, day: int) -> list[str]:
     context, state = _context(client, END.timestamp() + 600), rollup.read_state(client)
     assert state is not None
     rollup.roll_late(context, [(start, end)], state)
-    objectives._replace(client, judgements(client), start, end)
+    objectives.replace_counts(client, judgements(client), start, end)
     for product in hours.PRODUCTS:
         product.write(client, start, end)
     found = []
@@ -172,7 +172,7 @@ def _tell_how_far(client: Client) -> None:
         write_state(client, name, replace(state, until=state.until if name == "gpus" else end, seen_ms=seen_ms))
     known = judgements(client)
     for name, counted in objectives.read_states(client).items():
-        objectives._write(client, replace(counted, until=end, seen_ms=seen_ms), {name: known[name]})
+        objectives.write_reach(client, replace(counted, until=end, seen_ms=seen_ms), {name: known[name]})
 
 
 def _sums(client: Client, table: str, start: int, end: int) -> dict[str, float]:

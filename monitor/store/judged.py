@@ -92,9 +92,14 @@ def _evaluations(table: str, condition: str, start_ns: int, end_ns: int, *, late
 def _how_named(client: Client, rows: str, start_ns: int, end_ns: int) -> tuple[bool, bool, bool]:
     """Whether any names a span of a call, only a trace, only a response: what does not occur need not be joined."""
     reach = f"timestamp >= {_moment(start_ns - REACH_NS)} AND timestamp < {_moment(end_ns + REACH_NS)}"
-    spans = f"SELECT {ID} FROM inferences WHERE {reach} AND trace_id IN (SELECT trace_id FROM {rows})"
+    named = f"trace_id IN (SELECT trace_id FROM {rows})"
+    spans = f"SELECT {ID} FROM inferences WHERE {reach} AND {named}"
+    # Most that name no span of these are about calls of another time.
+    inside = f"timestamp >= {_moment(start_ns)} AND timestamp < {_moment(end_ns)}"
+    traces = f"SELECT trace_id FROM inferences WHERE {inside} AND {named}"
     by_span, by_trace, by_response, roles = client.query(
-        f"SELECT countIf(span_id != '' AND {ID} IN ({spans})), countIf(trace_id != '' AND (span_id = '' OR {ID} NOT IN ({spans}))),"
+        f"SELECT countIf(span_id != '' AND {ID} IN ({spans})),"
+        f" countIf(trace_id != '' AND trace_id IN ({traces}) AND (span_id = '' OR {ID} NOT IN ({spans}))),"
         f" countIf(trace_id = '' AND response_id != ''), (SELECT uniq(role, scope) FROM inferences WHERE {reach}) FROM {rows}"
     ).result_rows[0]
     # Where one call has several rows, an evaluation may name an inner one of them.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
@@ -35,13 +36,24 @@ def test_a_range_begins_on_a_whole_minute_or_hour_and_is_at_least_as_long_as_it_
 
 
 @pytest.mark.parametrize("name", list(timerange.RANGES))
-def test_a_long_range_ends_where_is_added_up_and_a_short_one_now(name: str) -> None:
+def test_a_range_ends_where_is_added_up(name: str) -> None:
     now, mark = datetime(2026, 3, 29, 12, 34, 56, tzinfo=UTC), datetime(2026, 3, 29, 12, 29, tzinfo=UTC)
     window, live = timerange.last(name, now=now, settled=mark), timerange.last(name, now=now)
+    assert window.end == mark
     long = name in ("24h", "7d")
-    assert window.end == (mark if long else live.end)
-    assert window.start == live.start
+    assert window.start == (live.start if long else mark - timerange.RANGES[name])
     assert timerange.last(name, now=now, settled=now + timedelta(minutes=1)) == live
+
+
+@pytest.mark.parametrize(("name", "step_s"), [("15m", 60), ("6h", 60), ("24h", 3600), ("7d", 3600)])
+def test_charts_have_steps_of_what_is_added_up(name: str, step_s: int) -> None:
+    view = View(range=name, custom=None, where=(), zone=ZoneInfo("UTC"), live=True, now=NOON)
+    assert view.added_up_s() == 1
+    assert view.added_up_s(finest_s=60) == 60
+    settled = replace(view, settled=NOON.replace(second=0, microsecond=0) - timedelta(minutes=1))
+    assert settled.added_up_s() == step_s
+    drawn = timerange.aligned(settled.window(), step_s)
+    assert drawn.start.timestamp() % 60 == 0
 
 
 @pytest.mark.parametrize(

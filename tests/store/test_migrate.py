@@ -47,6 +47,10 @@ TABLES = {
     "rollup_state",
     "hour_state",
     "source_hours",
+    "source_minutes",
+    "user_minutes",
+    "session_minutes",
+    "objective_minutes",
     "user_hours",
     "session_hours",
     "session_costs",
@@ -174,16 +178,19 @@ def test_statements_are_cut_at_line_ends_only() -> None:
     assert Migration(version=1, name="x", text=text).statements == ["SELECT ';'\nFROM x", "SELECT 2"]
 
 
-def test_retention_is_set_and_changed(store_client: Client) -> None:
-    apply_retention(store_client, raw_days=30, facts_days=400)
-    first = schema(store_client)
+def test_retention_is_set_and_changed(empty_client: Client) -> None:
+    """In a database of its own: rows of long ago, which other tests use, would be dropped."""
+    migrate(empty_client)
+    apply_retention(empty_client, raw_days=30, facts_days=400)
+    first = schema(empty_client)
     assert "TTL toDate(Timestamp) + toIntervalDay(30)" in first["otel_traces"]
     assert "TTL toDate(timestamp) + toIntervalDay(400)" in first["inferences"]
     assert "TTL toDate(timestamp) + toIntervalDay(400)" in first["gpu_samples"]
-    apply_retention(store_client, raw_days=30, facts_days=400)
-    assert schema(store_client) == first
-    apply_retention(store_client, raw_days=7, facts_days=400)
-    assert "TTL toDate(Timestamp) + toIntervalDay(7)" in schema(store_client)["otel_traces"]
+    assert "TTL toDate(period) + toIntervalDay(2)" in first["source_minutes"]
+    apply_retention(empty_client, raw_days=30, facts_days=400)
+    assert schema(empty_client) == first
+    apply_retention(empty_client, raw_days=7, facts_days=400)
+    assert "TTL toDate(Timestamp) + toIntervalDay(7)" in schema(empty_client)["otel_traces"]
 
 
 def test_a_database_that_the_collectors_exporter_filled_keeps_its_rows(empty_client: Client) -> None:
