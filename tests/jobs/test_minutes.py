@@ -12,7 +12,7 @@ import pytest
 from monitor.jobs import cost, hours, minutes, objectives, rollup
 from monitor.jobs.job import Context, Outcome
 from monitor.kpis import REGISTRY, KpiValue, Window, coverage, evaluate, objective_counts, series, source_hours, units
-from monitor.kpis.hours import newest_minute
+from monitor.kpis.hours import State, newest_minute, write_states
 from monitor.settings import ObjectiveSettings, Settings
 from monitor.store import Client
 from monitor.store.migrate import known_migrations
@@ -180,7 +180,12 @@ def test_each_run_goes_on_and_one_that_is_stopped_is_made_up(store_client: Clien
         store_client.command(f"TRUNCATE TABLE {table}")
     assert_same(found, from_facts(store_client, SOME, window=window))
     # So long after that nothing of it is within reach, it begins anew.
-    run(store_client, later)
+    since, until = int(WINDOW.start.timestamp()), int(UNTIL.timestamp())
+    write_states(
+        store_client,
+        {each.name: State(rule=each.rule, since=since, until=until, seen_ms=1000 * until) for each in minutes.PRODUCTS},
+    )
+    assert newest_minute(store_client) == until
     far = later + timedelta(seconds=2 * minutes.REACH_S)
     store(store_client, calls_of(50, seed=40).assign(timestamp=[far - timedelta(minutes=k) for k in range(50)]))
     run(store_client, far)
