@@ -39,6 +39,27 @@ def bucket_value(bucket: int) -> float:
     return 0.0 if bucket <= _LOWEST else 2 * GAMMA**bucket / (GAMMA + 1)
 
 
+def spread(buckets: Mapping[int, float], per_e: float) -> dict[int | None, float]:
+    """Calls in bins of a logarithmic scale that are wider than buckets, with `per_e` bins for each factor of e.
+
+    A bin's number is ⌊per_e · ln x⌋; None has the values of 0 or less. A bucket in which two bins meet is shared out as if its
+    calls lay evenly on the scale, so the sum up to a bin's end is one up to a value within 1 % of it.
+    """
+    found: dict[int | None, float] = {}
+    width = _LOG * per_e
+    for bucket, weight in buckets.items():
+        if bucket <= _LOWEST:
+            found[None] = found.get(None, 0.0) + weight
+            continue
+        low = (bucket - 1) * width
+        first = math.floor(low)
+        inside = min(1.0, (first + 1 - low) / width)
+        found[first] = found.get(first, 0.0) + weight * inside
+        if inside < 1:
+            found[first + 1] = found.get(first + 1, 0.0) + weight * (1 - inside)
+    return found
+
+
 def histogram_ingredients(measure: Measure) -> dict[str, str]:
     """Aggregates over calls: both maps of a measure."""
     bucket = bucket_sql(measure.number)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from monitor.errors import BadInput
 from monitor.kpis.dimensions import Where, check_by, check_where, refuse, where_sql
 from monitor.kpis.estimators import Mean, Measure
+from monitor.kpis.histogram import spread
 from monitor.kpis.query import STEPS_MAX
 from monitor.kpis.registry import REGISTRY
+from monitor.kpis.rolled import Latencies, rolled_latencies
 from monitor.kpis.source_hours import summed_select
 from monitor.kpis.sources.balanced import NODE_SUMS, log_sums
 from monitor.kpis.sources.calls import CALLS
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
 
 LATENCIES: Final = ("ttft", "tpot", "e2e", "queue", "prefill", "decode")
 PER_DOUBLING: Final = 4  # bins; a bin's ends are 19 % apart
+_ZERO: Final = -(2**15)  # the bin of latencies of 0
 _EVERYTHING: Final[Where] = {}
 
 
@@ -57,7 +61,8 @@ def latency_heatmap(
     -------
     pandas.DataFrame
         One row per cell that is not empty: `time` (UTC, begin of the column), `low_s`, `high_s` (ends of the bin, low ≤ x <
-        high; 0 and 0 for a latency of 0), `n` (stored calls), `calls` (Σ sample_weight). Sorted by time and bin.
+        high; 0 and 0 for a latency of 0), `n` (stored calls), `calls` (Σ sample_weight). Sorted by time and bin. Over many
+        calls it comes from rollups where they can answer: ends of bins are then within 1 % of what they say.
 
     Raises
     ------
@@ -72,28 +77,53 @@ def latency_heatmap(
         raise BadInput(f"columns of {step_s:g} s over {window.seconds:g} s are too many; at most {STEPS_MAX} are drawn")
     if not 1 <= per_doubling <= 16:
         raise BadInput(f"a doubling has 1 to 16 bins, not {per_doubling}")
-    condition, parameters = where_sql(check_where(where))
-    x = measure.number
-    lowest = -(2**15)
-    bin_ = f"toInt32(if({x} > 0, floor(log2({x}) * {per_doubling}), {lowest}))"
-    found = client.query(
-        f"SELECT intDiv(toUnixTimestamp64Nano(timestamp) - {window.start_ns}, {step_ns}) AS step, {bin_} AS bin,"
-        f" count() AS n, sum(sample_weight) AS calls FROM {calls_source(client, window.start_ns, window.end_ns)}"
-        f" WHERE {measure.condition} AND {condition} GROUP BY step, bin ORDER BY step, bin",
-        parameters=parameters,
-    ).result_rows
+    question = Question(
+        start_ns=window.start_ns, end_ns=window.end_ns, where=check_where(where), step_ns=step_ns, groups_max=1
+    )
+    rolled = rolled_latencies(client, measure, question)
+    found = _of_calls(client, question, measure, per_doubling) if rolled is None else _of_buckets(rolled, per_doubling)
     ends = [
-        (0.0, 0.0) if row[1] == lowest else tuple(2 ** ((row[1] + i) / per_doubling) for i in (0, 1)) for row in found
+        (0.0, 0.0) if cell.bin == _ZERO else tuple(2 ** ((cell.bin + i) / per_doubling) for i in (0, 1))
+        for cell in found
     ]
     return pd.DataFrame(
         {
-            "time": pd.to_datetime([window.start_ns + int(row[0]) * step_ns for row in found], utc=True, unit="ns"),
+            "time": pd.to_datetime([window.start_ns + cell.step * step_ns for cell in found], utc=True, unit="ns"),
             "low_s": [low for low, _ in ends],
             "high_s": [high for _, high in ends],
-            "n": [int(row[2]) for row in found],
-            "calls": [float(row[3]) for row in found],
+            "n": [cell.n for cell in found],
+            "calls": [cell.calls for cell in found],
         }
     ).astype({"low_s": "float64", "high_s": "float64", "n": "int64", "calls": "float64"})
+
+
+class _Cell(NamedTuple):
+    step: int
+    bin: int
+    n: int
+    calls: float
+
+
+def _of_calls(client: Client, question: Question, measure: Measure, per_doubling: int) -> list[_Cell]:
+    condition, parameters = where_sql(question.where)
+    x = measure.number
+    bin_ = f"toInt32(if({x} > 0, floor(log2({x}) * {per_doubling}), {_ZERO}))"
+    rows = client.query(
+        f"SELECT {', '.join(question.key_columns)}, {bin_} AS bin, count() AS n, sum(sample_weight) AS calls"
+        f" FROM {calls_source(client, question.start_ns, question.end_ns)}"
+        f" WHERE {measure.condition} AND {condition} GROUP BY step, bin ORDER BY step, bin",
+        parameters=parameters,
+    ).result_rows
+    return [_Cell(int(step), int(bin_), int(n), float(calls)) for step, bin_, n, calls in rows]
+
+
+def _of_buckets(rolled: Sequence[Latencies], per_doubling: int) -> list[_Cell]:
+    cells = [
+        _Cell(int(each.keys[0]), _ZERO if place is None else place, round(calls), calls)
+        for each in rolled
+        for place, calls in spread(each.buckets, per_doubling / math.log(2)).items()
+    ]
+    return sorted(cell for cell in cells if cell.n)
 
 
 @dataclass(frozen=True, kw_only=True)

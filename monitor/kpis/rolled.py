@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from typing import Any
 
 from monitor.kpis import histogram
 from monitor.kpis.coverage import Part, parts_of, period_between
 from monitor.kpis.dimensions import dimension_sql, where_sql
-from monitor.kpis.estimators import Measure
+from monitor.kpis.estimators import POPULATION, Measure
 from monitor.kpis.rollup import can_answer, merged_columns
 from monitor.kpis.sources import Question, Source
+from monitor.kpis.sources.calls import CALLS
 from monitor.kpis.sources.question import group_by
 from monitor.store import Client
 
@@ -45,6 +47,43 @@ def rolled_select(
     summed = f"SELECT {keys}{merged_columns(ingredients)} FROM ({union}){group_by(question)}"
     read = [f"{sql} AS {name}" for name, sql in histogram.columns(asked).items()]
     return f"SELECT {', '.join([*question.keys, *wanted, *read])} FROM ({summed})"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Latencies:
+    """How many calls of a group (and step) have a latency in each bucket of `monitor.kpis.histogram`."""
+
+    keys: tuple[Any, ...]
+    calls: int
+    buckets: Mapping[int, float]
+
+
+def rolled_latencies(client: Client, measure: Measure, question: Question) -> list[Latencies] | None:
+    """The latencies of a long window, from rollups where there are; None where the calls themselves are to be counted.
+
+    They are where they are few, where rollups do not know the filter or the split, and where calls stand for several each, as
+    rollups have their weights alone.
+    """
+    asked: Asked = {measure: ()}
+    known = {f"{measure.name}__n": measure.sums[f"{measure.name}__n"]}
+    wanted = {**POPULATION, **known}
+    parts = rolled_parts(client, CALLS, question, wanted, asked)
+    if parts is None:
+        return None
+    _, parameters = where_sql(question.where)
+    sql = rolled_select(client, CALLS, question, wanted, asked, parts)
+    rows = list(client.query(sql, parameters=parameters).named_results())
+    if any(row["calls__n"] and (row["calls__w_min"], row["calls__w_max"]) != (1, 1) for row in rows):
+        return None
+    return [
+        Latencies(
+            keys=tuple(row[key] for key in question.keys),
+            calls=int(row[f"{measure.name}__n"]),
+            buckets=dict(zip(row[f"{measure.name}__h_buckets"], row[f"{measure.name}__h_weights"], strict=True)),
+        )
+        for row in rows
+        if row[f"{measure.name}__n"]
+    ]
 
 
 def _rollups(question: Question, ingredients: Mapping[str, str], parts: Sequence[Part]) -> list[str]:

@@ -14,7 +14,7 @@ from dashboards.traces_query import Search
 from monitor.errors import MonitorError
 from monitor.jobs import rollup
 from monitor.jobs.job import Context
-from monitor.kpis import Window
+from monitor.kpis import Window, coverage
 from monitor.settings import Settings
 from monitor.store import Client
 
@@ -216,6 +216,29 @@ def test_a_histogram_counts_as_numpy_does(store_client: Client) -> None:
     assert split.totals == {"gpu-1": 250}
     few = read_histogram(store_client, "ttft", WINDOW, by="node", where={}, groups_max=1)
     assert (len(few.totals), few.left_out) == (1, 1)
+
+
+def test_a_histogram_of_rollups_is_within_one_percent(store_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    ttft_s = np.random.default_rng(6).lognormal(-1.5, 0.8, 900).round(6)
+    data = [row for number, value in enumerate(ttft_s) for row in rows(number, ttft_s=float(value), long_s=30.0)]
+    data += [row for number in range(900, 1000) for row in rows(number, ttft_s=0.0, long_s=30.0)]
+    store_client.insert("otel_traces", data, column_names=COLUMNS)
+    hour = timedelta(hours=1)
+    window = Window(WINDOW.start.replace(minute=0, second=0), WINDOW.end.replace(minute=0, second=0) + hour)
+    rollup.run(Context(client=store_client, settings=Settings(), now=window.end + hour))
+    exact = read_histogram(store_client, "ttft", window, where={}, groups_max=8)
+    split = read_histogram(store_client, "ttft", window, by="node", where={}, groups_max=1)
+    monkeypatch.setattr(coverage, "EXACT_CALLS", 0)
+    store_client.command("TRUNCATE TABLE inferences")
+    found = read_histogram(store_client, "ttft", window, where={}, groups_max=8)
+    assert (found.totals, found.left_out) == (exact.totals, 0)
+    assert found.zeros[""] == pytest.approx(exact.zeros[""])
+    below = found.bins["share"].cumsum() * 1000
+    for high, sum_ in zip(found.bins["high"], below, strict=True):
+        assert (ttft_s < high / 1.021).sum() - 1e-6 <= sum_ <= (ttft_s < high * 1.021).sum() + 1e-6
+    again = read_histogram(store_client, "ttft", window, by="node", where={}, groups_max=1)
+    assert (again.totals, again.left_out) == (split.totals, split.left_out)
+    assert again.left_out == 1
 
 
 def test_an_unknown_filter_is_refused(store_client: Client) -> None:

@@ -13,9 +13,13 @@ import pytest
 from scipy import stats
 
 from monitor.errors import BadInput
+from monitor.jobs import rollup
+from monitor.jobs.job import Context
+from monitor.kpis import Window, coverage
 from monitor.kpis.compare import compare
 from monitor.kpis.compare_render import to_json, to_table
 from monitor.kpis.latency_map import compare_places, latency_heatmap, slowest
+from monitor.settings import Settings
 from monitor.stats.hot_nodes import LogSums
 from monitor.stats.places import differences
 from monitor.store import Client
@@ -38,6 +42,52 @@ def test_heat_map_counts_every_call_once(store_client: Client) -> None:
     filled = frame[frame["high_s"] > 0]
     assert np.allclose(filled["high_s"] / filled["low_s"], 2**0.25)
     assert latency_heatmap(store_client, "e2e", window=WINDOW, step_s=60, where={"model": "none"}).empty
+
+
+def test_a_heat_map_of_rollups_counts_the_same_calls(store_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ends of bins within 1 % of what they say: up to each, as many calls as lie below a value that near to it."""
+    calls = random_calls(3000, seed=57)
+    calls.loc[3:9, "ttft_s"] = 0.0
+    calls.loc[3:9, "error_type"] = ""
+    store(store_client, calls)
+    window = hours_around(WINDOW)
+    rollup.run(Context(client=store_client, settings=Settings(), now=window.end + timedelta(hours=1)))
+    exact = latency_heatmap(store_client, "ttft", window=window, step_s=3600)
+    monkeypatch.setattr(coverage, "EXACT_CALLS", 0)
+    store_client.command("TRUNCATE TABLE inferences")
+    found = latency_heatmap(store_client, "ttft", window=window, step_s=3600)
+    assert found["n"].sum() == pytest.approx(exact["n"].sum(), rel=0.02)
+    for time, column in exact.groupby("time"):
+        mine, x = found[found["time"] == time], first_tokens(calls, time)
+        assert (
+            mine.loc[mine["high_s"] == 0, "n"].sum() == (x == 0).sum() == column.loc[column["high_s"] == 0, "n"].sum()
+        )
+        assert set(mine["low_s"].round(9)) <= set((2.0 ** (np.arange(-200, 200) / 4)).round(9)) | {0.0}
+        # Cells of less than half a call are not drawn.
+        lost = 0.5 * 2 * len(column)
+        for end in column["high_s"][column["high_s"] > 0]:
+            below = mine.loc[mine["high_s"] <= end * 1.0001, "calls"].sum()
+            assert (x < end / 1.021).sum() - lost <= below <= (x < end * 1.021).sum()
+        assert mine["calls"].sum() == pytest.approx(len(x), abs=lost)
+
+
+def test_sampled_calls_are_counted_themselves(store_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    store(store_client, random_calls(400, seed=58, weights=(1.0, 5.0)))
+    window = hours_around(WINDOW)
+    rollup.run(Context(client=store_client, settings=Settings(), now=window.end + timedelta(hours=1)))
+    exact = latency_heatmap(store_client, "ttft", window=window, step_s=3600)
+    monkeypatch.setattr(coverage, "EXACT_CALLS", 0)
+    pd.testing.assert_frame_equal(latency_heatmap(store_client, "ttft", window=window, step_s=3600), exact)
+
+
+def hours_around(window: Window) -> Window:
+    hour = timedelta(hours=1)
+    return Window(window.start.replace(minute=0, second=0), window.end.replace(minute=0, second=0) + hour)
+
+
+def first_tokens(calls: pd.DataFrame, hour: Any) -> pd.Series[float]:
+    inside = (calls["timestamp"] >= hour) & (calls["timestamp"] < hour + timedelta(hours=1))
+    return calls.loc[inside & (calls["error_type"] == ""), "ttft_s"].dropna()
 
 
 def test_what_a_heat_map_refuses(store_client: Client) -> None:
