@@ -34,10 +34,11 @@ class Memory:
             return otherwise if until < time.monotonic() else answer
 
     def put(self, question: Hashable, answer: Any) -> None:
+        now = time.monotonic()
         with self._lock:
-            self._kept[question] = time.monotonic() + self._ttl_s, answer
+            self._kept[question] = now + self._ttl_s, answer
             self._kept.move_to_end(question)
-            while len(self._kept) > self._entries_max:
+            while len(self._kept) > self._entries_max or next(iter(self._kept.values()))[0] < now:
                 self._kept.popitem(last=False)
 
     def clear(self) -> None:

@@ -14,6 +14,8 @@ def test_an_answer_holds_for_its_time() -> None:
     assert memory.get("how old", "unknown") == "unknown"
     time.sleep(0.06)
     assert memory.get("how many") is None
+    memory.put("how old", 3)
+    assert len(memory) == 1, "what has expired takes no room"
 
 
 def test_the_oldest_answers_go_first() -> None:
