@@ -7,7 +7,7 @@ for: a call that takes long is told of when it ends, so these are the last few m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import timedelta
 from typing import Final
@@ -37,12 +37,13 @@ def run(context: Context) -> Outcome:
     """Add up the minutes that passed, and those that something came late for."""
     client = context.client
     until = (int(context.now.timestamp()) - VISIBLE_S) // MINUTE_S * MINUTE_S
+    states = read_states(client)
     if calls_before(client, until, timedelta(hours=1)) <= EXACT_SAID:
+        _forget(client, states)
         return Outcome(note="calls are few: pages read them")
     since = until - REACH_S
     # By the store's own clock, as the times of insert are.
     looked_ms = int(client.query("SELECT toUnixTimestamp64Milli(now64(3))").result_rows[0][0])
-    states = read_states(client)
     looked = Late(client=client, oldest=since, closed=until, period_s=MINUTE_S)
     rows, done = 0, {}
     for product in PRODUCTS:
@@ -57,6 +58,16 @@ def run(context: Context) -> Outcome:
     # Last, and at once: the newest of them says where pages end.
     write_states(client, done)
     return Outcome(rows=rows)
+
+
+def _forget(client: Client, states: Mapping[str, State]) -> None:
+    """Have nothing answered by minutes that nobody brings up to date: what is said late of their calls would be missing."""
+    nothing = State(rule="", since=0, until=0, seen_ms=0)
+    if any(product.name in states and states[product.name].until for product in PRODUCTS):
+        known = judgements(client)
+        if known:
+            write_reach(client, nothing, known, of=minutes_name)
+        write_states(client, {product.name: replace(nothing, rule=product.rule) for product in PRODUCTS})
 
 
 def _still(state: State | None, new: State) -> State:

@@ -200,6 +200,7 @@ def test_few_calls_are_read(store_client: Client, monkeypatch: pytest.MonkeyPatc
     calls = calls_of(100, seed=41)
     calls["timestamp"] = [UNTIL - timedelta(seconds=20 * (k + 1)) for k in range(99, -1, -1)]
     store(store_client, calls)
+    write_objectives(store_client, [ObjectiveSettings(name="up", kind="error", target=0.9)], now=START)
     monkeypatch.setattr(minutes, "EXACT_SAID", 100)
     assert "few" in run(store_client, NOW).note
     assert rows_of(store_client) == [0] * 4
@@ -215,6 +216,17 @@ def test_few_calls_are_read(store_client: Client, monkeypatch: pytest.MonkeyPatc
     assert settled(timedelta(minutes=3), timedelta(hours=1)) == end
     assert settled(timedelta(minutes=3), timedelta(minutes=15)) is None, "45 calls"
     assert settled(timedelta(minutes=8), timedelta(hours=1)) is None, "the job is late"
+    # When they become few, nothing is answered by minutes any more: nobody adds what is said later.
+    monkeypatch.setattr(coverage, "EXACT_SAID", 0)
+    window = Window(UNTIL - timedelta(minutes=20), UNTIL)
+    asked = ["engagement.feedback_rate", "objective.up.attainment"]
+    had = evaluate(store_client, asked, window=window)
+    assert min(value.n for value in had) == 60
+    monkeypatch.setattr(minutes, "EXACT_SAID", 100)
+    assert "few" in run(store_client, NOW + timedelta(minutes=3)).note
+    assert settled(timedelta(minutes=4), timedelta(hours=1)) is None
+    store_client.command("ALTER TABLE inferences DELETE WHERE 1 SETTINGS mutations_sync = 2")
+    assert [value.n for value in evaluate(store_client, asked, window=window)] == [0, 0]
 
 
 def test_stretches() -> None:
