@@ -21,6 +21,8 @@ from monitor.store.calls import calls_source
 
 BUCKETS: Final = 1024
 UNITS_MAX: Final = 100_000
+# What a row of the time before minutes counts: there are so many more, and the unit alone is read of them.
+_BEFORE: Final = 0.1
 # So many buckets tell how many rows there are in all.
 _PROBED: Final = 16
 UNIT_KEYS: Final = ("service", "environment", "deployment", "provider", "model", "variant", "release")
@@ -97,12 +99,14 @@ def sampled(
     if whole is None:
         return None
     first, last = whole
-    read = [(hours, first, last), *([(before, 0, first)] if before else [])]
+    read = [(hours, first, last, 1.0)]
+    if before is not None:
+        read.append((before, 0, first, 1.0 if before is hours else _BEFORE))
     probed = " + ".join(
-        f"(SELECT count() FROM {of.table} WHERE bucket < {_PROBED} AND {periods(start, end, of.column)})"
-        for of, start, end in read
+        f"{weight} * (SELECT count() FROM {of.table} WHERE bucket < {_PROBED} AND {periods(start, end, of.column)})"
+        for of, start, end, weight in read
     )
-    found = int(client.query(f"SELECT {probed}").result_rows[0][0]) * BUCKETS / _PROBED
+    found = float(client.query(f"SELECT {probed}").result_rows[0][0]) * BUCKETS / _PROBED
     buckets = BUCKETS if found <= UNITS_MAX else max(1, int(BUCKETS * UNITS_MAX / found))
     return Sampled(hours=hours, first=first, last=last, buckets=buckets)
 

@@ -196,6 +196,28 @@ def test_each_run_goes_on_and_one_that_is_stopped_is_made_up(store_client: Clien
 
 
 @pytest.mark.parametrize("backend_url", ["chdb"], indirect=True)
+def test_very_many_users_are_sampled_and_history_leaves_enough_of_them(
+    store_client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows of users' history count a tenth: else the sample of an hour would be of next to nobody."""
+    calls = calls_of(4000, seed=43).assign(user_id=[f"u{i}" for i in range(4000)])
+    store(store_client, calls)
+    names = ["engagement.active_users", "engagement.new_users"]
+    truth = from_facts(store_client, names, window=WINDOW)
+    run(store_client, NOW, rollup, hours, minutes)
+    monkeypatch.setattr(units, "_PROBED", units.BUCKETS)
+    inside = int(calls["timestamp"].between(WINDOW.start, WINDOW.end).sum())
+    before = int((calls["timestamp"] < WINDOW.start).sum())
+    assert min(inside, before) > 500
+    monkeypatch.setattr(units, "UNITS_MAX", inside // 2)
+    share = (inside // 2) / (inside + before / 10)
+    for value, true in zip(evaluate(store_client, names, window=WINDOW), truth, strict=True):
+        assert value.method == "sample"
+        assert value.n == pytest.approx(share * inside, rel=0.15)
+        assert value.low <= true.value <= value.high  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("backend_url", ["chdb"], indirect=True)
 def test_few_calls_are_read(store_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = calls_of(100, seed=41)
     calls["timestamp"] = [UNTIL - timedelta(seconds=20 * (k + 1)) for k in range(99, -1, -1)]
