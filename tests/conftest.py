@@ -23,6 +23,8 @@ from monitor.store.migrate import ensure_database, migrate
 from tests.tools import clickhouse_server
 
 BACKENDS = ("chdb", "clickhouse")
+# Address of a store, and for which tests -> the database that they share.
+Databases = dict[tuple[str, str], str]
 # What takes longest, and what waits most, in the order in which it begins: else one worker ends with it alone.
 FIRST = (
     "acceptance/test_faults.py",
@@ -89,34 +91,44 @@ def with_database(url: str, database: str) -> str:
 
 
 @pytest.fixture(scope="session")
-def migrated() -> Iterator[dict[str, str]]:
-    """Address of a store -> its migrated database, which tests share: making one takes longer than most tests."""
-    names: dict[str, str] = {}
+def migrated() -> Iterator[Databases]:
+    """Migrated databases that tests share: making one takes longer than most tests."""
+    names: Databases = {}
     yield names
-    for url, name in names.items():
+    for (url, _), name in names.items():
         with contextlib.suppress(MonitorError):  # a server of our own has ended by now
             drop_database(url, name)
 
 
 @pytest.fixture
-def database(request: pytest.FixtureRequest, backend_url: str, migrated: dict[str, str]) -> Iterator[str]:
+def database(request: pytest.FixtureRequest, backend_url: str, migrated: Databases) -> Iterator[str]:
     """An empty database: the shared, migrated one for a test that asks for `store_client`, else a new one."""
     if "store_client" not in request.fixturenames:
         name = make_database(backend_url)
         yield name
         drop_database(backend_url, name)
         return
-    yield migrated_database(backend_url, migrated)
-    client = connect(backend_url, database=migrated[backend_url])
+    name = migrated_database(backend_url, migrated)
+    yield name
+    client = connect(backend_url, database=name)
     empty_all(client)
+    dropped = (
+        "SELECT name FROM system.tables WHERE database = currentDatabase() AND create_table_query LIKE '% TTL %'"
+        " AND name != 'alert_sends'"  # always has one
+    )
+    found = client.query(dropped).result_rows
+    assert not found, "these have a TTL now: rows of other tests, of long ago, would be dropped"
     client.close()
 
 
 @pytest.fixture
-def pipeline_url(backend_url: str, migrated: dict[str, str]) -> Iterator[str]:
-    """Address of a migrated, empty store of each kind; of the embedded one, a pipeline can use the default database alone."""
+def pipeline_url(backend_url: str, migrated: Databases) -> Iterator[str]:
+    """Address of a migrated, empty store of each kind; of the embedded one, a pipeline can use the default database alone.
+
+    None that tests of `store_client` use, too: a pipeline sets how long rows are kept, and theirs are of long ago.
+    """
     embedded = backend_url.startswith("chdb:")
-    url = backend_url if embedded else with_database(backend_url, migrated_database(backend_url, migrated))
+    url = backend_url if embedded else with_database(backend_url, migrated_database(backend_url, migrated, "pipelines"))
     client = connect(url)
     if embedded:
         migrate(client)
@@ -126,14 +138,14 @@ def pipeline_url(backend_url: str, migrated: dict[str, str]) -> Iterator[str]:
     client.close()
 
 
-def migrated_database(url: str, migrated: dict[str, str]) -> str:
-    """The name of the session's migrated database in this store."""
-    if url not in migrated:
-        migrated[url] = make_database(url)
-        client = connect(url, database=migrated[url])
+def migrated_database(url: str, migrated: Databases, of: str = "facts") -> str:
+    """The name of the session's migrated database in this store, one for each kind of tests."""
+    if (url, of) not in migrated:
+        migrated[url, of] = make_database(url)
+        client = connect(url, database=migrated[url, of])
         migrate(client)
         client.close()
-    return migrated[url]
+    return migrated[url, of]
 
 
 def make_database(url: str) -> str:

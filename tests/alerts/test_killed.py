@@ -12,7 +12,7 @@ import pytest
 from monitor.store import Client
 from monitor.store.client import connect
 from tests.alerts.scripted import Script, alert
-from tests.conftest import migrated_database
+from tests.conftest import Databases, migrated_database
 from tests.tools.told import http_receiver
 
 PROGRAM = Path(__file__).with_name("send_and_die.py")
@@ -28,7 +28,7 @@ PROGRAM = Path(__file__).with_name("send_and_die.py")
     ],
 )
 def test_killed_at(
-    where: str, before: int, after: int, repeated: bool, clickhouse_url: str, migrated: dict[str, str]
+    where: str, before: int, after: int, repeated: bool, clickhouse_url: str, migrated: Databases
 ) -> None:
     database = migrated_database(clickhouse_url, migrated)
     client = connect(clickhouse_url, database=database)

@@ -19,7 +19,7 @@ from monitor.errors import MonitorError
 from monitor.kpis import Window
 from monitor.store.client import connect
 from tests.cli.test_cli import run
-from tests.conftest import empty_all, migrated_database, with_database
+from tests.conftest import Databases, empty_all, migrated_database, with_database
 from tests.drift.test_windows import LATER, calls
 from tests.kpis.rows import WINDOW, store
 from tests.stats.drift.test_effects import NANNYML
@@ -113,7 +113,7 @@ def test_the_table_says_what_and_why(files: tuple[Path, Path], tmp_path: Path) -
 
 
 @pytest.fixture
-def configured(clickhouse_url: str, migrated: dict[str, str], tmp_path: Path) -> Iterator[tuple[str, str]]:
+def configured(clickhouse_url: str, migrated: Databases, tmp_path: Path) -> Iterator[tuple[str, str]]:
     """`--config` of a store with two hours, the second one slower."""
     url = with_database(clickhouse_url, migrated_database(clickhouse_url, migrated))
     client = connect(url)

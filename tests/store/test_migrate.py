@@ -11,7 +11,7 @@ from monitor.errors import SchemaTooNew, StoreError
 from monitor.store import dialects, gpu_dialects
 from monitor.store.client import Client, connect
 from monitor.store.migrate import Migration, applied_versions, apply_retention, known_migrations, migrate, pending
-from tests.conftest import drop_database, make_database, migrated_database
+from tests.conftest import Databases, drop_database, make_database, migrated_database
 
 KNOWN = known_migrations()
 METRIC_TABLES = ("gauge", "sum", "histogram", "exponential_histogram", "summary")
@@ -102,7 +102,7 @@ def store_client(backend_url: str) -> Iterator[Client]:
 
 
 @pytest.fixture
-def fresh(backend_url: str, migrated: dict[str, str]) -> dict[str, str]:
+def fresh(backend_url: str, migrated: Databases) -> dict[str, str]:
     """Schema of a store that was brought up to date at once."""
     client = connect(backend_url, database=migrated_database(backend_url, migrated))
     found = schema(client)
