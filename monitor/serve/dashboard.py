@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import importlib
 import os
 import signal
 import subprocess
@@ -23,6 +24,8 @@ API_URL_VARIABLE: Final = "INFERENCE_MONITOR_API_URL"
 API_TOKEN_VARIABLE: Final = "INFERENCE_MONITOR_API_TOKEN"
 API_CERTIFICATE_VARIABLE: Final = "INFERENCE_MONITOR_API_CERTIFICATE"
 START_TIMEOUT_S: Final = 30.0
+# What pages import that takes long to load (1.8 s of 2): whoever opens the first page is not to wait for it.
+_SLOW_TO_LOAD: Final = ("altair", "monitor.drift", "monitor.plan")
 
 
 class DashboardFailed(MonitorError):
@@ -110,6 +113,8 @@ def run_streamlit(host: str, port: int) -> None:
     }
     from streamlit.web import cli
 
+    for module in _SLOW_TO_LOAD:
+        importlib.import_module(module)
     sys.argv = ["streamlit", "run", str(app), *(f"--{key}={value}" for key, value in options.items())]
     cli.main(prog_name="streamlit")
 
