@@ -9,16 +9,17 @@ from typing import Any, Final, Literal
 
 from monitor.errors import BadInput
 from monitor.kpis.dimensions import Where, check_by, check_where, where_sql
-from monitor.kpis.estimators import POPULATION, Measure, W
+from monitor.kpis.estimators import POPULATION, Measure
 from monitor.kpis.families.accuracy import JUDGED as BY_JUDGE
 from monitor.kpis.families.accuracy import LABELLED, RIGHT, SAID_RIGHT
 from monitor.kpis.latency_map import measure_of
 from monitor.kpis.source_hours import summed_select
 from monitor.kpis.sources import Question, Source
-from monitor.kpis.sources.balanced import log_sums
+from monitor.kpis.sources.balanced import read_log_sums, wait_sums
 from monitor.kpis.sources.calls import CALLS
+from monitor.kpis.sources.cost import costs_sql
 from monitor.kpis.sources.judged import JUDGED
-from monitor.kpis.sources.question import between, select_list
+from monitor.kpis.sources.question import select_list
 from monitor.kpis.window import Window
 from monitor.stats.compare import MARGIN, Arm, Comparison, ShareSums, ValueSums, compare_arms
 from monitor.stats.hot_nodes import LogSums
@@ -129,17 +130,17 @@ def compare_sides(
     ]
     if questions[0] == questions[1]:
         raise BadInput("both sides have the same calls; give two groups, or two times")
-    waits = {**log_sums("wait", measure.value, measure.among), **_reported_sums()}
-    calls = [_read(client, question, CALLS, waits) for question in questions]
-    costs = [_costs(client, question) for question in questions]
-    priced: Priced = "ledger" if all(each.get("cost__n") for each in costs) else "reported"
-    money = costs if priced == "ledger" else calls
+    waits = [read_log_sums(_read(client, question, *wait_sums(latency, measure))) for question in questions]
+    money = [_costs(client, question) for question in questions]
+    priced: Priced = "ledger" if all(each.get("cost__n") for each in money) else "reported"
+    if priced == "reported":
+        money = [_read(client, question, CALLS, _reported_sums()) for question in questions]
     words = dict(POPULATION)
     for of, hit in _WORDS.values():
         words |= {**of.pick("n", "w", "ww"), **hit.pick("n", "w", "ww")}
     judged = [_read(client, question, JUDGED, words) for question in questions]
     by = _by_whom(judged)
-    first, second = (_arm(s.name, c, m, j, by) for s, c, m, j in zip((a, b), calls, money, judged, strict=True))
+    first, second = (_arm(s.name, w, m, j, by) for s, w, m, j in zip((a, b), waits, money, judged, strict=True))
     found = compare_arms(first, second, margin=margin)
     if by == "judge" and found.quality != "insufficient":
         told = replace(found.quality_difference, note="by judges' verdicts; there are too few labels")
@@ -164,17 +165,15 @@ def _read(client: Client, question: Question, source: Source, ingredients: Mappi
 
 
 def _costs(client: Client, question: Question) -> dict[str, Any]:
-    """Sums over `call_costs`, where `cost` is that of all calls that a row stands for."""
+    """Sums over what calls cost; a row stands for `requests` calls that are stored, and `cost` is that of all it stands for."""
     condition, parameters = where_sql(question.where)
-    known, c = "isNotNull(call_costs.cost)", "toFloat64(assumeNotNull(call_costs.cost)) / 1e9"
     sums = {
-        "n": "1", "w": W, "ww": f"{W} * {W}", "wx": c, "wwx": f"{c} * {W}", "wwxx": f"{c} * {c}",
+        "n": "sum(requests) - sum(unpriced)", "w": "sum(weight)", "ww": "sum(ww)", "wx": "sum(cost)", "wwx": "sum(wwc)",
+        "wwxx": "sum(wwcc)",
     }  # fmt: skip
-    columns = {f"cost__{name}": f"sumIf({value}, {known})" for name, value in sums.items()}
+    columns = select_list([], {f"cost__{name}": value for name, value in sums.items()})
     rows = client.query(
-        f"SELECT {select_list([], columns)} FROM call_costs FINAL"
-        f" WHERE {between(question.start_ns, question.end_ns)} AND {condition}",
-        parameters=parameters,
+        f"SELECT {columns} FROM {costs_sql(question)} WHERE kind != 'idle' AND {condition}", parameters=parameters
     )
     return next((dict(row) for row in rows.named_results()), {})
 
@@ -199,7 +198,6 @@ def _by_whom(judged: Sequence[Mapping[str, Any]]) -> Judged:
     return "judge" if fewest["labels"] < _LABELS_MIN and fewest["judge"] > fewest["labels"] else "labels"
 
 
-def _arm(name: str, calls: Mapping[str, Any], money: Mapping[str, Any], judged: Mapping[str, Any], by: Judged) -> Arm:
-    wait = {key: calls.get(f"wait_{key}", 0) for key in LogSums.__dataclass_fields__}
+def _arm(name: str, waits: LogSums, money: Mapping[str, Any], judged: Mapping[str, Any], by: Judged) -> Arm:
     cost = {key: money.get(f"cost__{key}", 0) for key in ValueSums.__dataclass_fields__}
-    return Arm(name=name, quality=_shares(judged, by), latency=LogSums(**wait), cost=ValueSums(**cost))
+    return Arm(name=name, quality=_shares(judged, by), latency=waits, cost=ValueSums(**cost))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Final
 
-from monitor.kpis.coverage import reach_of, whole_hours
+from monitor.kpis.coverage import Part, cover, reach_of, whole_hours
 from monitor.kpis.grains import HOUR, MINUTE, Grain
 from monitor.kpis.hours import HOUR_S, Hours, ddl_columns, merged_list, periods
 from monitor.kpis.sources.question import Question
@@ -66,7 +66,7 @@ class Periods:
     @property
     def middle(self) -> str:
         """SQL of the middle of a row's period."""
-        return f"toDateTime64(period, 9) + {self.grain.seconds // 2}"
+        return middle_sql(self.grain)
 
     def ends(self, question: Question) -> list[tuple[int, int]]:
         """What samples must answer: the rest of the window, in Unix ns."""
@@ -74,10 +74,16 @@ class Periods:
         return [(start, end) for start, end in ends if start < end]
 
 
-def calls_by_period(client: Client, question: Question) -> Periods | None:
-    """Periods to read calls by, where rollups have them: calls may be many where samples are few; None: the calls."""
+def middle_sql(grain: Grain) -> str:
+    """SQL of the middle of a period of this grain."""
+    return f"toDateTime64(period, 9) + {grain.seconds // 2}"
+
+
+def calls_by_period(client: Client, question: Question) -> list[Part]:
+    """What to read calls from: rollups where they have them, as calls may be many where samples are few; else the calls."""
     found = _periods(client, question, replace(GPU_HOURS, counted=Hours.counted))
-    return found if found is not None and _calls_rolled(client, found) else None
+    reaches = [] if found is None else [each for each in reach_of(client) if each.grain in (found.grain, MINUTE)]
+    return cover(question.start_ns, question.end_ns, reaches)
 
 
 def periods_of(client: Client, question: Question) -> Periods | None:
@@ -94,14 +100,6 @@ def _periods(client: Client, question: Question, of: Hours) -> Periods | None:
     hourly = part_s >= HOUR_S or _oldest_minute(client) > first
     hours, grain = (GPU_HOURS, HOUR) if hourly else (GPU_MINUTES, MINUTE)
     return Periods(hours=hours, grain=grain, first=first, last=last)
-
-
-def _calls_rolled(client: Client, found: Periods) -> bool:
-    """Whether calls of these periods are rolled up, too."""
-    return any(
-        reach.grain is found.grain and reach.since <= max(found.first, 0) and found.last <= reach.until
-        for reach in reach_of(client)
-    )
 
 
 def _oldest_minute(client: Client) -> int:

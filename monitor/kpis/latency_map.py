@@ -15,11 +15,9 @@ from monitor.kpis.query import STEPS_MAX
 from monitor.kpis.registry import REGISTRY
 from monitor.kpis.rolled import Latencies, rolled_latencies
 from monitor.kpis.source_hours import summed_select
-from monitor.kpis.sources.balanced import NODE_SUMS, log_sums
-from monitor.kpis.sources.calls import CALLS
+from monitor.kpis.sources.balanced import read_log_sums, wait_sums
 from monitor.kpis.sources.question import Question
 from monitor.kpis.window import Window
-from monitor.stats.hot_nodes import LogSums
 from monitor.stats.places import Difference, differences
 from monitor.store import Client
 from monitor.store.calls import calls_source
@@ -170,15 +168,10 @@ def compare_places(
     (name,) = check_by([dimension])
     filters = check_where(where)
     question = Question(start_ns=window.start_ns, end_ns=window.end_ns, by=(name,), where=filters, groups_max=1)
-    # Sums of nodes are added up by the hour, and know no call without a node; nor are those wanted here.
-    source = NODE_SUMS if name == "node" else CALLS
-    front = f"nodes__{latency}" if name == "node" else "x"
-    sums = log_sums(front, measure.value, measure.among)
-    select = summed_select(client, source, question, {"calls__n": "count()", **sums})
-    rows = client.query(
-        f"SELECT g0, {', '.join(sums)} FROM ({select}) WHERE g0 != '' ORDER BY g0", parameters=where_sql(filters)[1]
-    ).result_rows
-    places = {str(place): LogSums(n=int(n), w=w, ww=ww, wx=wx, wxx=wxx) for place, n, w, ww, wx, wxx in rows}
+    source, sums = wait_sums(latency, measure)
+    select = f"SELECT * FROM ({summed_select(client, source, question, sums)}) WHERE g0 != '' ORDER BY g0"
+    rows = client.query(select, parameters=where_sql(filters)[1]).named_results()
+    places = {str(row.pop("g0")): read_log_sums(row) for row in map(dict, rows)}
     found = differences(places, level=level, discoveries=discoveries)
     note = (
         ""

@@ -34,6 +34,8 @@ KEPT: Final = ("engaged", "moderated", "refusal_checked", "reported", "judged", 
 # Beside what the registry's KPIs ask for: of what a call has several, so that it is no key.
 _SEVERAL: Final = {MODERATED.name: CATEGORY_SUMS, SCORES.name: SCORE_SUMS}
 _NS: Final = 10**9
+# What changed of a source's rows while its ingredients stayed the same: hours are made anew.
+_CHANGED: Final = {NODE_SUMS.name: "calls that say no node, too"}
 # Ingredient of `judged_twice`, without its window -> ingredient of `judged`.
 _TWICE: Final = {
     f"{what}__{sum_}": f"{mine}__{sum_}"
@@ -66,7 +68,7 @@ def columns_of(source: str) -> dict[str, str]:
 @cache
 def hours_of(source: str) -> Hours:
     """What is kept of a source."""
-    text = "\n".join(f"{name} {sql}" for name, sql in ingredients_of(source).items())
+    text = "\n".join(f"{name} {sql}" for name, sql in ingredients_of(source).items()) + _CHANGED.get(source, "")
     return Hours(
         name=source,
         table=TABLE,

@@ -328,22 +328,29 @@ def test_steps(store_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("backend_url", ["chdb"], indirect=True)
 def test_two_sides_of_a_comparison_are_the_same(store_client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     calls = calls_of(400, seed=17, weights=(1.0, 3.0))
+    calls.loc[::9, "node"] = ""
     store(store_client, calls)
     judge(store_client, calls, seed=18)
     run(store_client)
     window = Window(START, END)
     (a, b) = sorted(set(calls["model"]))[:2]
     rolled = compare(store_client, window, "model", a, b)
+    places = compare_places(store_client, "e2e", window=window, dimension="model").differences
     with monkeypatch.context() as patch:
         patch.setattr(coverage, "EXACT_CALLS", 10**12)
         truth = compare(store_client, window, "model", a, b)
+        true_places = compare_places(store_client, "e2e", window=window, dimension="model").differences
+    assert [asdict(each) for each in places] == [pytest.approx(asdict(each)) for each in true_places]
     assert rolled.judged_by == "labels"
     assert rolled.a.quality.n > 30
     for one, other in ((rolled.a, truth.a), (rolled.b, truth.b)):
         assert asdict(one.quality) == pytest.approx(asdict(other.quality))
         assert asdict(one.latency) == pytest.approx(asdict(other.latency))
-    store_client.command("TRUNCATE TABLE evaluations")
-    assert compare(store_client, window, "model", a, b).a.quality.n > 0.8 * rolled.a.quality.n, "hours are not read"
+    for table in ("evaluations", "inferences"):
+        store_client.command(f"TRUNCATE TABLE {table}")
+    left = compare(store_client, window, "model", a, b)
+    assert left.a.quality.n > 0.8 * rolled.a.quality.n, "hours are not read"
+    assert left.a.latency.n > 0.8 * rolled.a.latency.n, "hours are not read"
 
 
 @pytest.mark.parametrize("backend_url", ["clickhouse"], indirect=True)

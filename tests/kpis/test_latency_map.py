@@ -14,6 +14,7 @@ from scipy import stats
 
 from monitor.errors import BadInput
 from monitor.jobs import rollup
+from monitor.jobs.cost_sql import insert_hours_sql
 from monitor.jobs.job import Context
 from monitor.kpis import Window, coverage
 from monitor.kpis.compare import compare
@@ -195,14 +196,19 @@ def test_costs_of_the_job_go_before_reported_ones(store_client: Client, variants
     ]
     columns = ["timestamp", "trace_id", "span_id", "variant", "sample_weight", "cost", "version"]
     store_client.insert("call_costs", rows, column_names=columns)
-    found = compare(store_client, WINDOW, "variant", "fp16", "fp8")
-    assert found.priced_by == "ledger"
+    # As the job does: of whole hours the sums are read, of ends that are none, the calls.
+    store_client.command(insert_hours_sql("1", "1"), parameters={"version": 1})
     mine = mine[np.arange(len(mine)) % 7 != 0]
-    a, b = (mine.loc[mine["variant"] == name, "cost"] for name in ("fp16", "fp8"))
-    assert found.found.cost_ratio.value == pytest.approx(b.mean() / a.mean())
-    assert found.found.cost_ratio.n == len(a) + len(b)
-    error = np.sqrt((stats.sem(a) / a.mean()) ** 2 + (stats.sem(b) / b.mean()) ** 2)
-    assert found.found.cost_ratio.high == pytest.approx(b.mean() / a.mean() * np.exp(1.959964 * error))
+    minutes = timedelta(minutes=20)
+    for window in (WINDOW, Window(WINDOW.start + minutes, WINDOW.end), Window(WINDOW.start - minutes, WINDOW.end)):
+        found = compare(store_client, window, "variant", "fp16", "fp8")
+        assert found.priced_by == "ledger"
+        inside = mine["timestamp"].between(window.start, window.end)
+        a, b = (mine.loc[inside & (mine["variant"] == name), "cost"] for name in ("fp16", "fp8"))
+        assert found.found.cost_ratio.value == pytest.approx(b.mean() / a.mean())
+        assert found.found.cost_ratio.n == len(a) + len(b)
+        error = np.sqrt((stats.sem(a) / a.mean()) ** 2 + (stats.sem(b) / b.mean()) ** 2)
+        assert found.found.cost_ratio.high == pytest.approx(b.mean() / a.mean() * np.exp(1.959964 * error))
 
 
 def test_judges_stand_in_where_there_are_few_labels(store_client: Client) -> None:

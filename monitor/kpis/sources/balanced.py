@@ -1,16 +1,18 @@
-"""Nodes of each service and model, with sums over their calls and the state of their GPUs."""
+"""Sums over calls of latencies' logarithms; and nodes of each service and model, with such sums and the state of their GPUs."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Final
+from typing import Any, Final
 
 from monitor.kpis.dimensions import DIMENSIONS, WHERE_KEYS, where_sql
-from monitor.kpis.estimators import W
+from monitor.kpis.estimators import Measure, W
 from monitor.kpis.gpu_periods import periods_of
+from monitor.kpis.sources.calls import CALLS
 from monitor.kpis.sources.gpus import THROTTLED
 from monitor.kpis.sources.question import Question, Source, between, group_by, select_list
+from monitor.stats.hot_nodes import LogSums
 from monitor.store import Client
 from monitor.store.calls import calls_source
 
@@ -59,11 +61,25 @@ def gpu_state_sql(client: Client, start_ns: int, end_ns: int) -> str:
         FROM ({" UNION ALL ".join(pieces)}) GROUP BY node"""
 
 
+def wait_sums(latency: str, measure: Measure) -> tuple[Source, dict[str, str]]:
+    """Where to ask for the `LogSums` of a latency, and their SQL by field, with how many calls there are.
+
+    Those that callers feel most are added up by the hour.
+    """
+    source, front = (NODE_SUMS, f"nodes__{latency}") if latency in WAITS else (CALLS, "wait")
+    return source, {"calls__n": "count()", **log_sums(front, measure.value, measure.among)}
+
+
+def read_log_sums(row: Mapping[str, Any]) -> LogSums:
+    """From a row of `wait_sums`."""
+    return LogSums(**{name.rpartition("_")[2]: value for name, value in row.items() if name != "calls__n"})
+
+
 def _node_sums(client: Client, question: Question, ingredients: Mapping[str, str]) -> str:
     condition, _ = where_sql(question.where)
     rows = calls_source(client, question.start_ns, question.end_ns)
     columns = select_list(question.key_columns, ingredients)
-    return f"SELECT {columns} FROM {rows} WHERE node != '' AND {condition}{group_by(question)}"
+    return f"SELECT {columns} FROM {rows} WHERE {condition}{group_by(question)}"
 
 
 def _build(client: Client, question: Question, ingredients: Mapping[str, str]) -> str:
@@ -79,7 +95,7 @@ def nodes_select(client: Client, question: Question, sums: str, ingredients: Map
     place = len(question.by)
     last = f"g{place} AS of_service, g{place + 1} AS of_model, g{place + 2} AS on_node"
     columns = ", ".join(f"nodes__{name} AS {name}" for name in node_columns())
-    nodes = f"SELECT {keys}{last}, {columns} FROM ({sums}) WHERE calls__n > 0"
+    nodes = f"SELECT {keys}{last}, {columns} FROM ({sums}) WHERE calls__n > 0 AND on_node != ''"
     with_gpus = f"""SELECT n.*, if(g.of_node = '', nan, coalesce(g.temperature_c, nan)) AS temperature_c,
         if(g.of_node = '', nan, coalesce(g.throttled, nan)) AS throttled
         FROM ({nodes}) AS n LEFT ANY JOIN ({gpu_state_sql(client, question.start_ns, question.end_ns)}) AS g ON n.on_node = g.of_node"""
@@ -88,8 +104,8 @@ def nodes_select(client: Client, question: Question, sums: str, ingredients: Map
 
 NODE_SUMS: Final = Source(
     name="node_sums",
-    rows="calls that say their node",
-    nothing="no call in this window says its node",
+    rows="calls",
+    nothing="no call in this window",
     dimensions=DIMENSIONS,
     where_keys=WHERE_KEYS,
     population={"calls__n": "count()", **{f"nodes__{name}": sql for name, sql in node_columns().items()}},

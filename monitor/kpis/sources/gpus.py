@@ -13,9 +13,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Final
 
+from monitor.kpis.coverage import period_between
 from monitor.kpis.dimensions import where_sql
-from monitor.kpis.gpu_periods import GPU_MINUTES, calls_by_period, periods_of
-from monitor.kpis.hours import merged_list, periods
+from monitor.kpis.gpu_periods import GPU_MINUTES, calls_by_period, middle_sql, periods_of
+from monitor.kpis.hours import merged_list
 from monitor.kpis.sources.question import Question, Source, between, group_by, select_list
 from monitor.stats.batch_means import BATCHES
 from monitor.store import Client
@@ -114,19 +115,16 @@ _TEXTS: Final = ", ".join(f"toString({name}) AS {name}" for name in ("node", "gp
 
 def _served(client: Client, question: Question) -> str:
     """SELECT of what was served on nodes, by the call, or by the period where calls are rolled up."""
-    rolled = calls_by_period(client, question)
-    ends = [(question.start_ns, question.end_ns)] if rolled is None else rolled.ends(question)
-    pieces = [
+    return " UNION ALL ".join(
         f"""SELECT timestamp, toString(node) AS node, sample_weight AS requests,
         sample_weight * toFloat64(coalesce(output_tokens, 0)) AS tokens, toInt64(1) AS calls, toInt64(isNotNull(output_tokens)) AS told
-        FROM {calls_source(client, *end)}"""
-        for end in ends
-    ]
-    if rolled is not None:
-        pieces.append(f"""SELECT {rolled.middle} AS timestamp, toString(node) AS node, calls__w AS requests,
+        FROM {calls_source(client, part.start_ns, part.end_ns)}"""
+        if part.grain is None
+        else f"""SELECT {middle_sql(part.grain)} AS timestamp, toString(node) AS node, calls__w AS requests,
         output_tokens_known__wx AS tokens, toInt64(calls__n) AS calls, toInt64(output_tokens_known__n) AS told
-        FROM {rolled.grain.table} FINAL WHERE {periods(rolled.first, rolled.last)}""")
-    return " UNION ALL ".join(pieces)
+        FROM {part.grain.table} FINAL WHERE {period_between(part)}"""
+        for part in calls_by_period(client, question)
+    )
 
 
 def stretches_sql(start_ns: int, end_ns: int, *, reach_ns: int = _REACH_NS) -> str:
