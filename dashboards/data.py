@@ -195,8 +195,8 @@ def _made_unit(name: str) -> str:
 @kept
 def currency(client: Client) -> str:
     """Code of the currency that costs are told in."""
-    code = client.query("SELECT currency FROM cost_results WHERE currency != '' LIMIT 1").result_rows
-    return str(code[0][0]) if code else "USD"
+    code = client.query("SELECT any(currency) FROM cost_results WHERE currency != ''").result_rows[0][0]
+    return str(code) or "USD"
 
 
 @kept

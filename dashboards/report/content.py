@@ -141,8 +141,8 @@ def _values(client: Client, names: Sequence[str], window: Window) -> dict[str, K
 
 
 def _currency(client: Client) -> str:
-    rows = client.query("SELECT toString(currency) FROM cost_results WHERE currency != '' LIMIT 1").result_rows
-    return str(rows[0][0]) if rows else "USD"
+    code = client.query("SELECT any(currency) FROM cost_results WHERE currency != ''").result_rows[0][0]
+    return str(code) or "USD"
 
 
 def _known(value: KpiValue | None) -> bool:

@@ -21,6 +21,7 @@ from monitor.stats.drift import Drift, Watch, WatchState, e_values_bh, judge_wat
 from monitor.stats.drift.change import METHOD, change, size_of, whose
 from monitor.stats.result import Result
 from monitor.store import Client
+from monitor.store.client import any_rows
 
 GRACE_S: Final = 3600  # labels take longer than calls
 LOOKS_MAX: Final = 7  # what was missed for longer is not made up
@@ -64,8 +65,7 @@ def run_performance(client: Client, plan: Plan, *, now: datetime, stop: threadin
 def _any_judged(client: Client, window: Window) -> bool:
     names = "('correct', 'answer', 'confidence')"
     inside = between(window.start_ns, window.end_ns)
-    query = f"SELECT 1 FROM evaluations WHERE {inside} AND name IN {names} LIMIT 1"
-    return bool(client.query(query).result_rows)
+    return any_rows(client, f"evaluations WHERE {inside} AND name IN {names}")
 
 
 def _reference(plan: Plan, current: Window) -> Window:

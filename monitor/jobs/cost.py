@@ -37,6 +37,7 @@ from monitor.stats.forecast import HOUR_S, month_end_of
 from monitor.stats.pricing import NANO
 from monitor.store import Client
 from monitor.store.calls import calls_source
+from monitor.store.client import any_rows
 
 CHUNK_HOURS: Final = 24
 CHUNK_ROWS: Final = 250_000  # the shares of half a million calls took 1.6 GiB while they were computed
@@ -351,8 +352,7 @@ def _note_sessions(client: Client, now: datetime) -> None:
     """Note once from which hour on sessions' costs are there: not of hours that an earlier release has costed."""
     if client.query(f"SELECT 1 FROM cost_state FINAL WHERE name = '{SESSIONS_SINCE}'").result_rows:
         return
-    costed = client.query("SELECT 1 FROM cost_results LIMIT 1").result_rows
-    since = _seconds(_floor(now) + HOUR) if costed else 0
+    since = _seconds(_floor(now) + HOUR) if any_rows(client, "cost_results") else 0
     client.insert("cost_state", [[SESSIONS_SINCE, since, 1]], column_names=["name", "value", "version"])
 
 

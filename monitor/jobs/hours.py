@@ -28,6 +28,7 @@ from monitor.kpis.sources.gpus import gpu_minutes_sql
 from monitor.kpis.sources.sessions import sessions_made_of
 from monitor.kpis.units import SESSION_HOURS, USER_HOURS, users_made_of
 from monitor.store import Client
+from monitor.store.client import any_rows
 
 GRACE_S: Final = 300
 # Of the hours that are not over, what began up to a whole minute is added up, once it had time to arrive.
@@ -168,7 +169,7 @@ class Late:
         if table == "inferences":
             late = f"{rolled} AND trace_id IN (SELECT trace_id FROM inferences WHERE {inserted} AND {rolled})"
             return self._periods("inferences", late)
-        if not self.client.query(f"SELECT 1 FROM {table} WHERE {inserted} LIMIT 1").result_rows:
+        if not any_rows(self.client, f"{table} WHERE {inserted}"):
             return set()
         # Most of what is said is said of calls that are not added up yet.
         newest = f"timestamp >= toDateTime64({until - HOUR_S}, 9)"

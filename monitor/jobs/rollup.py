@@ -21,6 +21,7 @@ from monitor.kpis.grains import DAY, HOUR, KEYS, MINUTE, Grain
 from monitor.kpis.rollup import from_calls, ingredients, merged_columns, nothing
 from monitor.store import Client
 from monitor.store.calls import REACH_NS, calls_source
+from monitor.store.client import any_rows
 
 GRACE_S: Final = 120
 SLACK_S: Final = 120
@@ -209,9 +210,8 @@ def _replace(client: Client, grain: Grain, start: int, end: int, made_of: str) -
 
 def _from_calls(client: Client, grain: Grain, start: int, end: int) -> str:
     inside = f"timestamp >= toDateTime64({start}, 9) AND timestamp < toDateTime64({end}, 9)"
-    sampled = f"SELECT 1 FROM inferences WHERE {inside} AND sample_weight != 1 LIMIT 1"
     keys = (f"{_period('timestamp', grain)} AS begin", *KEYS)
-    unit = not client.query(sampled).result_rows
+    unit = not any_rows(client, f"inferences WHERE {inside} AND sample_weight != 1")
     return from_calls(calls_source(client, start * _NS, end * _NS), keys, unit=unit)
 
 

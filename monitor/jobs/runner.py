@@ -21,7 +21,7 @@ from monitor.jobs.plan import Planned
 from monitor.jobs.runs import Run, abandon_others, write_run
 from monitor.settings import Settings
 from monitor.store import Client, connect
-from monitor.store.client import error_code, reason
+from monitor.store.client import error_code, half_the_cores, is_embedded, reason
 
 logger = logging.getLogger(__name__)
 
@@ -239,7 +239,10 @@ class Runner:
             logger.debug("queries of %s go on: %s", mark, reason(error))
 
     def _connect(self, **settings: Any) -> Client:
-        return connect(self._settings.store_url, settings=settings)
+        url = self._settings.store_url
+        # Who looks at a page while a job runs is not to wait for it.
+        shared = {"max_threads": half_the_cores()} if is_embedded(url) else {}
+        return connect(url, settings={**shared, **settings})
 
 
 def _failed(run: Run, error: Exception) -> Run:

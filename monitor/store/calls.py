@@ -21,7 +21,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from monitor.store.client import Client
+from monitor.store.client import Client, any_rows
 from monitor.store.dialects import INFERENCES_COLUMNS
 from monitor.store.parties import DEPTH, EVERYTHING, Merging, pairs_sql
 from monitor.store.stages import ID, PARENT, TIMES, rows_sql
@@ -40,7 +40,7 @@ _TAKEN: Final = (*_WHERE_IT_RAN, *TIMES, *_FILLED, *_FILLED_TEXT)
 
 def any_calls(client: Client) -> bool:
     """Whether there is any call yet."""
-    return bool(client.query("SELECT 1 FROM inferences LIMIT 1").result_rows)
+    return any_rows(client, "inferences")
 
 
 def calls_source(client: Client, start_ns: int, end_ns: int) -> str:
@@ -69,11 +69,8 @@ def _merging(client: Client, start_ns: int, end_ns: int) -> Merging:
     if not several and scopes < 2:
         return Merging(roles=False, depth=0, stages=bool(stages))
     reach = _between("timestamp", start_ns - REACH_NS, end_ns + REACH_NS)
-    # Counted, not looked for with LIMIT 1: a shard that is cut off in its answer leaves its connection unusable.
-    children = (
-        f"SELECT count() FROM inferences WHERE {reach} AND {PARENT} IN (SELECT {ID} FROM inferences WHERE {reach})"
-    )
-    depth = DEPTH if client.query(children).result_rows[0][0] else 0
+    children = f"inferences WHERE {reach} AND {PARENT} IN (SELECT {ID} FROM inferences WHERE {reach})"
+    depth = DEPTH if any_rows(client, children) else 0
     return Merging(roles=several, depth=depth, stages=bool(stages))
 
 

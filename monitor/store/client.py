@@ -85,6 +85,20 @@ def server_address(url: str) -> str:
     return f"{parts.scheme}://{host}{port}{parts.path}"
 
 
+def any_rows(client: Client, rows: str, parameters: Mapping[str, Any] | None = None) -> bool:
+    """Whether there is a row in `table` or `table WHERE condition`.
+
+    They are counted: a LIMIT would cut a shard of a cluster off in its answer, which leaves its connection unusable.
+    """
+    found = client.query(f"SELECT count() FROM {rows}", parameters=dict(parameters or {}))
+    return int(found.result_rows[0][0]) > 0
+
+
+def half_the_cores() -> int:
+    """Threads of one statement of the embedded engine, which shares the machine with all else: half its cores, at least one."""
+    return max(1, (os.cpu_count() or 2) // 2)
+
+
 def connect(
     url: str, *, database: str | None = None, settings: Mapping[str, Any] | None = None, timeout_s: float = 300.0
 ) -> Client:

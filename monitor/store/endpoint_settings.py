@@ -6,11 +6,11 @@ narrower, are applied for the one query. Everything else is refused with the num
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from monitor.store.client import half_the_cores
 from monitor.store.endpoint_errors import EndpointError
 
 __all__ = ["TRANSPORT", "QueryLimits", "SettingsPolicy", "base_settings"]
@@ -154,7 +154,7 @@ def base_settings(limits: QueryLimits) -> dict[str, str]:
 
 
 def _threads(limits: QueryLimits) -> int:
-    return limits.max_threads or max(1, (os.cpu_count() or 2) // 2)
+    return limits.max_threads or half_the_cores()
 
 
 def _same(value: str, current: str) -> bool:

@@ -21,6 +21,7 @@ from monitor.kpis.sources.question import Question, Source, between, group_by, s
 from monitor.kpis.units import SESSION_HOURS, SESSION_MINUTES, UNIT_KEYS, bucket_sql, period_sql, sampled, unit_sql
 from monitor.store import Client
 from monitor.store.calls import calls_source
+from monitor.store.client import any_rows
 
 _NS: Final = 10**9
 _BEFORE_NS: Final = 86_400 * _NS
@@ -87,7 +88,7 @@ def session_calls(client: Client, question: Question, condition: str) -> str:
         f"{between(question.start_ns, question.end_ns)} AND lower(kind) = 'abandon'"
         " AND trace_id = '' AND response_id = '' AND session_id != ''"
     )
-    if client.query(f"SELECT 1 FROM engagement_events WHERE {lonely} LIMIT 1").result_rows:
+    if any_rows(client, f"engagement_events WHERE {lonely}"):
         pieces.append(_by_session(client, question, columns, lonely, condition))
     return " UNION ALL ".join(pieces)
 
