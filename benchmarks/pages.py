@@ -1,14 +1,12 @@
 """What pages ask and take, and whether the dashboard's memory stays flat: `python -m benchmarks.pages --clickhouse URL --loads 1000`.
 
-Over the store of a running `monitor up`, each page is run without a browser: once for its questions, and then all of them in
-turn, each time as a new visitor, as often as said.
-Resident memory is this process's: it holds all that the dashboard's own would, and the pages' test harness beside it.
+Over the store of a running `monitor up`, each page is run without a browser, for its questions; then a dashboard of its own
+is visited by Streamlit's protocol, each time by somebody new, as often as said, and the memory of its process followed.
 """
 
 from __future__ import annotations
 
 import argparse
-import gc
 import logging
 import os
 import statistics
@@ -17,10 +15,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
+from urllib.parse import urlencode
 
 from clickhouse_connect.driver.httpclient import HttpClient
 from streamlit.testing.v1 import AppTest
 
+from benchmarks.visits import resident_mb, serving, visit
 from dashboards import data, navigation, store
 
 MAIN: Final = Path(__file__).parents[1] / "dashboards" / "start" / "main.py"
@@ -48,19 +48,22 @@ def main() -> None:
         times = [1e3 * each for each in asked]
         print(f"| {page} | {len(times)} | {sum(times):.0f} | {max(times):.0f} | {1e3 * took:.0f} |", flush=True)
     if options.loads:
-        course(pages, view, options.loads)
+        course(options.clickhouse, urlencode(view), options.loads)
 
 
-def course(pages: list[str], view: dict[str, str], loads: int) -> None:
-    """Load pages in turn and print the memory now and then."""
+def course(store_url: str, query: str, loads: int) -> None:
+    """Visit the pages of a dashboard in turn, and print the memory of its process now and then."""
+    paths = [entry.path for entry in navigation.ENTRIES]
     seen: list[tuple[int, float]] = []
-    for number in range(loads + 1):
-        if number % LOADS_BETWEEN == 0:
-            gc.collect()
-            seen.append((number, resident_mb()))
-            print(f"{number} loads: {seen[-1][1]:.0f} MB", flush=True)
-        load(pages[number % len(pages)], view)
+    with serving(store_url) as (url, process):
+        for number in range(loads + 1):
+            if number % LOADS_BETWEEN == 0:
+                seen.append((number, resident_mb(process)))
+                print(f"{number} loads: {seen[-1][1]:.0f} MB", flush=True)
+            visit(url, paths[number % len(paths)], query)
     settled = seen[len(seen) // 2 :]
+    if len(settled) < 2:
+        return
     slope = statistics.linear_regression([n for n, _ in settled], [mb for _, mb in settled]).slope
     print(f"second half: {settled[0][1]:.0f} to {settled[-1][1]:.0f} MB, {1000 * slope:+.1f} MB in 1,000 loads")
 
@@ -108,11 +111,6 @@ def counting() -> Iterator[list[float]]:
     finally:
         for name, question in kept.items():
             setattr(HttpClient, name, question)
-
-
-def resident_mb() -> float:
-    pages = int(Path("/proc/self/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
 if __name__ == "__main__":
