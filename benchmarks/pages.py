@@ -21,7 +21,7 @@ from clickhouse_connect.driver.httpclient import HttpClient
 from streamlit.testing.v1 import AppTest
 
 from benchmarks.visits import resident_mb, serving, visit
-from dashboards import data, navigation, store
+from dashboards import data, memory, navigation, store
 
 MAIN: Final = Path(__file__).parents[1] / "dashboards" / "start" / "main.py"
 LOADS_BETWEEN: Final = 25
@@ -81,9 +81,7 @@ def load(page: str, view: dict[str, str]) -> None:
 
 def forget() -> None:
     """Ask everything anew."""
-    import streamlit as st
-
-    st.cache_data.clear()
+    memory.forget_all()
     store.forget()
     data.forget()
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
-import streamlit as st
-
 from dashboards import store
 from dashboards.data import Where, currency
+from dashboards.memory import remembered
 from monitor.errors import MonitorError
 from monitor.kpis import REGISTRY, KpiValue, Window, evaluate
 from monitor.kpis.compare import Compared, Side, compare_sides
@@ -53,35 +52,35 @@ class Line:
 Group = tuple[str, datetime, datetime, Where]  # name, begin, end, filter
 
 
-@st.cache_data(ttl=30, max_entries=50, show_spinner="Comparing both sides …")
+@remembered(ttl_s=30, entries_max=50, words="Comparing both sides …")
 def compared(url: str, a: Group, b: Group, margin: float, latency: str) -> Compared:
     """The verdict on both sides."""
     with store.asking() as client:
         return compare_sides(client, _side(a), _side(b), margin=margin, latency=latency)
 
 
-@st.cache_data(ttl=30, max_entries=50, show_spinner="Comparing line by line …")
+@remembered(ttl_s=30, entries_max=50, words="Comparing line by line …")
 def line_by_line(url: str, a: Group, b: Group) -> list[Line]:
     """Both sides by all KPIs that matter."""
     with store.asking() as client:
         return lines(*_both(client, a, b))
 
 
-@st.cache_data(ttl=60, max_entries=20, show_spinner=False)
+@remembered(ttl_s=60, entries_max=20)
 def changes(url: str, start: datetime, end: datetime) -> list[Change]:
     """Changes up to the end, from long before the start: what was changed last week may be compared today."""
     with store.asking() as client:
         return changes_between(client, min(start, end - CHANGES_REACH), end)[::-1]
 
 
-@st.cache_data(ttl=60, max_entries=50, show_spinner="Measuring what changed …")
+@remembered(ttl_s=60, entries_max=50, words="Measuring what changed …")
 def effect(url: str, before: Group, after: Group) -> list[Line]:
     """What a change did, from the same calls before and after it."""
     with store.asking() as client:
         return lines(_values(client, before, EFFECT_KPIS), _values(client, after, EFFECT_KPIS))
 
 
-@st.cache_data(ttl=30, max_entries=50, show_spinner=False)
+@remembered(ttl_s=30, entries_max=50)
 def front(url: str, dimension: str, window: Window, where: Where, latency: str) -> dict[str, dict[str, KpiValue]]:
     """Group -> KPI -> value, of quality, a latency and cost."""
     with store.asking() as client:

@@ -10,11 +10,10 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Concatenate, Final, ParamSpec, TypeVar
 
 import pandas as pd
-import streamlit as st
 
 from dashboards import timerange, traces_query
 from dashboards.distribution import Histogram, read_histogram
-from dashboards.memory import Memory
+from dashboards.memory import Memory, remembered
 from dashboards.store import asking, reading, store_url
 from monitor.errors import MonitorError
 from monitor.kpis import REGISTRY, KpiValue, Window, coverage, evaluate, series
@@ -61,11 +60,9 @@ def forget() -> None:
 
 def kept(question: Callable[Concatenate[Client, P], T]) -> Callable[P, T]:
     """The question without its client: asked of the dashboard's store, its answer kept for some seconds."""
-    name = f"{question.__module__}.{question.__qualname__}"
 
-    # Streamlit tells functions apart by their text, which is the same for all of these; so the name goes along.
-    @st.cache_data(ttl=FRESH_S, max_entries=ENTRIES_MAX, show_spinner=False)
-    def answer(url: str, name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
+    @remembered(ttl_s=FRESH_S, entries_max=ENTRIES_MAX, name=f"{question.__module__}.{question.__qualname__}")
+    def answer(url: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> T:
         with asking() as client:
             return question(client, *args, **kwargs)
 
@@ -73,7 +70,7 @@ def kept(question: Callable[Concatenate[Client, P], T]) -> Callable[P, T]:
 
     @functools.wraps(question)
     def ask(*args: P.args, **kwargs: P.kwargs) -> T:
-        return answer(store_url(), name, args, kwargs)
+        return answer(store_url(), args, kwargs)
 
     return ask
 
@@ -136,7 +133,7 @@ def options(window: Window, dimensions: tuple[str, ...]) -> dict[str, list[str]]
     return _options(store_url(), window.start, window.end, dimensions)
 
 
-@st.cache_data(ttl=FRESH_S, max_entries=ENTRIES_MAX, show_spinner=False)
+@remembered(ttl_s=FRESH_S, entries_max=ENTRIES_MAX)
 def _settled(url: str, now: datetime, length: timedelta) -> datetime | None:
     with asking() as client:
         if length >= timerange.DAY:
@@ -210,7 +207,7 @@ def described(client: Client, front: str) -> dict[str, str]:
     }
 
 
-@st.cache_data(ttl=FRESH_S, max_entries=ENTRIES_MAX, show_spinner=False)
+@remembered(ttl_s=FRESH_S, entries_max=ENTRIES_MAX)
 def _lines(
     url: str, names: tuple[str, ...], start: datetime, end: datetime, step_s: int, by: tuple[str, ...], where: Where
 ) -> pd.DataFrame:
@@ -219,20 +216,20 @@ def _lines(
         return series(client, names, window=window, step_s=step_s, by=by, where=dict(where), groups_max=LINES_MAX)
 
 
-@st.cache_data(ttl=FRESH_S, max_entries=ENTRIES_MAX, show_spinner=False)
+@remembered(ttl_s=FRESH_S, entries_max=ENTRIES_MAX)
 def _histogram(url: str, measure: str, start: datetime, end: datetime, by: str, where: Where) -> Histogram:
     with asking() as client:
         return read_histogram(client, measure, Window(start, end), by=by, where=dict(where), groups_max=LINES_MAX)
 
 
-@st.cache_data(ttl=2, max_entries=4, show_spinner=False)
+@remembered(ttl_s=2, entries_max=4)
 def _arrivals(url: str) -> Arrivals:
     with reading() as client:
         call, span = traces_query.newest(client)
         return Arrivals(newest_call=_utc(call), newest_span=_utc(span))
 
 
-@st.cache_data(ttl=30, max_entries=ENTRIES_MAX, show_spinner=False)
+@remembered(ttl_s=30, entries_max=ENTRIES_MAX)
 def _options(url: str, start: datetime, end: datetime, dimensions: tuple[str, ...]) -> dict[str, list[str]]:
     with asking() as client:
         return traces_query.dimension_values(client, Window(start, end), dimensions)

@@ -12,9 +12,9 @@ from datetime import timedelta
 from typing import Final
 
 import pandas as pd
-import streamlit as st
 
 from dashboards.data import Where, kept
+from dashboards.memory import remembered
 from monitor.kpis import Window
 from monitor.kpis.dimensions import where_sql
 from monitor.store import Client
@@ -93,7 +93,7 @@ def server_version(client: Client) -> str:
     return str(client.command("SELECT version()"))
 
 
-@st.cache_data(ttl=5, max_entries=4, show_spinner=False)
+@remembered(ttl_s=5, entries_max=4)
 def collector_numbers() -> dict[str, dict[str, float]] | None:
     """Name -> labels -> value of the collector's own numbers; None where it cannot be asked."""
     address = os.environ.get(API_URL_VARIABLE, "")

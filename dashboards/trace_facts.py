@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 import pandas as pd
-import streamlit as st
 
 from dashboards import store
+from dashboards.memory import remembered
 from monitor.store import Client
 from monitor.store.calls import calls_source
 from monitor.store.datasets import datasets_with
@@ -43,7 +43,7 @@ class Facts:
     alerts: tuple[Alert, ...] = ()
 
 
-@st.cache_data(ttl=5, max_entries=50, show_spinner=False)
+@remembered(ttl_s=5, entries_max=50)
 def trace_facts(url: str, trace_id: str, start_ns: int, end_ns: int) -> Facts:
     """Facts of the trace with spans begun from `start_ns` to `end_ns`."""
     with store.reading() as client:

@@ -9,9 +9,8 @@ from datetime import UTC, datetime
 from typing import Any, Final
 from urllib.parse import quote
 
-import streamlit as st
-
 from dashboards import api
+from dashboards.memory import remembered
 from dashboards.store import store_url
 from monitor.errors import MonitorError
 from monitor.kpis import Window
@@ -46,7 +45,7 @@ def evaluated() -> Sequence[Mapping[str, Any]]:
     return rulebook().evaluated
 
 
-@st.cache_data(ttl=15, max_entries=4, show_spinner=False)
+@remembered(ttl_s=15, entries_max=4)
 def _rulebook(url: str) -> Rulebook:
     try:
         answer = api.read(RULES_PATH, timeout_s=PATIENCE_S)
@@ -60,13 +59,13 @@ def _rulebook(url: str) -> Rulebook:
     )
 
 
-@st.cache_data(ttl=15, max_entries=20, show_spinner=False)
+@remembered(ttl_s=15, entries_max=20)
 def versions(url: str, name: str) -> list[dict[str, Any]]:
     """All versions of a rule of the dashboard, the newest first."""
     return list(reversed(api.read(f"{RULES_PATH}/{quote(name, safe='')}")["versions"]))
 
 
-@st.cache_data(ttl=15, max_entries=4, show_spinner=False)
+@remembered(ttl_s=15, entries_max=4)
 def precision(url: str, days: int) -> dict[str, dict[str, Any]]:
     """Rule -> how often it fired, and of those marked, how many were right."""
     return {each["rule"]: each for each in api.read(f"/api/alerts/precision?since={days}d")["rules"]}
@@ -85,7 +84,7 @@ def replay(rule: Mapping[str, Any], window: Window, *, shift: str = "") -> list[
     return _replay(store_url(), json.dumps(rule, sort_keys=True), minutes, end.isoformat(), shift)
 
 
-@st.cache_data(ttl=120, max_entries=50, show_spinner="Replaying the rule …")
+@remembered(ttl_s=120, entries_max=50, words="Replaying the rule …")
 def _replay(url: str, rule: str, minutes: int, end: str, shift: str) -> list[dict[str, Any]]:
     body = {"rule": json.loads(rule), "since": f"{minutes}m", "end": end, "shift": shift}
     return list(api.send("/api/alerts/backtest", body, timeout_s=60.0)["replays"])

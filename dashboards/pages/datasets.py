@@ -12,6 +12,7 @@ import streamlit as st
 from dashboards import address, states, store
 from dashboards.filters import View
 from dashboards.judging import add_to_dataset, change
+from dashboards.memory import remembered
 from dashboards.person import ask_author, author, person
 from dashboards.wording import moment_text
 from monitor.errors import MonitorError
@@ -45,25 +46,25 @@ LOOKED_THROUGH: Final = 20_000
 NEWEST: Final = ("review", "rating", "score")
 
 
-@st.cache_data(ttl=5, max_entries=10, show_spinner=False)
+@remembered(ttl_s=5, entries_max=10)
 def _datasets(url: str) -> list[Dataset]:
     with store.reading() as client:
         return list_datasets(client)
 
 
-@st.cache_data(ttl=5, max_entries=20, show_spinner=False)
+@remembered(ttl_s=5, entries_max=20)
 def _items(url: str, name: str) -> list[Item]:
     with store.reading() as client:
         return items_of(client, name)
 
 
-@st.cache_data(ttl=30, max_entries=50, show_spinner="Looking for calls …")
+@remembered(ttl_s=30, entries_max=50, words="Looking for calls …")
 def _found(url: str, source: str, window: Window, where: Any, wanted: Wanted) -> list[Candidate]:
     with store.reading() as client:
         return find_candidates(client, source, window, where=dict(where), wanted=wanted, limit=LIMIT)
 
 
-@st.cache_data(ttl=60, max_entries=50, show_spinner=False)
+@remembered(ttl_s=60, entries_max=50)
 def _looked_through(url: str, window: Window, where: Any) -> Window:
     with store.reading() as client:
         return newest_calls(client, window, dict(where), calls=LOOKED_THROUGH)

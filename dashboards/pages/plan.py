@@ -12,6 +12,7 @@ import streamlit as st
 from dashboards import address, states, store
 from dashboards.data import Where
 from dashboards.filters import View
+from dashboards.memory import remembered
 from dashboards.wording import NOTHING
 from monitor.errors import BadInput
 from monitor.kpis import Window
@@ -44,7 +45,7 @@ class Asked:
     hours: int = 24
 
 
-@st.cache_data(ttl=300, max_entries=30, show_spinner="Weighing GPUs, clouds and APIs against the load …")
+@remembered(ttl_s=300, entries_max=30, words="Weighing GPUs, clouds and APIs against the load …")
 def planned(url: str, asked: Asked, window: Window, where: Where) -> tuple[str, PlanReport]:
     """The model that is planned for, and the plans."""
     offers = read_catalogue()

@@ -12,6 +12,7 @@ import streamlit as st
 from dashboards import address, charts, data, states, store, traces_query
 from dashboards.filters import View
 from dashboards.judging import judged_trace
+from dashboards.memory import remembered
 from dashboards.theme import assigned
 from dashboards.traces_query import COUNT_MAX, PAGE_ROWS, Search
 from dashboards.waterfall import Row, Span, lay_out, most_telling, notes
@@ -22,19 +23,19 @@ KINDS: Final = {traces_query.CALLS: "Model calls", traces_query.ROOTS: "Whole tr
 ORDERS: Final = {traces_query.NEWEST: "newest first", traces_query.SLOWEST: "slowest first"}
 
 
-@st.cache_data(ttl=10, max_entries=100, show_spinner=False)
+@remembered(ttl_s=10, entries_max=100)
 def _count(url: str, search: Search) -> int:
     with store.reading() as client:
         return traces_query.count(client, search)
 
 
-@st.cache_data(ttl=10, max_entries=100, show_spinner=False)
+@remembered(ttl_s=10, entries_max=100)
 def _find(url: str, search: Search, page: int) -> pd.DataFrame:
     with store.reading() as client:
         return traces_query.find(client, search, page=page)
 
 
-@st.cache_data(ttl=10, max_entries=20, show_spinner=False)
+@remembered(ttl_s=10, entries_max=20)
 def _trace(url: str, trace_id: str) -> tuple[traces_query.Trace, dict[str, float]]:
     with store.reading() as client:
         found = traces_query.trace(client, trace_id)

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
-from dashboards.memory import Memory
+import pytest
+
+from dashboards.memory import Memory, forget_all, remembered
 
 
 def test_an_answer_holds_for_its_time() -> None:
@@ -28,3 +33,92 @@ def test_the_oldest_answers_go_first() -> None:
     assert len(memory) == 3
     memory.clear()
     assert memory.get(5) is None
+
+
+def test_what_is_being_asked_is_waited_for() -> None:
+    """One asks, eight wait; nothing of the question is left but its answer."""
+    memory, asked, go = Memory(ttl_s=60, entries_max=10), [], threading.Event()
+
+    def ask() -> int:
+        asked.append(go.wait(10))
+        return 7
+
+    with ThreadPoolExecutor(9) as pool:
+        answers = [pool.submit(memory.answer, "how many", ask) for _ in range(9)]
+        time.sleep(0.05)
+        go.set()
+        assert [each.result() for each in answers] == [7] * 9
+    assert asked == [True]
+    assert memory.answer("how many", lambda: 8) == 7
+    assert not memory._asked
+
+
+def test_a_failure_is_told_to_all_who_wait_and_not_kept() -> None:
+    memory, go = Memory(ttl_s=60, entries_max=10), threading.Event()
+
+    def ask() -> int:
+        go.wait(10)
+        raise ValueError("no store")
+
+    with ThreadPoolExecutor(3) as pool:
+        answers = [pool.submit(memory.answer, "how many", ask) for _ in range(3)]
+        time.sleep(0.05)
+        go.set()
+        for each in answers:
+            with pytest.raises(ValueError, match="no store"):
+                each.result()
+    assert memory.answer("how many", lambda: 8) == 8
+
+
+class ScriptEnded(BaseException):
+    """As Streamlit ends a script that is not needed any more."""
+
+
+def test_who_leaves_while_asking_leaves_it_to_the_next() -> None:
+    memory, go = Memory(ttl_s=60, entries_max=10), threading.Event()
+
+    def leave() -> int:
+        go.wait(10)
+        raise ScriptEnded
+
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(memory.answer, "how many", leave)
+        time.sleep(0.05)
+        second = pool.submit(memory.answer, "how many", lambda: 8)
+        time.sleep(0.05)
+        go.set()
+        assert second.result() == 8
+        assert isinstance(first.exception(), ScriptEnded)
+
+
+def test_what_was_asked_before_a_change_is_not_kept() -> None:
+    memory = Memory(ttl_s=60, entries_max=10)
+
+    def ask() -> int:
+        memory.clear()  # somebody changes something meanwhile
+        return 7
+
+    assert memory.answer("how many", ask) == 7
+    assert memory.answer("how many", lambda: 8) == 8
+
+
+def test_answers_are_copies_that_outlive_the_script() -> None:
+    asked = []
+
+    def script() -> Any:
+        @remembered(ttl_s=60, entries_max=10)
+        def numbers(start: int, *, step: int = 1) -> list[int]:
+            asked.append(start)
+            return [start, start + step]
+
+        return numbers
+
+    script()(1).append(5)
+    assert script()(1) == [1, 2]
+    assert script()(1, step=2) == [1, 3]
+    assert asked == [1, 1]
+    script().clear()
+    assert script()(1) == [1, 2]
+    forget_all()
+    assert script()(1) == [1, 2]
+    assert asked == [1, 1, 1, 1]
