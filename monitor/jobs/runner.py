@@ -21,7 +21,7 @@ from monitor.jobs.plan import Planned
 from monitor.jobs.runs import Run, abandon_others, write_run
 from monitor.settings import Settings
 from monitor.store import Client, connect
-from monitor.store.client import error_code, half_the_cores, is_embedded, reason
+from monitor.store.client import background_settings, error_code, is_embedded, reason
 
 logger = logging.getLogger(__name__)
 
@@ -240,9 +240,7 @@ class Runner:
 
     def _connect(self, **settings: Any) -> Client:
         url = self._settings.store_url
-        # Who looks at a page while a job runs is not to wait for it.
-        shared = {"max_threads": half_the_cores()} if is_embedded(url) else {}
-        return connect(url, settings={**shared, **settings})
+        return connect(url, settings={**(background_settings() if is_embedded(url) else {}), **settings})
 
 
 def _failed(run: Run, error: Exception) -> Run:

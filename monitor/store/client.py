@@ -54,6 +54,8 @@ _TRANSIENT = frozenset({
     23, 74, 75, 76, 159, 201, 202, 203, 209, 210, 216, 219, 225, 236, 241, 242, 243, 252, 254, 279, 285, 286, 307, 319,
     341, 394, 415, 425, 439, 516, 517, 194, 164, 999,
 })  # fmt: skip
+# ClickHouse's `priority` of statements that somebody waits for; 0 is outside of the order.
+QUERY_PRIORITY = 1
 # What makes a Distributed table answer and take rows as a plain one does; without such tables they change nothing.
 _CLUSTER_SETTINGS = {
     "distributed_foreground_insert": "1",  # acknowledged means: on its shards
@@ -97,6 +99,15 @@ def any_rows(client: Client, rows: str, parameters: Mapping[str, Any] | None = N
 def half_the_cores() -> int:
     """Threads of one statement of the embedded engine, which shares the machine with all else: half its cores, at least one."""
     return max(1, (os.cpu_count() or 2) // 2)
+
+
+def background_settings() -> dict[str, int]:
+    """Settings of statements that nobody waits for, in an embedded store: they give way to those of readers.
+
+    At each block that they read they wait as long as a statement with a smaller number (`QUERY_PRIORITY`) runs, but no longer
+    than 50 ms, so that they come to an end however much is asked. Inserts have none and never wait.
+    """
+    return {"max_threads": half_the_cores(), "priority": QUERY_PRIORITY + 1, "low_priority_query_wait_time_ms": 50}
 
 
 def connect(

@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from monitor.store.client import half_the_cores
+from monitor.store.client import QUERY_PRIORITY, half_the_cores
 from monitor.store.endpoint_errors import EndpointError
 
 __all__ = ["TRANSPORT", "QueryLimits", "SettingsPolicy", "base_settings"]
@@ -145,6 +145,7 @@ def base_settings(limits: QueryLimits) -> dict[str, str]:
         "max_execution_time": f"{limits.max_execution_time_s:g}",
         "max_memory_usage": str(limits.max_memory_bytes),
         "max_threads": str(_threads(limits)),
+        "priority": str(QUERY_PRIORITY),
         "max_result_rows": str(limits.max_result_rows),
         "max_query_size": str(limits.max_query_bytes),
         "max_temporary_data_on_disk_size_for_query": str(limits.max_temporary_bytes),

@@ -18,7 +18,7 @@ from monitor.jobs.runs import KILLED, Run, newest_run, newest_runs, write_run
 from monitor.jobs.scheduler import Scheduler
 from monitor.jobs.status import job_statuses
 from monitor.settings import Settings
-from monitor.store.client import Client, connect, is_embedded
+from monitor.store.client import Client, background_settings, connect, is_embedded
 
 WAIT_S = 20.0
 
@@ -195,6 +195,21 @@ def test_a_run_in_the_middle_is_stopped_and_made_up(pipeline_url: str, client: C
     again = threading.Event()
     with running(Scheduler(settings(pipeline_url), jobs=registry(job("patient", lambda _: again.set() or Outcome())))):
         assert again.wait(WAIT_S)
+
+
+def test_jobs_of_an_embedded_store_give_way(pipeline_url: str) -> None:
+    """There they share the machine with those who look at pages; a server has profiles of its own."""
+    found: list[dict[str, int]] = []
+
+    def look(context: Context) -> Outcome:
+        names = list(background_settings())
+        columns = ", ".join(f"toInt64(getSetting('{name}'))" for name in names)
+        found.append(dict(zip(names, context.client.query(f"SELECT {columns}").result_rows[0], strict=True)))
+        return Outcome()
+
+    with running(Scheduler(settings(pipeline_url), jobs=registry(job("look", look)))):
+        wait_until(lambda: bool(found))
+    assert (found[0] == background_settings()) is is_embedded(pipeline_url)
 
 
 def test_a_query_in_the_middle_is_ended(pipeline_url: str, client: Client) -> None:

@@ -10,6 +10,8 @@ import pytest
 from clickhouse_connect.driver.client import Client
 from clickhouse_connect.driver.exceptions import DatabaseError, StreamFailureError
 
+from monitor.store.client import QUERY_PRIORITY, background_settings
+
 if TYPE_CHECKING:
     from conftest import Served
 
@@ -80,6 +82,12 @@ def test_form_encoded_parameters(served: Served) -> None:
         assert client.query(
             "SELECT sum(id) FROM shop.calls WHERE id IN {ids:Array(UInt64)}", parameters={"ids": ids}
         ).result_rows == [(499500,)]
+
+
+def test_queries_go_before_jobs(client: Client) -> None:
+    mine, theirs = QUERY_PRIORITY, background_settings()["priority"]
+    assert client.query("SELECT getSetting('priority')").result_rows == [(mine,)]
+    assert 0 < mine < theirs, "the smaller number goes first, and 0 is outside of the order"
 
 
 def test_settings_are_applied_and_last_for_one_query(client: Client) -> None:
