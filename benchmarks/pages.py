@@ -20,8 +20,9 @@ from urllib.parse import urlencode
 from clickhouse_connect.driver.httpclient import HttpClient
 from streamlit.testing.v1 import AppTest
 
-from benchmarks.visits import resident_mb, serving, visit
+from benchmarks.visits import serving, visit
 from dashboards import data, memory, navigation, store
+from tests.endurance.memory import resident_bytes
 
 MAIN: Final = Path(__file__).parents[1] / "dashboards" / "start" / "main.py"
 LOADS_BETWEEN: Final = 25
@@ -58,7 +59,7 @@ def course(store_url: str, query: str, loads: int) -> None:
     with serving(store_url) as (url, process):
         for number in range(loads + 1):
             if number % LOADS_BETWEEN == 0:
-                seen.append((number, resident_mb(process)))
+                seen.append((number, resident_bytes(process) / 1e6))
                 print(f"{number} loads: {seen[-1][1]:.0f} MB", flush=True)
             visit(url, paths[number % len(paths)], query)
     settled = seen[len(seen) // 2 :]

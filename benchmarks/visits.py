@@ -1,14 +1,10 @@
-"""Visitors of a real dashboard by Streamlit's own protocol, and the memory of the process that serves them.
+"""Visitors of a real dashboard by Streamlit's own protocol.
 
 A visit is what a browser does that opens a page: a session of its own, one run of the script, and all that it draws.
 """
 
 from __future__ import annotations
 
-import os
-import re
-import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,7 +15,8 @@ from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.sync.client import connect
 from websockets.typing import Subprotocol
 
-from monitor.serve.dashboard import STORE_URL_VARIABLE, wait_until_ready
+from monitor.serve.dashboard import log_of, start_dashboard, stop_dashboard, wait_until_ready
+from monitor.settings import Settings
 from tests.tools.ports import free_port
 
 _ANSWER_S = 60
@@ -29,21 +26,15 @@ _ANSWER_S = 60
 def serving(store_url: str) -> Iterator[tuple[str, int]]:
     """A dashboard over this store, as `monitor up` starts it: its address and process id."""
     port = free_port()
+    url = f"http://127.0.0.1:{port}"
     with tempfile.TemporaryDirectory() as folder:
-        log = Path(folder) / "dashboard.log"
-        with log.open("wb") as output:
-            child = subprocess.Popen(
-                [sys.executable, "-m", "monitor.serve.dashboard", "127.0.0.1", str(port)],
-                env={**os.environ, STORE_URL_VARIABLE: store_url},
-                stdout=output,
-                stderr=output,
-            )
+        settings = Settings(data=Path(folder))
+        child = start_dashboard(store_url, api_url="", settings=settings, host="127.0.0.1", port=port)
         try:
-            wait_until_ready(child, f"http://127.0.0.1:{port}", log)
-            yield f"http://127.0.0.1:{port}", child.pid
+            wait_until_ready(child, url, log_of(settings))
+            yield url, child.pid
         finally:
-            child.terminate()
-            child.wait()
+            stop_dashboard(child)
 
 
 def visit(url: str, path: str, query: str) -> int:
@@ -70,11 +61,3 @@ def visit(url: str, path: str, query: str) -> int:
                 raise RuntimeError(f"/{path}: {told.delta.new_element.exception.message}")
             if told.WhichOneof("type") == "script_finished":
                 return messages
-
-
-def resident_mb(process: int) -> float:
-    """Resident memory of a process, in MB (10⁶ bytes)."""
-    found = re.search(r"^VmRSS:\s+(\d+) kB", Path(f"/proc/{process}/status").read_text(), re.MULTILINE)
-    if found is None:
-        raise RuntimeError(f"process {process} has no memory: it has ended")
-    return int(found[1]) * 1024 / 1e6

@@ -18,6 +18,7 @@ from dashboards.store import asking, reading, store_url
 from monitor.errors import MonitorError
 from monitor.kpis import REGISTRY, KpiValue, Window, coverage, evaluate, series
 from monitor.kpis.registry import known
+from monitor.kpis.sources.cost import currency_of
 from monitor.store import Client
 
 P = ParamSpec("P")
@@ -192,8 +193,7 @@ def _made_unit(name: str) -> str:
 @kept
 def currency(client: Client) -> str:
     """Code of the currency that costs are told in."""
-    code = client.query("SELECT any(currency) FROM cost_results WHERE currency != ''").result_rows[0][0]
-    return str(code) or "USD"
+    return currency_of(client)
 
 
 @kept

@@ -48,8 +48,11 @@ class Memory:
         with self._lock:
             self._put(question, answer)
 
-    def answer(self, question: Hashable, ask: Callable[[], T]) -> T:
-        """The answer that is kept, or else `ask`'s; who asks what somebody else is asking just now waits for it."""
+    def answer(self, question: Hashable, ask: Callable[[], T], *, keep: Callable[[T], bool] = lambda _: True) -> T:
+        """The answer that is kept, or else `ask`'s; who asks what somebody else is asking just now waits for it.
+
+        `keep` says whether an answer is to be kept for those who come later.
+        """
         while True:
             with self._lock:
                 answer = self._get(question, _NOTHING)
@@ -58,7 +61,7 @@ class Memory:
                 others = self._asked.get(question)
                 mine: Future[Any] = self._asked.setdefault(question, Future())
             if others is None:
-                return self._ask(question, ask, mine)
+                return self._ask(question, ask, mine, keep)
             with contextlib.suppress(_Left):
                 return cast(T, others.result())
 
@@ -82,15 +85,16 @@ class Memory:
         while len(self._kept) > self._entries_max or next(iter(self._kept.values()))[0] < now:
             self._kept.popitem(last=False)
 
-    def _ask(self, question: Hashable, ask: Callable[[], T], mine: Future[Any]) -> T:
+    def _ask(self, question: Hashable, ask: Callable[[], T], mine: Future[Any], keep: Callable[[T], bool]) -> T:
         try:
             answer = ask()
+            kept = keep(answer)
         except BaseException as error:
             self._done(question, mine)
             # Streamlit ends a script that is not needed any more by such an exception, wherever it is: others are needed still.
             mine.set_exception(error if isinstance(error, Exception) else _Left())
             raise
-        if self._done(question, mine):
+        if self._done(question, mine) and kept:
             self.put(question, answer)
         mine.set_result(answer)
         return answer

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import threading
 from collections.abc import Iterator, Mapping
 from typing import Any, Final, cast
 
@@ -24,7 +23,6 @@ ANSWERS_S: Final = 10.0
 ANSWERS_MAX: Final = 400
 ANSWER_ROWS_MAX: Final = 500
 _ANSWERS: Final = Memory(ttl_s=ANSWERS_S, entries_max=ANSWERS_MAX)
-_LOCKS: Final = tuple(threading.Lock() for _ in range(64))
 
 
 def store_url() -> str:
@@ -70,11 +68,6 @@ def forget() -> None:
     _ANSWERS.clear()
 
 
-def _one_at_a_time(question: tuple[str, ...]) -> threading.Lock:
-    """Who asks what somebody else is asking just now waits for the answer; few others share the lock, and wait too."""
-    return _LOCKS[hash(question) % len(_LOCKS)]
-
-
 class _Remembering:
     """A client that keeps the small answers of its statements for some seconds."""
 
@@ -95,14 +88,12 @@ class _Remembering:
         return self._answer("command", cmd, parameters)
 
     def _answer(self, kind: str, text: str, parameters: Mapping[str, Any] | None) -> Any:
-        question = self._question(kind, text, parameters)
-        with _one_at_a_time(question):
-            answer = _ANSWERS.get(question)
-            if answer is None:
-                answer = getattr(self._client, kind)(text, parameters=parameters)
-                if kind == "command" or answer.row_count <= ANSWER_ROWS_MAX:
-                    _ANSWERS.put(question, answer)
-        return answer
+        return _ANSWERS.answer(
+            self._question(kind, text, parameters),
+            lambda: getattr(self._client, kind)(text, parameters=parameters),
+            # Rows are read off the connection when they are first counted.
+            keep=lambda answer: kind == "command" or answer.row_count <= ANSWER_ROWS_MAX,
+        )
 
     def _question(self, kind: str, text: str, parameters: Mapping[str, Any] | None) -> tuple[str, ...]:
         return (self._url, kind, text, repr(sorted((parameters or {}).items())))

@@ -11,6 +11,7 @@ from dashboards.report.charts import Drawn, draw
 from dashboards.report.found import Found, find
 from monitor.kpis import KpiValue, Window, evaluate
 from monitor.kpis.registry import REGISTRY
+from monitor.kpis.sources.cost import currency_of
 from monitor.stats import mover
 from monitor.stats.result import Result
 from monitor.store import Client
@@ -132,17 +133,12 @@ def gather(client: Client, window: Window, *, now: datetime) -> Report:
         budgets=_budgets(client),
         charts=draw(client, window, [name for name in CHARTS if name not in here or _known(here[name])]),
         notes=tuple(notes),
-        currency=_currency(client),
+        currency=currency_of(client),
     )
 
 
 def _values(client: Client, names: Sequence[str], window: Window) -> dict[str, KpiValue]:
     return {value.name: value for value in evaluate(client, names, window=window) if not value.group}
-
-
-def _currency(client: Client) -> str:
-    code = client.query("SELECT any(currency) FROM cost_results WHERE currency != ''").result_rows[0][0]
-    return str(code) or "USD"
 
 
 def _known(value: KpiValue | None) -> bool:

@@ -122,3 +122,10 @@ def test_answers_are_copies_that_outlive_the_script() -> None:
     forget_all()
     assert script()(1) == [1, 2]
     assert asked == [1, 1, 1, 1]
+
+
+def test_what_is_too_much_to_keep_is_told_to_who_waits_alone() -> None:
+    memory = Memory(ttl_s=60, entries_max=10)
+    assert memory.answer("which", lambda: [1, 2, 3], keep=lambda answer: len(answer) < 3) == [1, 2, 3]
+    assert memory.answer("which", lambda: [4], keep=lambda answer: len(answer) < 3) == [4]
+    assert memory.answer("which", lambda: [5], keep=lambda answer: len(answer) < 3) == [4]

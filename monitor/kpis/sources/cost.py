@@ -41,6 +41,12 @@ _SUMS: Final = (
 )  # fmt: skip
 
 
+def currency_of(client: Client) -> str:
+    """Code of the currency that costs are told in."""
+    code = client.query("SELECT any(currency) FROM cost_results WHERE currency != ''").result_rows[0][0]
+    return str(code) or "USD"
+
+
 def costs_sql(question: Question) -> str:
     """Rows with the dimensions of the question, the sums of `cost_results`, and `cost`, `kind`, `currency`."""
     names = [*dict.fromkeys([*question.by, *question.where])]
