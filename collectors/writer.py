@@ -21,6 +21,7 @@ from typing import Final, Protocol
 
 from collectors.stats import Stats
 from collectors.wal import Segment, encode_record, read_records, record_body
+from monitor.store.broken import WritesFailed
 from monitor.store.client import reason
 from monitor.store.unsure import SpanId
 
@@ -30,6 +31,7 @@ FIRST_DELAY_S: Final = 0.2
 LONGEST_DELAY_S: Final = 5.0
 SETTLE_S: Final = 1.0
 SURE_ROUNDS: Final = 3
+LOOK_S: Final = 10.0  # well below what `monitor.store.broken.SOURCES_KEPT_S` says
 GIVE_UP_S: Final = 3.0  # a store that failed for so long on end while we stop is away
 _ON_THE_WAY: Final = 8  # more threads than that insert nowhere
 _SAID_MAX: Final = 20  # different reasons that are remembered as said
@@ -41,6 +43,8 @@ class Inserter(Protocol):
     def insert(self, path: Path, token: str) -> None: ...
 
     def absent(self, spans: Sequence[SpanId]) -> set[SpanId]: ...
+
+    def look(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -143,7 +147,14 @@ class Writer:
 
     def _run(self) -> None:
         inserter: Inserter | None = None
-        while (segment := self._queue.get()) is not None:
+        while True:
+            try:
+                segment = self._queue.get(timeout=LOOK_S)
+            except queue.Empty:
+                _look(inserter)
+                continue
+            if segment is None:
+                break
             inserter = self._store(segment, inserter)
             if self._stopping.is_set():
                 break
@@ -153,12 +164,14 @@ class Writer:
     def _store(self, segment: Segment, inserter: Inserter | None) -> Inserter | None:
         delay_s = FIRST_DELAY_S
         unsure = segment.recovered
+        unwritten = 0
         while not self._stopping.is_set():
             try:
                 inserter = inserter or self._open_inserter()
-                self._insert(segment, inserter, unsure=unsure)
+                self._insert(segment, inserter, unsure=unsure, unwritten=unwritten)
             except Exception as error:
                 unsure = True
+                unwritten += isinstance(error, WritesFailed)
                 self._note_failure(segment, error)
                 self._stopping.wait(delay_s * random.uniform(0.5, 1.0))
                 delay_s = min(delay_s * 2, LONGEST_DELAY_S)
@@ -180,10 +193,13 @@ class Writer:
         self._last_error = why
         self._stats.retry()
 
-    def _insert(self, segment: Segment, inserter: Inserter, *, unsure: bool) -> None:
+    def _insert(self, segment: Segment, inserter: Inserter, *, unsure: bool, unwritten: int) -> None:
+        """Insert a segment whose rows the store may have (`unsure`) and has taken and lost so often (`unwritten`)."""
         began = time.monotonic()
+        # By the same token it would be taken for rows that are there. What has no ids to look for is then rather twice.
+        token = f"{segment.token}/unwritten/{unwritten}" if unwritten and not self._span_ids else segment.token
         try:
-            inserter.insert(segment.path, segment.token)
+            inserter.insert(segment.path, token)
         except Exception as error:
             if not self._is_data_error(error):
                 raise
@@ -193,10 +209,14 @@ class Writer:
         else:
             self._took(time.monotonic() - began, segment.items)
             if unsure and self._span_ids is not None:
-                self._make_sure(segment, inserter, self._span_ids)
+                self._make_sure(
+                    segment, inserter, self._span_ids, f"{segment.token}/again/{f'{unwritten}/' if unwritten else ''}"
+                )
             self._stats.store(segment.items)
 
-    def _make_sure(self, segment: Segment, inserter: Inserter, span_ids: Callable[[bytes], list[SpanId]]) -> None:
+    def _make_sure(
+        self, segment: Segment, inserter: Inserter, span_ids: Callable[[bytes], list[SpanId]], token: str
+    ) -> None:
         """Insert once more, by another token, what ClickHouse only believes to have.
 
         The token that it was first sent with may have outlived its rows (see `monitor.store.unsure`).
@@ -216,7 +236,7 @@ class Writer:
             )
             part = segment.path.with_suffix(".part")
             _write_private(part, b"".join(data[a:b] for (a, b), ids in records.items() if not lost.isdisjoint(ids)))
-            inserter.insert(part, f"{segment.token}/again/{round_}")
+            inserter.insert(part, f"{token}{round_}")
             part.unlink(missing_ok=True)
         if lost := inserter.absent(spans):
             # Such as of days that are past their retention: they are gone as soon as they are stored.
@@ -260,6 +280,15 @@ class Writer:
         # Synced: the segment that also holds it is deleted next.
         _write_private(target, record, sync=True)
         logger.error("request set aside as %s", target)
+
+
+def _look(inserter: Inserter | None) -> None:
+    """Between two inserts: what is wrong with the store is put right or said, and stops nobody."""
+    if inserter is not None:
+        try:
+            inserter.look()
+        except Exception as error:
+            logger.warning("while there was nothing to store: %s", reason(error))
 
 
 def _write_private(path: Path, data: bytes, *, sync: bool = False) -> None:

@@ -21,6 +21,7 @@ from monitor.jobs.plan import Planned
 from monitor.jobs.runs import Run, abandon_others, write_run
 from monitor.settings import Settings
 from monitor.store import Client, connect
+from monitor.store.broken import WriteWatch
 from monitor.store.client import background_settings, error_code, is_embedded, reason
 
 logger = logging.getLogger(__name__)
@@ -169,7 +170,9 @@ class Runner:
             abandon_others(client, run)
             write_run(client, run)
             context = Context(client=client, settings=self._settings, now=run.started_at, stop=active.stop)
+            writes = WriteWatch(client)
             outcome: Outcome = planned.job.run(context)
+            writes.look()
         except Exception as error:
             if active.stop.is_set():
                 return replace(run, state="abandoned", error=_stopped(active))

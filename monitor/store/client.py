@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -93,6 +93,21 @@ def any_rows(client: Client, rows: str) -> bool:
     They are counted: a LIMIT would cut a shard of a cluster off in its answer, which leaves its connection unusable.
     """
     return int(client.query(f"SELECT count() FROM {rows}").result_rows[0][0]) > 0
+
+
+def the_row(client: Client, query: str, parameters: Mapping[str, Any] | None = None) -> Sequence[Any]:
+    """The row of a query that has one whatever is stored, such as a count.
+
+    Raises
+    ------
+    StoreAway
+        If there is none. chDB's HTTP interface buffers answers in files, and does not notice that it cannot write them.
+    """
+    rows = client.query(query, parameters=dict(parameters or {})).result_rows
+    if not rows:
+        raise StoreAway("ClickHouse's answers come empty, probably for lack of space on its disk")
+    row: Sequence[Any] = rows[0]
+    return row
 
 
 def half_the_cores() -> int:

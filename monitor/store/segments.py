@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from monitor.errors import BadInput
 from monitor.store import unsure
+from monitor.store.broken import WriteWatch
 from monitor.store.client import Client, error_code, is_embedded
 from monitor.store.flatten import TRACES, Flattening, FlattenOptions, literal
 from monitor.store.flatten_logs import LOGS
@@ -43,6 +44,7 @@ _SETTINGS: Final[dict[str, Any]] = {
 
 
 _CHUNK_BYTES: Final = 1 << 20
+_SCHEMA_GONE: Final = "in the schema file"
 
 
 class SegmentInserter:
@@ -50,6 +52,7 @@ class SegmentInserter:
 
     def __init__(self, client: Client, url: str, options: FlattenOptions, signal: str = "traces") -> None:
         self._client = client
+        self._writes = WriteWatch(client)
         self._embedded = is_embedded(url)
         self._options = options
         self._flattening = FLATTENINGS[signal]
@@ -62,9 +65,19 @@ class SegmentInserter:
 
         Raises
         ------
+        WritesFailed
+            If they were taken, and may be lost all the same; the token may be known to the store although they are.
         ClickHouse's errors; `is_data_error` tells whether the segment itself is at fault.
         """
-        settings = {**self._settings, "insert_deduplication_token": token}
+        try:
+            self._send(path, {**self._settings, "insert_deduplication_token": token})
+        except Exception as error:
+            if error_code(error) is not None:  # it answers; what it says may come of what it could not write
+                self._after_refusal(error)
+            raise
+        self._writes.look()
+
+    def _send(self, path: Path, settings: dict[str, Any]) -> None:
         if self._embedded:
             source = f"file({literal(str(path.resolve()))}, Protobuf, {literal(self._flattening.structure)})"
             self._client.command(self._flattening.insert(source, self._options), settings=settings)
@@ -72,6 +85,23 @@ class SegmentInserter:
             # Not `command`, which decodes and copies all bytes to see what kind of statement they may be. Without a
             # table the statement is part of the body; the driver allows it, its base class does not say so.
             self._client.raw_insert(None, insert_block=self._body(path), settings=settings)  # type: ignore[arg-type]
+
+    def _after_refusal(self, error: Exception) -> None:
+        if _SCHEMA_GONE in str(error):
+            # The engine writes the schema that comes with a statement to a file, and reads that ever after, also if
+            # it is empty because the disk was full.
+            self._client.command("SYSTEM DROP FORMAT SCHEMA CACHE")
+        self._writes.look()
+
+    def look(self) -> None:
+        """While there is nothing to insert: put right what merges could not write, before what they merged is deleted.
+
+        Raises
+        ------
+        WritesFailed
+            If there was something. Segments that were inserted before are not affected.
+        """
+        self._writes.look()
 
     def _body(self, path: Path) -> Generator[bytes]:
         yield f"{self._over_http}\n".encode()
@@ -87,6 +117,7 @@ class SegmentInserter:
         if not unsure.can_be_unsure(self._client):
             return set()
         lost = unsure.absent(self._client, spans)
+        self._writes.look()  # chDB's HTTP interface buffers answers in files: one that it could not write comes empty
         unsure.fill_views(self._client, {trace for trace, span in spans if (trace, span) not in lost})
         return lost
 

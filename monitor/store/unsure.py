@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Final
 
 from monitor.store.adopt import SETTINGS, View, columns_of, fenced, reads_once, view_of
-from monitor.store.client import Client
+from monitor.store.client import Client, the_row
 from monitor.store.flatten import literals
 
 SpanId = tuple[str, str]
@@ -24,11 +24,12 @@ _FEW: Final = 64
 
 def can_be_unsure(client: Client) -> bool:
     """Whether rows and tokens are written in two steps."""
-    engine = client.query(
-        "SELECT engine FROM system.tables WHERE database = currentDatabase() AND name = {name:String}",
-        parameters={"name": _RAW},
-    ).result_rows
-    return bool(engine) and str(engine[0][0]) == "MergeTree"
+    (plain,) = the_row(
+        client,
+        "SELECT countIf(engine = 'MergeTree') FROM system.tables WHERE database = currentDatabase() AND name = {name:String}",
+        {"name": _RAW},
+    )
+    return bool(plain)
 
 
 def absent(client: Client, spans: Iterable[SpanId]) -> set[SpanId]:

@@ -7,6 +7,7 @@ import enum
 import errno
 import os
 import re
+import resource
 import socket
 import subprocess
 import threading
@@ -157,6 +158,17 @@ def _read_exactly(sock: socket.socket, size: int) -> bytes:
             raise OSError(errno.ECONNRESET, "the peer left")
         data += piece
     return bytes(data)
+
+
+@contextlib.contextmanager
+def refused_writes(pid: int) -> Iterator[None]:
+    """The system refuses all that this process writes to files, as a full disk does, but at no chance moment."""
+    before = resource.prlimit(pid, resource.RLIMIT_FSIZE)
+    resource.prlimit(pid, resource.RLIMIT_FSIZE, (0, before[1]))  # Python ignores the signal that comes with it
+    try:
+        yield
+    finally:
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, before)
 
 
 class SmallDisk:

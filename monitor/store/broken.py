@@ -1,0 +1,139 @@
+"""Parts that the engine could not write, and told nobody.
+
+The ClickHouse in chDB (seen in 26.7 and 26.9) goes on when the system refuses a write to a file: with the disk full, an
+insert or a merge ends as done, and leaves a part whose files are empty or cut off. A ClickHouse server fails the statement
+instead. Both count the refused writes (`WriteBufferFromFileDescriptorWriteFailed`), so whoever wrote looks there before he
+believes that his rows are stored. If the count has moved, the parts of that time are checked, and tables with a broken one
+are loaded anew: ClickHouse then sets broken parts aside (`system.detached_parts`), and takes those that a merge had
+replaced back in, as long as it still has them (`keep_sources`).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Collection
+from datetime import datetime, timedelta
+from typing import Final
+
+from monitor.errors import Retryable, StoreError
+from monitor.store.client import Client, error_code, reason, the_row
+from monitor.store.unsure import can_be_unsure
+
+logger = logging.getLogger(__name__)
+
+SOURCES_KEPT_S: Final = 60
+"""How long parts that a merge has replaced stay on disk; by itself chDB keeps none, a server 480 s."""
+_EARLIER: Final = timedelta(seconds=2)  # a part's time is its folder's, in whole seconds
+_ATTACH_FOR_S: Final = 20.0
+_NO_SUCH_PART: Final = 232
+# One at a time: what the first has put right, the others find whole.
+_MENDING: Final = threading.Lock()
+
+
+class WritesFailed(StoreError, Retryable):
+    """The engine could not write files while the caller's rows were written; they may be lost, though it took them."""
+
+
+class WriteWatch:
+    """Says whether what was written through a client since the last look can be believed.
+
+    For one thread at a time, as its client is. Of the tables of a cluster it says nothing: those are servers.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._watched = can_be_unsure(client)
+        self._since, self._failed = self._count() if self._watched else (datetime.min, 0)
+
+    def look(self) -> None:
+        """Return if no write failed since the last look; otherwise put the tables right first.
+
+        Raises
+        ------
+        WritesFailed
+            Once for each time that writes failed: rows that were taken meanwhile may be missing.
+        StoreAway
+            If it cannot be told.
+        """
+        if not self._watched:
+            return
+        now, failed = self._count()
+        before, since = self._failed, self._since
+        if failed not in (before, 0):  # at 0 again it was started anew, and has loaded its tables
+            with _MENDING:
+                mend(self._client, since - _EARLIER)
+        self._failed, self._since = failed, now
+        if failed not in (before, 0):
+            raise WritesFailed(
+                "ClickHouse could not write files, probably for lack of space on its disk;"
+                " rows that it took meanwhile are looked for, and written again where they are missing"
+            )
+
+    def _count(self) -> tuple[datetime, int]:
+        """The server's time and how many writes to files failed since it started."""
+        now, failed = the_row(
+            self._client,
+            "SELECT now(), sum(value) FROM system.events WHERE event = 'WriteBufferFromFileDescriptorWriteFailed'",
+        )
+        return now, int(failed)
+
+
+def mend(client: Client, since: datetime) -> list[str]:
+    """Load tables anew that hold a broken part of this time or later; their names."""
+    tables = sorted({table for table, part in _parts(client, since) if not _is_whole(client, table, part)})
+    for table in tables:
+        logger.error("table %s has parts that could not be written; it is loaded anew without them", table)
+        client.command(f"DETACH TABLE `{table}`")
+        _attach(client, table)
+    return tables
+
+
+def keep_sources(client: Client, leave: Collection[str] = ()) -> list[str]:
+    """Have parts that a merge replaced kept for `SOURCES_KEPT_S`, where the engine would not; names of the tables changed."""
+    default = client.query("SELECT value FROM system.merge_tree_settings WHERE name = 'old_parts_lifetime'").result_rows
+    if not default or int(default[0][0]) >= SOURCES_KEPT_S:
+        return []
+    tables = client.query(
+        "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'"
+        " AND create_table_query NOT LIKE '%old_parts_lifetime%' ORDER BY name"
+    ).result_rows
+    changed = [str(name) for (name,) in tables if name not in leave]
+    for name in changed:
+        client.command(f"ALTER TABLE `{name}` MODIFY SETTING old_parts_lifetime = {SOURCES_KEPT_S}")
+    return changed
+
+
+def _parts(client: Client, since: datetime) -> list[tuple[str, str]]:
+    rows = client.query(
+        "SELECT table, name FROM system.parts WHERE database = currentDatabase() AND active"
+        " AND modification_time >= {since:DateTime}",
+        parameters={"since": since},
+    ).result_rows
+    return [(str(table), str(name)) for table, name in rows]
+
+
+def _is_whole(client: Client, table: str, part: str) -> bool:
+    try:
+        answer = client.command(f"CHECK TABLE `{table}` PART '{part}' SETTINGS check_query_single_value_result = 1")
+    except Exception as error:
+        if error_code(error) == _NO_SUCH_PART:  # merged meanwhile: the merge has read it
+            return True
+        raise
+    return int(str(answer)) == 1
+
+
+def _attach(client: Client, table: str) -> None:
+    """Put a table back, as soon as no statement of before has hold of it."""
+    deadline = time.monotonic() + _ATTACH_FOR_S
+    while True:
+        try:
+            client.command(f"ATTACH TABLE IF NOT EXISTS `{table}`")
+        except Exception as error:
+            if time.monotonic() > deadline:
+                logger.error("table %s cannot be loaded; restart ClickHouse: %s", table, reason(error))
+                raise
+            time.sleep(0.05)
+        else:
+            return
