@@ -28,6 +28,7 @@ SOURCES_KEPT_S: Final = 60
 _EARLIER: Final = timedelta(seconds=2)  # a part's time is its folder's, in whole seconds
 _ATTACH_FOR_S: Final = 20.0
 _NO_SUCH_PART: Final = 232
+_ACCESS_DENIED: Final = 497
 # One at a time: what the first has put right, the others find whole.
 _MENDING: Final = threading.Lock()
 
@@ -39,13 +40,21 @@ class WritesFailed(StoreError, Retryable):
 class WriteWatch:
     """Says whether what was written through a client since the last look can be believed.
 
-    For one thread at a time, as its client is. Of the tables of a cluster it says nothing: those are servers.
+    For one thread at a time, as its client is. Of the tables of a cluster, and where the user may not see the count, it
+    says nothing: those are servers, which tell themselves.
     """
 
     def __init__(self, client: Client) -> None:
         self._client = client
         self._watched = can_be_unsure(client)
-        self._since, self._failed = self._count() if self._watched else (datetime.min, 0)
+        self._since, self._failed = datetime.min, 0
+        if self._watched:
+            try:
+                self._since, self._failed = self._count()
+            except Exception as error:
+                if error_code(error) != _ACCESS_DENIED:
+                    raise
+                self._watched = False
 
     def look(self) -> None:
         """Return if no write failed since the last look; otherwise put the tables right first.
@@ -62,14 +71,22 @@ class WriteWatch:
         now, failed = self._count()
         before, since = self._failed, self._since
         if failed not in (before, 0):  # at 0 again it was started anew, and has loaded its tables
-            with _MENDING:
-                mend(self._client, since - _EARLIER)
+            self._mend(since - _EARLIER)
         self._failed, self._since = failed, now
         if failed not in (before, 0):
             raise WritesFailed(
                 "ClickHouse could not write files, probably for lack of space on its disk;"
                 " rows that it took meanwhile are looked for, and written again where they are missing"
             )
+
+    def _mend(self, since: datetime) -> None:
+        try:
+            with _MENDING:
+                mend(self._client, since)
+        except Exception as error:
+            if error_code(error) != _ACCESS_DENIED:
+                raise
+            logger.warning("whether all parts were written cannot be seen: %s", reason(error))
 
     def _count(self) -> tuple[datetime, int]:
         """The server's time and how many writes to files failed since it started."""

@@ -262,6 +262,25 @@ def test_a_server_that_was_started_anew_has_counted_nothing(tmp_path: Path) -> N
         server.kill()
 
 
+@pytest.mark.parametrize("user", ["few", "fewer"])
+def test_a_user_with_few_rights_goes_on(server: clickhouse_server.Server, user: str) -> None:
+    """A server tells itself what it could not write, so its users need no more rights than before."""
+    admin = connect(server.url())
+    admin.command("CREATE DATABASE IF NOT EXISTS few")
+    admin.command("CREATE OR REPLACE TABLE few.otel_traces (a UInt8) ENGINE = MergeTree ORDER BY a")
+    client = connect(server.url("few", user))
+    watch = WriteWatch(client)
+    client.command("INSERT INTO otel_traces SELECT 1")
+    with refused_writes(server.process.pid):
+        client.command("INSERT INTO otel_traces SELECT 2")
+    if user == "few":
+        with pytest.raises(WritesFailed):
+            watch.look()
+    watch.look()
+    client.close()
+    admin.close()
+
+
 def test_a_job_whose_rows_were_not_written_has_failed(chdb_url: str) -> None:
     client = connect(chdb_url)
     migrate(client)

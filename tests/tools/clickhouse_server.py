@@ -1,8 +1,9 @@
 """Real ClickHouse servers on loopback: `python -m tests.tools.clickhouse_server --http-port N --path DIR`.
 
 The library's entry point is `clickhouse local` with its full command line, which can listen. Users: `monitor`, who may do
-all, `reader` (readonly = 2) and `locked` (readonly = 1), all with the password; `default`, without one, is what the engine
-itself and the shards among themselves use. There is no Keeper in it; with a ZooKeeper (`--keeper PORT`) replicated
+all, `reader` (readonly = 2), `locked` (readonly = 1), `few`, who may read and write the database of that name and see system
+tables, and `fewer`, who may not even that, all with the password; `default`, without one, is what the engine itself and the
+shards among themselves use. There is no Keeper in it; with a ZooKeeper (`--keeper PORT`) replicated
 tables are made, and find each other there, and KeeperMap tables work. That is all: the library has nothing that sends parts to other replicas, so
 such tables stay read-only, and there is no ON CLUSTER.
 """
@@ -182,6 +183,10 @@ def _write_config(
         f"<monitor>{secret}<profile>{profile}</profile>{networks}<access_management>1</access_management></monitor>"
         f"<reader>{secret}<profile>reading</profile>{networks}</reader>"
         f"<locked>{secret}<profile>locked</profile>{networks}</locked>"
+        f"<few>{secret}<profile>default</profile>{networks}<grants><query>GRANT SELECT, INSERT ON few.*</query>"
+        "<query>GRANT SELECT ON system.*</query></grants></few>"
+        f"<fewer>{secret}<profile>default</profile>{networks}<grants><query>GRANT SELECT, INSERT ON few.*</query>"
+        "</grants></fewer>"
         "</users><quotas><default/></quotas></clickhouse>",
         encoding="utf-8",
     )
@@ -209,6 +214,8 @@ def _write_config(
     config = folder / "config.xml"
     config.write_text(
         f"<clickhouse><users_config>{folder}/users.xml</users_config><remote_servers>{servers}</remote_servers>{meeting}"
+        "<access_control_improvements><select_from_system_db_requires_grant>true</select_from_system_db_requires_grant>"
+        "</access_control_improvements>"
         f"<backups><allowed_path>{folder}/backups/</allowed_path></backups>"
         f"<macros><shard>{1 if keeper else number}</shard><replica>r{number}</replica></macros></clickhouse>",
         encoding="utf-8",
