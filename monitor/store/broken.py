@@ -5,7 +5,7 @@ insert or a merge ends as done, and leaves a part whose files are empty or cut o
 instead. Both count the refused writes (`WriteBufferFromFileDescriptorWriteFailed`), so whoever wrote looks there before he
 believes that his rows are stored. If the count has moved, the parts of that time are checked, and tables with a broken one
 are loaded anew: ClickHouse then sets broken parts aside (`system.detached_parts`), and takes those that a merge had
-replaced back in, as long as it still has them (`keep_sources`).
+replaced back in, as long as it still has them (`old_parts_lifetime`, in `chdb.xml`).
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Collection
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -23,8 +22,6 @@ from monitor.store.unsure import can_be_unsure
 
 logger = logging.getLogger(__name__)
 
-SOURCES_KEPT_S: Final = 60
-"""How long parts that a merge has replaced stay on disk; by itself chDB keeps none, a server 480 s."""
 _EARLIER: Final = timedelta(seconds=2)  # a part's time is its folder's, in whole seconds
 _ATTACH_FOR_S: Final = 20.0
 _NO_SUCH_PART: Final = 232
@@ -105,21 +102,6 @@ def mend(client: Client, since: datetime) -> list[str]:
         client.command(f"DETACH TABLE `{table}`")
         _attach(client, table)
     return tables
-
-
-def keep_sources(client: Client, leave: Collection[str] = ()) -> list[str]:
-    """Have parts that a merge replaced kept for `SOURCES_KEPT_S`, where the engine would not; names of the tables changed."""
-    default = client.query("SELECT value FROM system.merge_tree_settings WHERE name = 'old_parts_lifetime'").result_rows
-    if not default or int(default[0][0]) >= SOURCES_KEPT_S:
-        return []
-    tables = client.query(
-        "SELECT name FROM system.tables WHERE database = currentDatabase() AND engine LIKE '%MergeTree'"
-        " AND create_table_query NOT LIKE '%old_parts_lifetime%' ORDER BY name"
-    ).result_rows
-    changed = [str(name) for (name,) in tables if name not in leave]
-    for name in changed:
-        client.command(f"ALTER TABLE `{name}` MODIFY SETTING old_parts_lifetime = {SOURCES_KEPT_S}")
-    return changed
 
 
 def _parts(client: Client, since: datetime) -> list[tuple[str, str]]:

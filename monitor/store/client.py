@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 import clickhouse_connect
 from clickhouse_connect import common
@@ -64,6 +64,7 @@ _CLUSTER_SETTINGS = {
 # The engine's allocator gives memory back to the system after so long, not at once: between two inserts it would be
 # taken and cleared again page by page. A twentieth of an insert's CPU time or more, for a quarter more memory.
 _ALLOCATOR = ("JE_MALLOC_CONF", "dirty_decay_ms:30000")
+_CONFIG = Path(__file__).with_name("chdb.xml")
 _LOCKED_TEXT = "Error initializing EmbeddedServer"
 
 
@@ -166,7 +167,10 @@ def _connect_embedded(path: Path, database: str | None, settings: Mapping[str, A
     os.environ.setdefault(*_ALLOCATOR)  # it is read when the engine is loaded, which is now
     try:
         return clickhouse_connect.get_client(
-            interface="chdb", path=str(path), database=database or DEFAULT_DATABASE, settings=dict(settings or {})
+            interface="chdb",
+            path=f"{path}?config-file={quote(str(_CONFIG))}",
+            database=database or DEFAULT_DATABASE,
+            settings=dict(settings or {}),
         )
     except ClickHouseError as error:
         if _LOCKED_TEXT in str(error):

@@ -8,7 +8,7 @@ from urllib.parse import unquote, urlsplit
 
 from monitor.errors import StoreError
 from monitor.settings import Settings
-from monitor.store import adopt, broken
+from monitor.store import adopt
 from monitor.store.client import DEFAULT_DATABASE, Client, connect, explained, is_embedded, server_address
 from monitor.store.cluster import Layout
 from monitor.store.migrate import Migration, apply_retention, ensure_database, migrate, pending
@@ -38,7 +38,6 @@ def _prepare(url: str, settings: Settings, layout: Layout | None) -> list[Migrat
                 adopt.plan(client, layout)
             applied = migrate(client, layout=layout)
             _keep_rows(client, settings, layout)
-            broken.keep_sources(client, leave=adopt.foreign_tables(client))
     finally:
         client.close()
     return applied

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
+import threading
 from collections.abc import Generator, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -9,7 +12,7 @@ from typing import Any, Final
 from monitor.errors import BadInput
 from monitor.store import unsure
 from monitor.store.broken import WriteWatch
-from monitor.store.client import Client, error_code, is_embedded
+from monitor.store.client import Client, error_code, is_embedded, store_path
 from monitor.store.flatten import TRACES, Flattening, FlattenOptions, literal
 from monitor.store.flatten_logs import LOGS
 from monitor.store.flatten_metrics import METRICS
@@ -21,7 +24,6 @@ FLATTENINGS: Final[dict[str, Flattening]] = {"traces": TRACES, "logs": LOGS, "me
 _DATA_ERRORS: Final = frozenset({6, 25, 26, 27, 32, 33, 38, 41, 53, 69, 70, 72, 117, 128, 131, 321, 407, 436, 444, 636})
 
 _SETTINGS: Final[dict[str, Any]] = {
-    "format_schema_source": "string",
     "format_schema_message_name": "Request",
     # The token must mean the same rows in the same blocks each time: one reader, one order, nothing queued.
     "async_insert": 0,
@@ -56,7 +58,7 @@ class SegmentInserter:
         self._embedded = is_embedded(url)
         self._options = options
         self._flattening = FLATTENINGS[signal]
-        self._settings = {**_SETTINGS, "format_schema": self._flattening.schema}
+        self._settings = {**_SETTINGS, **self._schema(url)}
         source = f"input({literal(self._flattening.structure)})"
         self._over_http = f"{self._flattening.insert(source, options)} FORMAT Protobuf"
 
@@ -76,6 +78,16 @@ class SegmentInserter:
                 self._after_refusal(error)
             raise
         self._writes.look()
+
+    def _schema(self, url: str) -> dict[str, str]:
+        """How the engine gets the schema of requests."""
+        if self._embedded:
+            # A text would be written to a file of the working folder, which need not be writable.
+            return {
+                "format_schema_source": "file",
+                "format_schema": str(_schema_file(store_path(url), self._flattening.schema)),
+            }
+        return {"format_schema_source": "string", "format_schema": self._flattening.schema}
 
     def _send(self, path: Path, settings: dict[str, Any]) -> None:
         if self._embedded:
@@ -123,6 +135,17 @@ class SegmentInserter:
 
     def close(self) -> None:
         self._client.close()
+
+
+def _schema_file(store: Path, schema: str) -> Path:
+    """A schema's own file in the store's folder, made if it is not there."""
+    file = store / "format_schemas" / f"{hashlib.sha256(schema.encode()).hexdigest()[:16]}.proto"
+    if not file.exists():
+        file.parent.mkdir(exist_ok=True)
+        new = file.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
+        new.write_text(schema, encoding="utf-8")
+        new.replace(file)
+    return file
 
 
 # What ClickHouse adds when rows were on their way to other servers of a cluster.

@@ -23,7 +23,7 @@ from monitor.store.flatten import FlattenOptions
 from monitor.store.migrate import ensure_database, migrate
 from monitor.store.segments import SegmentInserter, is_data_error
 from tests.collectors.payloads import body, request
-from tests.conftest import with_database
+from tests.conftest import empty_all, with_database
 from tests.tools import clickhouse_server
 
 OPTIONS = FlattenOptions.from_settings(load_settings())
@@ -103,6 +103,27 @@ def test_a_segment_over_many_days_is_one_insert_each_time(
     inserter.insert(segment.path, segment.token)
     inserter.close()
     assert counts(store_client) == (150, 150, 150)
+
+
+def test_the_embedded_engine_leaves_the_working_folder_alone(
+    chdb_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be one in which nobody can write, as that of a service often is."""
+    client = connect(chdb_url)
+    migrate(client)
+    segment = write_segment(tmp_path, "anywhere", [(body(1, 3), 3)])
+    working = tmp_path / "working"
+    working.mkdir()
+    for folder in (working, Path("/proc")):
+        monkeypatch.chdir(folder)
+        inserter = SegmentInserter(connect(chdb_url), chdb_url, OPTIONS)
+        inserter.insert(segment.path, folder.name)
+        inserter.close()
+    assert list(working.iterdir()) == []
+    assert counts(client)[0] == 6
+    monkeypatch.undo()
+    empty_all(client)
+    client.close()
 
 
 def _lax() -> bytes:

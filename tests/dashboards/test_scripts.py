@@ -18,7 +18,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from playwright.sync_api import Browser
 from streamlit.testing.v1 import AppTest
 
-from dashboards import data, navigation
+from dashboards import data, memory, navigation
 from dashboards.store import STORE_URL_VARIABLE
 from dashboards.wording import label, short_unit, value_text
 from monitor.kpis import REGISTRY, KpiValue, Window, evaluate
@@ -146,7 +146,8 @@ def test_a_page_asks_nothing_twice(service: Service, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(HttpClient, "query", counted)
     # However long the page takes on a busy machine.
-    monkeypatch.setattr(data._VALUES, "_ttl_s", 600.0)
+    for kept in (data._VALUES, *memory._MEMORIES.values()):
+        monkeypatch.setattr(kept, "_ttl_s", 600.0)
     # Another time than that of all other tests, so that nothing is known yet.
     earlier = Window(window.start - timedelta(minutes=1), window.end)
     assert not app(service.addresses["clickhouse"], monkeypatch, **custom(earlier)).exception

@@ -214,6 +214,7 @@ def _write_config(
     config = folder / "config.xml"
     config.write_text(
         f"<clickhouse><users_config>{folder}/users.xml</users_config><remote_servers>{servers}</remote_servers>{meeting}"
+        "<merge_tree><old_parts_lifetime>480</old_parts_lifetime></merge_tree>"  # as a server has it
         "<access_control_improvements><select_from_system_db_requires_grant>true</select_from_system_db_requires_grant>"
         "</access_control_improvements>"
         f"<backups><allowed_path>{folder}/backups/</allowed_path></backups>"
