@@ -2,10 +2,10 @@
 
 The ClickHouse in chDB (seen in 26.7 and 26.9) goes on when the system refuses a write to a file: with the disk full, an
 insert or a merge ends as done, and leaves a part whose files are empty or cut off. A ClickHouse server fails the statement
-instead. Both count the refused writes (`WriteBufferFromFileDescriptorWriteFailed`), so whoever wrote looks there before he
-believes that his rows are stored. If the count has moved, the parts of that time are checked, and tables with a broken one
-are loaded anew: ClickHouse then sets broken parts aside (`system.detached_parts`), and takes those that a merge had
-replaced back in, as long as it still has them (`old_parts_lifetime`, in `chdb.xml`).
+instead. chDB counts the refused writes, though (`WriteBufferFromFileDescriptorWriteFailed`), so whoever wrote looks there
+before they believe that their rows are stored. If the count has moved, the parts of that time are checked, and tables with
+a broken one are loaded anew: the engine then sets broken parts aside (`system.detached_parts`), and takes those that a
+merge had replaced back in, as long as it still has them (`old_parts_lifetime`, in `chdb.xml`).
 """
 
 from __future__ import annotations
@@ -13,19 +13,22 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from datetime import datetime, timedelta
 from typing import Final
 
 from monitor.errors import Retryable, StoreError
-from monitor.store.client import Client, error_code, reason, the_row
+from monitor.store.client import Client, error_code, no_answer, reason, the_row
 from monitor.store.unsure import can_be_unsure
 
 logger = logging.getLogger(__name__)
 
-_EARLIER: Final = timedelta(seconds=2)  # a part's time is its folder's, in whole seconds
+_EARLIER_S: Final = 2  # a part's time is its folder's, in whole seconds
 _ATTACH_FOR_S: Final = 20.0
 _NO_SUCH_PART: Final = 232
 _ACCESS_DENIED: Final = 497
+_FAILED: Final = (
+    "ClickHouse could not write files, probably for lack of space on its disk;"
+    " rows that it took meanwhile are looked for, and written again where they are missing"
+)
 # One at a time: what the first has put right, the others find whole.
 _MENDING: Final = threading.Lock()
 
@@ -37,14 +40,14 @@ class WritesFailed(StoreError, Retryable):
 class WriteWatch:
     """Says whether what was written through a client since the last look can be believed.
 
-    For one thread at a time, as its client is. Of the tables of a cluster, and where the user may not see the count, it
-    says nothing: those are servers, which tell themselves.
+    For one thread at a time, as its client is. It looks where it must, at chDB: a server tells itself what it cannot write,
+    and may also fail to write what is none of ours.
     """
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._watched = can_be_unsure(client)
-        self._since, self._failed = datetime.min, 0
+        self._watched = _is_chdb(client) and can_be_unsure(client)
+        self._since, self._failed = 0, 0
         if self._watched:
             try:
                 self._since, self._failed = self._count()
@@ -66,17 +69,18 @@ class WriteWatch:
         if not self._watched:
             return
         now, failed = self._count()
-        before, since = self._failed, self._since
-        if failed not in (before, 0):  # at 0 again it was started anew, and has loaded its tables
-            self._mend(since - _EARLIER)
-        self._failed, self._since = failed, now
-        if failed not in (before, 0):
-            raise WritesFailed(
-                "ClickHouse could not write files, probably for lack of space on its disk;"
-                " rows that it took meanwhile are looked for, and written again where they are missing"
-            )
+        moved = failed not in (self._failed, 0)  # at 0 again it was started anew, and has loaded its tables
+        if moved:
+            self._mend(self._since - _EARLIER_S)
+            if self._count()[1] != failed:
+                raise WritesFailed(
+                    _FAILED
+                )  # it goes on, so what was answered cannot be believed: the next look begins anew
+        self._since, self._failed = now, failed
+        if moved:
+            raise WritesFailed(_FAILED)
 
-    def _mend(self, since: datetime) -> None:
+    def _mend(self, since: int) -> None:
         try:
             with _MENDING:
                 mend(self._client, since)
@@ -85,17 +89,22 @@ class WriteWatch:
                 raise
             logger.warning("whether all parts were written cannot be seen: %s", reason(error))
 
-    def _count(self) -> tuple[datetime, int]:
-        """The server's time and how many writes to files failed since it started."""
+    def _count(self) -> tuple[int, int]:
+        """The server's time, in Unix seconds, and how many writes to files failed since it started."""
         now, failed = the_row(
             self._client,
-            "SELECT now(), sum(value) FROM system.events WHERE event = 'WriteBufferFromFileDescriptorWriteFailed'",
+            "SELECT toUnixTimestamp(now()), sum(value) FROM system.events WHERE event = 'WriteBufferFromFileDescriptorWriteFailed'",
         )
-        return now, int(failed)
+        return int(now), int(failed)
 
 
-def mend(client: Client, since: datetime) -> list[str]:
-    """Load tables anew that hold a broken part of this time or later; their names."""
+def _is_chdb(client: Client) -> bool:
+    """Embedded, or behind an HTTP interface of its own; by a function that it has and a server has not."""
+    return bool(the_row(client, "SELECT count() FROM system.functions WHERE name = 'chdb'")[0])
+
+
+def mend(client: Client, since: int) -> list[str]:
+    """Load tables anew that hold a broken part of this time (Unix seconds) or later; their names."""
     tables = sorted({table for table, part in _parts(client, since) if not _is_whole(client, table, part)})
     for table in tables:
         logger.error("table %s has parts that could not be written; it is loaded anew without them", table)
@@ -104,10 +113,10 @@ def mend(client: Client, since: datetime) -> list[str]:
     return tables
 
 
-def _parts(client: Client, since: datetime) -> list[tuple[str, str]]:
+def _parts(client: Client, since: int) -> list[tuple[str, str]]:
     rows = client.query(
         "SELECT table, name FROM system.parts WHERE database = currentDatabase() AND active"
-        " AND modification_time >= {since:DateTime}",
+        " AND modification_time >= toDateTime({since:UInt32})",
         parameters={"since": since},
     ).result_rows
     return [(str(table), str(name)) for table, name in rows]
@@ -120,7 +129,9 @@ def _is_whole(client: Client, table: str, part: str) -> bool:
         if error_code(error) == _NO_SUCH_PART:  # merged meanwhile: the merge has read it
             return True
         raise
-    return int(str(answer)) == 1
+    if str(answer) not in ("0", "1"):
+        raise no_answer()
+    return str(answer) == "1"
 
 
 def _attach(client: Client, table: str) -> None:

@@ -96,6 +96,11 @@ def any_rows(client: Client, rows: str) -> bool:
     return int(client.query(f"SELECT count() FROM {rows}").result_rows[0][0]) > 0
 
 
+def no_answer() -> StoreAway:
+    """What to raise where an answer has nothing in it, though it always has something."""
+    return StoreAway("ClickHouse's answers come empty, probably for lack of space on its disk")
+
+
 def the_row(client: Client, query: str, parameters: Mapping[str, Any] | None = None) -> Sequence[Any]:
     """The row of a query that has one whatever is stored, such as a count.
 
@@ -106,7 +111,7 @@ def the_row(client: Client, query: str, parameters: Mapping[str, Any] | None = N
     """
     rows = client.query(query, parameters=dict(parameters or {})).result_rows
     if not rows:
-        raise StoreAway("ClickHouse's answers come empty, probably for lack of space on its disk")
+        raise no_answer()
     row: Sequence[Any] = rows[0]
     return row
 
