@@ -81,7 +81,7 @@ class ClaimLease:
         holder = f"{self._holder}:{secrets.token_hex(4)}"
         self._add(job, number, holder)
         for pause_s in _READ_BACK_S:
-            time.sleep(pause_s)
+            threading.Event().wait(pause_s)  # `time.sleep` fails where libfaketime sets the clock
             row = self._newest(job)
             if row is not None and row[0].round >= number:
                 break
