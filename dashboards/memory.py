@@ -90,19 +90,20 @@ class Memory:
             answer = ask()
             kept = keep(answer)
         except BaseException as error:
-            self._done(question, mine)
+            with self._lock:
+                self._leave(question, mine)
             # Streamlit ends a script that is not needed any more by such an exception, wherever it is: others are needed still.
             mine.set_exception(error if isinstance(error, Exception) else _Left())
             raise
-        if self._done(question, mine) and kept:
-            self.put(question, answer)
+        with self._lock:  # in one step: who comes in between would find neither an answer nor somebody who asks
+            if self._leave(question, mine) and kept:
+                self._put(question, answer)
         mine.set_result(answer)
         return answer
 
-    def _done(self, question: Hashable, mine: Future[Any]) -> bool:
-        """No longer being asked; returns whether it was all the time."""
-        with self._lock:
-            return self._asked.get(question) is mine and bool(self._asked.pop(question))
+    def _leave(self, question: Hashable, mine: Future[Any]) -> bool:
+        """No longer be who asks; returns whether that was so all the time."""
+        return self._asked.get(question) is mine and bool(self._asked.pop(question))
 
 
 class _Left(Exception):

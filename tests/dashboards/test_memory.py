@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -129,3 +130,27 @@ def test_what_is_too_much_to_keep_is_told_to_who_waits_alone() -> None:
     assert memory.answer("which", lambda: [1, 2, 3], keep=lambda answer: len(answer) < 3) == [1, 2, 3]
     assert memory.answer("which", lambda: [4], keep=lambda answer: len(answer) < 3) == [4]
     assert memory.answer("which", lambda: [5], keep=lambda answer: len(answer) < 3) == [4]
+
+
+def test_who_comes_as_an_answer_arrives_asks_nothing() -> None:
+    """Neither between being asked and being kept, nor ever else is a question nobody's."""
+    memory = Memory(ttl_s=60, entries_max=10_000)
+    asked: list[int] = []
+    together = threading.Barrier(8)
+
+    def ask_all() -> None:
+        together.wait()
+        for question in range(3000):
+            memory.answer(question, lambda question=question: asked.append(question))  # type: ignore[misc]
+
+    threads = [threading.Thread(target=ask_all) for _ in range(together.parties)]
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    finally:
+        sys.setswitchinterval(interval)
+    assert sorted(asked) == list(range(3000))
