@@ -134,7 +134,7 @@ def history(view: View) -> None:
     kept = list(dict.fromkeys(zip(looks["feature"], looks["method"], looks["service"], looks["model"], strict=True)))[
         :LINES_MAX
     ]
-    mine = found[
+    mine = found.loc[  # `found[[]]` would be no columns, not no rows
         [key in kept for key in zip(found["feature"], found["method"], found["service"], found["model"], strict=True)]
     ]
     if mine["at"].nunique() < 2:

@@ -155,6 +155,17 @@ def test_a_page_asks_nothing_twice(service: Service, monkeypatch: pytest.MonkeyP
     assert [statement for statement, times in Counter(asked).items() if times > 1] == []
 
 
+def test_drift_of_a_time_without_a_look_says_so(
+    service: Service, monkeypatch: pytest.MonkeyPatch, window: Window
+) -> None:
+    """The latest looks are shown whatever the time is; their history has nothing to show."""
+    long_ago = Window(window.start - timedelta(days=400), window.start - timedelta(days=400) + timedelta(hours=1))
+    test = app(service.addresses["clickhouse"], monkeypatch, on="drift", **custom(long_ago))
+    assert not test.exception
+    assert "Effect over time" in " ".join(each.value for each in test.markdown)
+    assert "fewer than two looks" in " ".join(each.value for each in [*test.info, *test.markdown, *test.caption])
+
+
 def test_a_moment_in_the_address_is_taken_apart(
     service: Service, monkeypatch: pytest.MonkeyPatch, window: Window
 ) -> None:
