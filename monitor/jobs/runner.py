@@ -217,7 +217,7 @@ class Runner:
                     if not left or self._stopping:
                         logger.warning("the end of a run of %s is not recorded: %s", run.job, reason(error))
                         break
-                    time.sleep(1.0)
+                    threading.Event().wait(1.0)  # `time.sleep` fails where libfaketime sets the clock
 
     def _write(self, run: Run, client: Client | None) -> None:
         if client is not None:
