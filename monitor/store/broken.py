@@ -73,9 +73,8 @@ class WriteWatch:
         if moved:
             self._mend(self._since - _EARLIER_S)
             if self._count()[1] != failed:
-                raise WritesFailed(
-                    _FAILED
-                )  # it goes on, so what was answered cannot be believed: the next look begins anew
+                # It goes on, so what was answered cannot be believed either: the next look begins anew.
+                raise WritesFailed(_FAILED)
         self._since, self._failed = now, failed
         if moved:
             raise WritesFailed(_FAILED)

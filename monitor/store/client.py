@@ -93,7 +93,7 @@ def any_rows(client: Client, rows: str) -> bool:
 
     They are counted: a LIMIT would cut a shard of a cluster off in its answer, which leaves its connection unusable.
     """
-    return int(client.query(f"SELECT count() FROM {rows}").result_rows[0][0]) > 0
+    return int(the_row(client, f"SELECT count() FROM {rows}")[0]) > 0
 
 
 def no_answer() -> StoreAway:

@@ -138,9 +138,9 @@ class SegmentInserter:
 
 
 def _schema_file(store: Path, schema: str) -> Path:
-    """A schema's own file in the store's folder, made if it is not there."""
+    """A schema's own file in the store's folder, made if it is not there, or not whole since the machine went down."""
     file = store / "format_schemas" / f"{hashlib.sha256(schema.encode()).hexdigest()[:16]}.proto"
-    if not file.exists():
+    if not file.exists() or file.read_text(encoding="utf-8") != schema:
         file.parent.mkdir(exist_ok=True)
         new = file.with_suffix(f".{os.getpid()}-{threading.get_ident()}")
         new.write_text(schema, encoding="utf-8")
