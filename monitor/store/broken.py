@@ -98,8 +98,8 @@ class WriteWatch:
 
 
 def _is_chdb(client: Client) -> bool:
-    """Embedded, or behind an HTTP interface of its own; by a function that it has and a server has not."""
-    return bool(the_row(client, "SELECT count() FROM system.functions WHERE name = 'chdb'")[0])
+    """Embedded, or behind an HTTP interface of its own; by a setting that it has and a server has not."""
+    return bool(the_row(client, "SELECT count() FROM system.settings WHERE name = 'chdb_client_name'")[0])
 
 
 def mend(client: Client, since: int) -> list[str]:
