@@ -209,9 +209,7 @@ class Writer:
         else:
             self._took(time.monotonic() - began, segment.items)
             if unsure and self._span_ids is not None:
-                self._make_sure(
-                    segment, inserter, self._span_ids, f"{segment.token}/again/{f'{unwritten}/' if unwritten else ''}"
-                )
+                self._make_sure(segment, inserter, self._span_ids, f"{segment.token}/again/{unwritten}")
             self._stats.store(segment.items)
 
     def _make_sure(
@@ -236,7 +234,7 @@ class Writer:
             )
             part = segment.path.with_suffix(".part")
             _write_private(part, b"".join(data[a:b] for (a, b), ids in records.items() if not lost.isdisjoint(ids)))
-            inserter.insert(part, f"{token}{round_}")
+            inserter.insert(part, f"{token}/{round_}")
             part.unlink(missing_ok=True)
         if lost := inserter.absent(spans):
             # Such as of days that are past their retention: they are gone as soon as they are stored.

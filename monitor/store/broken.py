@@ -17,7 +17,6 @@ from typing import Final
 
 from monitor.errors import Retryable, StoreError
 from monitor.store.client import Client, error_code, no_answer, reason, the_row
-from monitor.store.unsure import can_be_unsure
 
 logger = logging.getLogger(__name__)
 
@@ -46,7 +45,7 @@ class WriteWatch:
 
     def __init__(self, client: Client) -> None:
         self._client = client
-        self._watched = _is_chdb(client) and can_be_unsure(client)
+        self._watched = _is_chdb(client)
         self._since, self._failed = 0, 0
         if self._watched:
             try:

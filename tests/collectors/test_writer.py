@@ -12,56 +12,17 @@ from pathlib import Path
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from collectors.otlp.ids import span_ids
-from collectors.otlp.signals import TRACES
-from collectors.stats import Stats
-from collectors.wal import Segment, encode_record
-from collectors.writer import Inserter, Writer
 from monitor.settings import load_settings
 from monitor.store.client import Client, connect
 from monitor.store.flatten import FlattenOptions
 from monitor.store.migrate import ensure_database, migrate
 from monitor.store.segments import SegmentInserter, is_data_error
 from tests.collectors.payloads import body, request
+from tests.collectors.writing import Writing, write_segment
 from tests.conftest import empty_all, with_database
 from tests.tools import clickhouse_server
 
 OPTIONS = FlattenOptions.from_settings(load_settings())
-
-
-def write_segment(folder: Path, name: str, bodies: list[tuple[bytes, int]]) -> Segment:
-    folder.mkdir(exist_ok=True)
-    path = folder / f"{name}.segment"
-    path.write_bytes(b"".join(encode_record(content, spans) for content, spans in bodies))
-    return Segment(path=path, items=sum(spans for _, spans in bodies), bytes=path.stat().st_size)
-
-
-class Writing:
-    """A writer whose forgotten segments are collected."""
-
-    def __init__(self, folder: Path, open_inserter: Callable[[], Inserter]) -> None:
-        self.stats, self.forgotten, self.set_aside = Stats(), list[Segment](), folder / "set-aside"
-        self.writer = Writer(
-            threads=2,
-            open_inserter=open_inserter,
-            is_data_error=is_data_error,
-            forget=self.forgotten.append,
-            span_ids=span_ids,
-            normalise=TRACES.normalise,
-            set_aside=self.set_aside,
-            stats=self.stats,
-        )
-        self.writer.start()
-
-    def submit(self, segment: Segment) -> None:
-        self.stats.accept(segment.items, {}, {})
-        self.writer.submit(segment)
-
-    def wait(self, segments: int, timeout_s: float = 60) -> None:
-        deadline = time.monotonic() + timeout_s
-        while len(self.forgotten) < segments:
-            assert time.monotonic() < deadline, self.writer.last_error
-            time.sleep(0.01)
 
 
 def counts(client: Client) -> tuple[int, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -11,11 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from collectors.otlp.ids import span_ids
-from collectors.otlp.signals import LOGS, TRACES, Signal
-from collectors.stats import Stats
-from collectors.wal import Segment, encode_record
-from collectors.writer import LOOK_S, Writer
+from collectors.otlp.signals import LOGS
+from collectors.writer import LOOK_S
 from monitor.jobs.job import Context, Job, Outcome
 from monitor.jobs.runs import newest_runs
 from monitor.jobs.scheduler import Scheduler
@@ -24,15 +20,16 @@ from monitor.store.broken import WritesFailed, WriteWatch
 from monitor.store.client import Client, connect
 from monitor.store.flatten import FlattenOptions
 from monitor.store.migrate import migrate
-from monitor.store.segments import SegmentInserter, is_data_error
+from monitor.store.segments import SegmentInserter
 from tests.collectors.payloads import body
 from tests.collectors.signals import log_request
+from tests.collectors.writing import Writing, wait_until, write_segment
 from tests.conftest import drop_database, empty_all, make_database, with_database
 from tests.tools import clickhouse_server
 from tests.tools.faults import refused_writes
 
 OPTIONS = FlattenOptions.from_settings(load_settings())
-WAIT_S = 30.0
+UNWRITTEN = "space on its disk"
 
 
 @dataclass(frozen=True)
@@ -83,52 +80,6 @@ def client(place: Place) -> Iterator[Client]:
     opened.close()
 
 
-class Writing:
-    """A writer of one signal, with its segments."""
-
-    def __init__(self, place: Place, folder: Path, signal: Signal = TRACES) -> None:
-        self._folder = folder / "segments"
-        self._folder.mkdir()
-        self.stats, self.stored = Stats(), list[Segment]()
-        self.writer = Writer(
-            threads=1,
-            open_inserter=lambda: place.inserter(signal.name),
-            is_data_error=is_data_error,
-            forget=self.stored.append,
-            span_ids=span_ids if signal is TRACES else None,
-            normalise=signal.normalise,
-            set_aside=folder / "set-aside",
-            stats=self.stats,
-        )
-        self.writer.start()
-
-    def segment(self, name: str, content: bytes, items: int) -> Segment:
-        path = self._folder / f"{name}.segment"
-        path.write_bytes(encode_record(content, items))
-        return Segment(path=path, items=items, bytes=path.stat().st_size)
-
-    def submit(self, segment: Segment) -> None:
-        self.stats.accept(segment.items, {}, {})
-        self.writer.submit(segment)
-
-    def store(self, segment: Segment) -> None:
-        self.submit(segment)
-        self.wait_until_stored(len(self.stored) + 1)
-
-    def wait_until_stored(self, segments: int) -> None:
-        wait_until(lambda: len(self.stored) >= segments)
-
-    def wait_until_unwritten(self) -> None:
-        wait_until(lambda: "space on its disk" in (self.writer.last_error or ""))
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, "it took too long"
-        time.sleep(0.01)
-
-
 def spans_of(client: Client) -> list[tuple[int, int]]:
     """Rows and different spans, of the raw table and of the facts."""
     return [
@@ -141,15 +92,17 @@ def spans_of(client: Client) -> list[tuple[int, int]]:
 
 
 def test_an_insert_that_was_not_written_is_made_again(place: Place, client: Client, tmp_path: Path) -> None:
-    writing = Writing(place, tmp_path)
-    writing.store(writing.segment("before", body(1, 20), 20))
-    meanwhile = writing.segment("meanwhile", body(21, 30), 30)
+    writing = Writing(tmp_path, place.inserter, threads=1)
+    writing.submit(write_segment(tmp_path / "wal", "before", [(body(1, 20), 20)]))
+    writing.wait(1)
+    meanwhile = write_segment(tmp_path / "wal", "meanwhile", [(body(21, 30), 30)])
     with place.refusing():
         writing.submit(meanwhile)
-        writing.wait_until_unwritten()
+        writing.wait_for_error(UNWRITTEN)
         assert [segment.token for segment in writing.stored] == ["before"]
-    writing.wait_until_stored(2)
-    writing.store(writing.segment("after", body(51, 10), 10))
+    writing.wait(2)
+    writing.submit(write_segment(tmp_path / "wal", "after", [(body(51, 10), 10)]))
+    writing.wait(3)
     assert writing.writer.last_error is None
     assert spans_of(client) == [(60, 60), (60, 60)]
     assert writing.stats.snapshot().stored == 60
@@ -159,13 +112,15 @@ def test_an_insert_that_was_not_written_is_made_again(place: Place, client: Clie
 def test_what_has_no_ids_is_sent_again_by_another_token(place: Place, client: Client, tmp_path: Path) -> None:
     request = log_request()
     records = sum(len(scope.log_records) for resource in request.resource_logs for scope in resource.scope_logs)
-    writing = Writing(place, tmp_path, LOGS)
-    writing.store(writing.segment("before", request.SerializeToString(), records))
-    meanwhile = writing.segment("meanwhile", request.SerializeToString(), records)
+    bodies = [(request.SerializeToString(), records)]
+    writing = Writing(tmp_path, lambda: place.inserter("logs"), signal=LOGS, threads=1)
+    writing.submit(write_segment(tmp_path / "wal", "before", bodies))
+    writing.wait(1)
+    meanwhile = write_segment(tmp_path / "wal", "meanwhile", bodies)
     with place.refusing():
         writing.submit(meanwhile)
-        writing.wait_until_unwritten()
-    writing.wait_until_stored(2)
+        writing.wait_for_error(UNWRITTEN)
+    writing.wait(2)
     assert client.command("SELECT count() FROM otel_logs") == 2 * records
     assert writing.writer.close(10)
 
@@ -173,9 +128,7 @@ def test_what_has_no_ids_is_sent_again_by_another_token(place: Place, client: Cl
 def test_a_merge_that_was_not_written_is_taken_back(place: Place, client: Client, tmp_path: Path) -> None:
     inserter = place.inserter()
     for number in range(4):
-        path = tmp_path / f"{number}.segment"
-        path.write_bytes(encode_record(body(1 + number * 10, 10), 10))
-        inserter.insert(path, path.stem)
+        inserter.insert(write_segment(tmp_path, f"{number}", [(body(1 + number * 10, 10), 10)]).path, f"{number}")
     with place.refusing():
         for table in ("otel_traces", "inferences"):
             client.command(f"OPTIMIZE TABLE {table} FINAL")
@@ -192,15 +145,12 @@ def test_a_merge_that_was_not_written_is_taken_back(place: Place, client: Client
 
 def test_the_views_of_a_table_that_was_loaded_anew_are_still_fed(place: Place, client: Client, tmp_path: Path) -> None:
     inserter = place.inserter()
-    first, second = tmp_path / "first.segment", tmp_path / "second.segment"
-    first.write_bytes(encode_record(body(1, 10), 10))
-    second.write_bytes(encode_record(body(11, 10), 10))
-    inserter.insert(first, "first")
+    inserter.insert(write_segment(tmp_path, "first", [(body(1, 10), 10)]).path, "first")
     with place.refusing():
         client.command("OPTIMIZE TABLE otel_traces FINAL")
     with pytest.raises(WritesFailed):
         inserter.look()
-    inserter.insert(second, "second")
+    inserter.insert(write_segment(tmp_path, "second", [(body(11, 10), 10)]).path, "second")
     assert spans_of(client) == [(20, 20), (20, 20)]
     inserter.close()
 
@@ -210,9 +160,7 @@ def test_whole_parts_are_left_as_they_are(
 ) -> None:
     """A write that fails elsewhere, such as of a file that a query makes, is no reason to load a table anew."""
     inserter = place.inserter()
-    path = tmp_path / "one.segment"
-    path.write_bytes(encode_record(body(1, 10), 10))
-    inserter.insert(path, "one")
+    inserter.insert(write_segment(tmp_path, "one", [(body(1, 10), 10)]).path, "one")
     client.command("CREATE TABLE elsewhere (a UInt8) ENGINE = MergeTree ORDER BY a")
     with place.refusing():
         client.command("INSERT INTO elsewhere SELECT 1")
