@@ -82,22 +82,30 @@ def calls_sql(start_ns: int, end_ns: int, *, merging: Merging = EVERYTHING) -> s
     rows = rows_sql(window, reach, staged=merging.stages)
     if not merging.roles and not merging.depth:
         return f"(SELECT {columns} FROM {rows})"
-    pairs = pairs_sql(reach, _TAKEN, merging)
     merged = ", ".join(_merged(column) for column in INFERENCES_COLUMNS)
     inner = ", ".join(
-        f"argMaxIf({column}, (rank, duration_s), {_known(column)}) AS inner_{column}" for column in _TAKEN
+        f"argMaxIf({column}, (rank, duration_s), NOT is_inner AND {_known(column)}) AS inner_{column}"
+        for column in _TAKEN
     )
+    # The pairs stand here once, for both: as two they would be planned and found twice.
     return f"""(
 SELECT {merged}
 FROM
 (
-    SELECT {columns}, {ID} AS id FROM {rows} WHERE id NOT IN (SELECT id FROM {pairs})
+    SELECT {columns}, {ID} AS id FROM {rows}
 ) AS outermost
 LEFT ANY JOIN
 (
-    SELECT outer_id, {inner} FROM {pairs} GROUP BY outer_id
+    SELECT key, max(is_inner) AS inner_itself, {inner}
+    FROM
+    (
+        SELECT *, arrayJoin([(outer_id, false), (id, true)]) AS end, end.1 AS key, end.2 AS is_inner
+        FROM {pairs_sql(reach, _TAKEN, merging)}
+    )
+    GROUP BY key
 ) AS inner_calls
-ON outermost.id = inner_calls.outer_id
+ON outermost.id = inner_calls.key
+WHERE NOT inner_calls.inner_itself
 )"""
 
 
