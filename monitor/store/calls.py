@@ -99,7 +99,7 @@ LEFT ANY JOIN
     SELECT key, max(is_inner) AS inner_itself, {inner}
     FROM
     (
-        SELECT *, arrayJoin([(outer_id, false), (id, true)]) AS end, end.1 AS key, end.2 AS is_inner
+        SELECT *, arrayJoin([(outer_id, false), (id, true)]) AS part, part.1 AS key, part.2 AS is_inner
         FROM {pairs_sql(reach, _TAKEN, merging)}
     )
     GROUP BY key
