@@ -15,8 +15,9 @@ import grpc
 import pytest
 
 from tests.tools.faults import Clock, Mode, small_disk
-from tests.tools.scene import TOKEN, WRONG_PASSWORD, Engine, running_engine, scene, wait_until
+from tests.tools.scene import TOKEN, WRONG_PASSWORD, Engine, running_engine, scene
 from tests.tools.sending import make_request, send_grpc, trace_service
+from tests.tools.waiting import wait_until
 
 SMALL_LOG = {"MONITOR_COLLECTORS__MAX_WAL_BYTES": str(1024 * 1024)}
 DAY_S = 86_400

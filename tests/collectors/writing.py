@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from collectors.stats import Stats
 from collectors.wal import Segment, encode_record
 from collectors.writer import Inserter, Writer
 from monitor.store.segments import is_data_error
+from tests.tools.waiting import wait_until
 
 
 def write_segment(folder: Path, name: str, bodies: list[tuple[bytes, int]]) -> Segment:
@@ -47,14 +47,7 @@ class Writing:
 
     def wait(self, segments: int, timeout_s: float = 60) -> None:
         """Return as soon as so many segments are stored in all."""
-        wait_until(lambda: len(self.stored) >= segments, timeout_s)
+        wait_until(lambda: len(self.stored) >= segments, lambda: self.writer.last_error, timeout_s)
 
-    def wait_for_error(self, text: str, timeout_s: float = 60) -> None:
-        wait_until(lambda: text in (self.writer.last_error or ""), timeout_s)
-
-
-def wait_until(condition: Callable[[], bool], timeout_s: float = 60) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {timeout_s:g} s"
-        time.sleep(0.01)
+    def wait_for_error(self, text: str, timeout_s: float) -> None:
+        wait_until(lambda: text in (self.writer.last_error or ""), lambda: self.writer.last_error, timeout_s)

@@ -23,10 +23,11 @@ from monitor.store.migrate import migrate
 from monitor.store.segments import SegmentInserter
 from tests.collectors.payloads import body
 from tests.collectors.signals import log_request
-from tests.collectors.writing import Writing, wait_until, write_segment
+from tests.collectors.writing import Writing, write_segment
 from tests.conftest import drop_database, empty_all, make_database, with_database
 from tests.tools import clickhouse_server
 from tests.tools.faults import refused_writes
+from tests.tools.waiting import WAIT_S, wait_until
 
 OPTIONS = FlattenOptions.from_settings(load_settings())
 UNWRITTEN = "space on its disk"
@@ -94,15 +95,15 @@ def spans_of(client: Client) -> list[tuple[int, int]]:
 def test_an_insert_that_was_not_written_is_made_again(place: Place, client: Client, tmp_path: Path) -> None:
     writing = Writing(tmp_path, place.inserter, threads=1)
     writing.submit(write_segment(tmp_path / "wal", "before", [(body(1, 20), 20)]))
-    writing.wait(1)
+    writing.wait(1, WAIT_S)
     meanwhile = write_segment(tmp_path / "wal", "meanwhile", [(body(21, 30), 30)])
     with place.refusing():
         writing.submit(meanwhile)
-        writing.wait_for_error(UNWRITTEN)
+        writing.wait_for_error(UNWRITTEN, WAIT_S)
         assert [segment.token for segment in writing.stored] == ["before"]
-    writing.wait(2)
+    writing.wait(2, WAIT_S)
     writing.submit(write_segment(tmp_path / "wal", "after", [(body(51, 10), 10)]))
-    writing.wait(3)
+    writing.wait(3, WAIT_S)
     assert writing.writer.last_error is None
     assert spans_of(client) == [(60, 60), (60, 60)]
     assert writing.stats.snapshot().stored == 60
@@ -115,12 +116,12 @@ def test_what_has_no_ids_is_sent_again_by_another_token(place: Place, client: Cl
     bodies = [(request.SerializeToString(), records)]
     writing = Writing(tmp_path, lambda: place.inserter("logs"), signal=LOGS, threads=1)
     writing.submit(write_segment(tmp_path / "wal", "before", bodies))
-    writing.wait(1)
+    writing.wait(1, WAIT_S)
     meanwhile = write_segment(tmp_path / "wal", "meanwhile", bodies)
     with place.refusing():
         writing.submit(meanwhile)
-        writing.wait_for_error(UNWRITTEN)
-    writing.wait(2)
+        writing.wait_for_error(UNWRITTEN, WAIT_S)
+    writing.wait(2, WAIT_S)
     assert client.command("SELECT count() FROM otel_logs") == 2 * records
     assert writing.writer.close(10)
 

@@ -8,7 +8,6 @@ import json
 import re
 import subprocess
 import threading
-import time
 import urllib.error
 import urllib.request
 from collections import Counter
@@ -24,13 +23,13 @@ from tests.tools.faults import Proxy
 from tests.tools.ports import free_port
 from tests.tools.sending import Client
 from tests.tools.service import ROOT, Service, command, environment, spawn, wait_until_ready
+from tests.tools.waiting import WAIT_S, wait_until
 
 TOKEN: Final = "a-token-nobody-may-see"
 SALT: Final = "a-salt-nobody-may-see"
 WRONG_PASSWORD: Final = "not-the:password@2"
 SECRETS: Final = (TOKEN, SALT, clickhouse_server.PASSWORD, quote(clickhouse_server.PASSWORD, safe=""),
                   WRONG_PASSWORD, quote(WRONG_PASSWORD, safe=""))  # fmt: skip
-WAIT_S: Final = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -311,13 +310,6 @@ class Scene:
             client.abandon()
         if self.proxy is not None:
             self.proxy.close()
-
-
-def wait_until(done: Callable[[], bool], why_not: Callable[[], str], timeout_s: float = WAIT_S) -> None:
-    deadline = time.monotonic() + timeout_s
-    while not done():
-        assert time.monotonic() < deadline, why_not()
-        time.sleep(0.05)
 
 
 @contextlib.contextmanager
